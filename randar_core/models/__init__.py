@@ -1,0 +1,1 @@
+"""The model families: decoders that draw tokens, tokenizers that turn pixels into tokens and back."""

@@ -1,0 +1,187 @@
+"""The VQ-16 tokenizer of LlamaGen (arXiv 2406.06525, section 3.1), with the released key names as parameter names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .tokenizer import Codebook, Tokenizer
+
+
+@dataclass(frozen=True)
+class LlamaGenConfig:
+    """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first."""
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    res_blocks: int = 2
+    codebook_size: int = 16384
+    codebook_dim: int = 8
+    z_channels: int = 256
+    norm_groups: int = 32
+
+    def __post_init__(self):
+        # JSON knows no tuples.
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+
+    @property
+    def factor(self) -> int:
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        return [self.channels * multiplier for multiplier in self.multipliers]
+
+
+class LlamaGenTokenizer(Tokenizer):
+    """Codes and encoder vectors are compared at length one. Decoded pixels are not clamped."""
+
+    def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
+        super().__init__()
+        factory = {"operations": operations, "device": device, "dtype": dtype}
+        conv = {"kernel_size": 1, "device": device, "dtype": dtype}
+        self.config = config
+        self.encoder = Encoder(config, **factory)
+        self.quant_conv = operations.Conv2d(config.z_channels, config.codebook_dim, **conv)
+        self.quantize = Codebook(config.codebook_size, config.codebook_dim, normalised=True, **factory)
+        self.post_quant_conv = operations.Conv2d(config.codebook_dim, config.z_channels, **conv)
+        self.decoder = Decoder(config, **factory)
+
+    def pre_quant(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, H, W] in 0…1 -> [B, C, h, w], not yet of length one. Raises ValueError as `encode` does."""
+        self.check_pixels(pixels)
+        return self.quant_conv(self.encoder(2 * pixels - 1))
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """vectors [B, C, h, w], taken as they are -> pixels [B, 3, H, W], about 0…1 and not clamped."""
+        self.quantize.check(vectors)
+        return (self.decoder(self.post_quant_conv(vectors)) + 1) / 2
+
+
+class Encoder(nn.Module):
+    """pixels [B, 3, H, W] in −1…1 -> [B, Z, h, w]."""
+
+    def __init__(self, config: LlamaGenConfig, operations, **factory):
+        super().__init__()
+        layers = {"groups": config.norm_groups, "operations": operations, **factory}
+        widths, last = config.widths, len(config.widths) - 1
+        self.conv_in = operations.Conv2d(3, config.channels, 3, padding=1, **factory)
+        self.conv_blocks = nn.ModuleList()
+        for i, (width_in, width) in enumerate(pairwise([config.channels, *widths])):
+            level = Level(width_in, width, config.res_blocks, attention=i == last, **layers)
+            level.downsample = nn.Identity() if i == last else Downsample(width, operations, **factory)
+            self.conv_blocks.append(level)
+        self.mid = _middle(widths[-1], **layers)
+        self.norm_out = operations.GroupNorm(config.norm_groups, widths[-1], eps=1e-6, **factory)
+        self.conv_out = operations.Conv2d(widths[-1], config.z_channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for level in self.conv_blocks:
+            x = level.downsample(level(x))
+        for block in self.mid:
+            x = block(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """[B, Z, h, w] -> pixels [B, 3, H, W] in about −1…1, the widest level first, a residual block more a level."""
+
+    def __init__(self, config: LlamaGenConfig, operations, **factory):
+        super().__init__()
+        layers = {"groups": config.norm_groups, "operations": operations, **factory}
+        widths, last = config.widths[::-1], len(config.widths) - 1
+        self.conv_in = operations.Conv2d(config.z_channels, widths[0], 3, padding=1, **factory)
+        self.mid = _middle(widths[0], **layers)
+        self.conv_blocks = nn.ModuleList()
+        for i, (width_in, width) in enumerate(pairwise([widths[0], *widths])):
+            level = Level(width_in, width, config.res_blocks + 1, attention=i == 0, **layers)
+            level.upsample = nn.Identity() if i == last else Upsample(width, operations, **factory)
+            self.conv_blocks.append(level)
+        self.norm_out = operations.GroupNorm(config.norm_groups, widths[-1], eps=1e-6, **factory)
+        self.conv_out = operations.Conv2d(widths[-1], 3, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for block in self.mid:
+            x = block(x)
+        for level in self.conv_blocks:
+            x = level.upsample(level(x))
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, each followed by attention where the level has it."""
+
+    def __init__(self, width_in: int, width: int, blocks: int, attention: bool, **layers):
+        super().__init__()
+        self.res = nn.ModuleList(ResBlock(width if i else width_in, width, **layers) for i in range(blocks))
+        self.attn = nn.ModuleList(Attention(width, **layers) for _ in range(blocks if attention else 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.res):
+            x = block(x)
+            if self.attn:
+                x = self.attn[i](x)
+        return x
+
+
+def _middle(width: int, **layers) -> nn.ModuleList:
+    residual, attention = partial(ResBlock, width, width, **layers), partial(Attention, width, **layers)
+    return nn.ModuleList([residual(), attention(), residual()])
+
+
+class ResBlock(nn.Module):
+    def __init__(self, width_in: int, width: int, groups: int, operations, **factory):
+        super().__init__()
+        self.norm1 = operations.GroupNorm(groups, width_in, eps=1e-6, **factory)
+        self.conv1 = operations.Conv2d(width_in, width, 3, padding=1, **factory)
+        self.norm2 = operations.GroupNorm(groups, width, eps=1e-6, **factory)
+        self.conv2 = operations.Conv2d(width, width, 3, padding=1, **factory)
+        self.nin_shortcut = nn.Identity() if width_in == width else operations.Conv2d(width_in, width, 1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.nin_shortcut(x) + h
+
+
+class Attention(nn.Module):
+    """One head over all positions."""
+
+    def __init__(self, width: int, groups: int, operations, **factory):
+        super().__init__()
+        self.norm = operations.GroupNorm(groups, width, eps=1e-6, **factory)
+        self.q = operations.Conv2d(width, width, 1, **factory)
+        self.k = operations.Conv2d(width, width, 1, **factory)
+        self.v = operations.Conv2d(width, width, 1, **factory)
+        self.proj_out = operations.Conv2d(width, width, 1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (rearrange(layer(h), "b c h w -> b 1 (h w) c") for layer in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj_out(rearrange(h, "b 1 (h w) c -> b c h w", h=x.shape[2]))
+
+
+class Downsample(nn.Module):
+    def __init__(self, width: int, operations, **factory):
+        super().__init__()
+        self.conv = operations.Conv2d(width, width, 3, stride=2, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    def __init__(self, width: int, operations, **factory):
+        super().__init__()
+        self.conv = operations.Conv2d(width, width, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
