@@ -1,0 +1,44 @@
+"""The canvas: a grid of cells, some known. Every task is a canvas and a plan for the rest of it."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """`ids` `[B, h, w]` long and `known` `[B, h, w]` bool; the ids of unknown cells mean nothing."""
+
+    ids: Tensor
+    known: Tensor
+
+    def __post_init__(self):
+        if self.ids.ndim != 3 or self.ids.shape != self.known.shape:
+            raise ValueError(
+                f"A canvas needs ids and known cells of one shape [B, h, w]; found {list(self.ids.shape)} "
+                f"and {list(self.known.shape)}."
+            )
+
+    @classmethod
+    def empty(cls, batch: int, height: int, width: int, device=None) -> "Canvas":
+        """A canvas on which nothing is known."""
+        shape = (batch, height, width)
+        return cls(
+            torch.zeros(shape, dtype=torch.long, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
+        )
+
+    @property
+    def batch(self) -> int:
+        return self.ids.shape[0]
+
+    @property
+    def cells(self) -> int:
+        return self.ids.shape[1] * self.ids.shape[2]
+
+    def forget(self, cells: Tensor) -> "Canvas":
+        """The same canvas without `cells` `[B, h, w]` bool."""
+        return replace(self, known=self.known & ~cells)
+
+    def to(self, device) -> "Canvas":
+        return Canvas(self.ids.to(device), self.known.to(device))

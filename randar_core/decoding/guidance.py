@@ -1,0 +1,91 @@
+"""Guidance: which rows an image is decoded in, and the rule that combines their logits.
+
+Every rule has one form: `logits = base + Σ weight(progress) · (plus − minus)`, each term a row. `progress` is the share of
+the canvas that is set before the call.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Course = Callable[[float], float]  # progress 0…1 → weight
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A weight that goes from `start` to `end` in a line (RandAR)."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * progress
+
+    @property
+    def is_one(self) -> bool:
+        return self.start == 1 and self.end == 1
+
+
+@dataclass(frozen=True)
+class PowerCosine:
+    """RAR's course (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant."""
+
+    scale: float
+    power: float
+
+    def __call__(self, progress: float) -> float:
+        return (self.scale - 1) * (1 - math.cos(math.pi * progress**self.power)) / 2 + 1
+
+    @property
+    def is_one(self) -> bool:
+        return self.scale == 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one row of guidance sees: the image's class or the null class, all of the context or the part kept."""
+
+    null_class: bool = False
+    dropped_context: bool = False
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Rows and their rule: `terms` are (weight, plus, minus), `base`, `plus` and `minus` places in `rows`."""
+
+    rows: tuple[Row, ...]
+    base: int
+    terms: tuple[tuple[Course, int, int], ...]
+
+    def combine(self, logits: Tensor, progress: Sequence[float]) -> Tensor:
+        """Guided logits `[B, n, V]` of `logits` `[rows, B, n, V]`; `progress` has one entry, or one a place n."""
+        guided = logits[self.base]
+        for course, plus, minus in self.terms:
+            if len(progress) == 1:
+                weight = course(progress[0])
+            else:
+                weight = torch.tensor([course(p) for p in progress], device=logits.device)[:, None]
+            guided = guided + weight * (logits[plus] - logits[minus])
+        return guided
+
+
+UNGUIDED = Guidance((Row(),), 0, ())
+
+
+def class_guidance(course: Linear | PowerCosine) -> Guidance:
+    """`u + w (c − u)` over the rows class and null class; a weight of 1 throughout needs the class row alone."""
+    if course.is_one:
+        return UNGUIDED
+    return Guidance((Row(), Row(null_class=True)), 1, ((course, 0, 1),))
+
+
+def spatial_guidance(class_course: Course, spatial_course: Course) -> Guidance:
+    """Guidance of resolution extrapolation (RandAR, section 3.4): `C + w_class (A − B) + w_spatial (B − C)`.
+
+    A sees the class and the full context, B the null class and the full context, C the null class and the kept context.
+    """
+    rows = (Row(), Row(null_class=True), Row(null_class=True, dropped_context=True))
+    return Guidance(rows, 2, ((class_course, 0, 1), (spatial_course, 1, 2)))

@@ -1,0 +1,145 @@
+"""The one decode loop: it fills the unknown cells of a canvas, call by call, whatever the task or the model family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from .canvas import Canvas
+from .guidance import Guidance
+from .plan import Plan
+from .sampling import Sampling, confidence, draw, probabilities
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Where a decode stands: `ids` `[B, h, w]`, `known` `[B, h, w]` (the cells that are set), `confidence` `[B, h, w]`.
+
+    The confidence of a cell is the probability of its token under the guided logits at temperature 1, before top-k and
+    top-p; 1 where the token was given, 0 where none is set. In a callback these are the live tensors: copy what you keep.
+    """
+
+    ids: Tensor
+    known: Tensor
+    confidence: Tensor
+    call: int
+    calls: int
+
+    @property
+    def canvas(self) -> Canvas:
+        return Canvas(self.ids, self.known)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model is told beside the canvas: how a picture is conditioned, guided and sampled.
+
+    `classes` `[B]`; `table` replaces the model's own table of places; `context_kept` `[B, N]` (by cell) is what rows with a
+    dropped context keep.
+    """
+
+    classes: Tensor
+    guidance: Guidance
+    sampling: Sampling = Sampling()
+    table: Tensor | None = None
+    context_kept: Tensor | None = None
+
+
+OnCall = Callable[[Decoded], bool | None]  # False stops the decode
+
+
+def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall | None = None) -> Decoded:
+    """Fill the unknown cells of `canvas` by `plan`; after each call `on_call` sees the whole batch and may stop it.
+
+    `model` is a decoder of any family (`start`, `step`, `null_class`). Images that know equally many cells are decoded
+    together, others after them, so that no image depends on its neighbours. Runs on the device of `canvas`.
+    """
+    check_setting(model, canvas, setting)
+    ids, known = canvas.ids.flatten(1).clone(), canvas.known.flatten(1).clone()
+    sure = known.float()
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for picture, sizes in enumerate(plan.sizes):
+        groups.setdefault(sizes, []).append(picture)
+    calls, call = sum(len(sizes) for sizes in groups), 0
+    grid = {"h": canvas.ids.shape[1], "w": canvas.ids.shape[2]}
+
+    def decoded() -> Decoded:
+        return Decoded(*(rearrange(t, "b (h w) -> b h w", **grid) for t in (ids, known, sure)), call, calls)
+
+    for sizes, members in groups.items():
+        if not sizes:
+            continue
+        pictures = torch.tensor(members, device=ids.device)
+        order = plan.order.to(ids.device)[pictures]
+        noise = plan.noise.to(ids.device)[pictures].gather(1, order)
+        state = model.start(**rows(model, setting, order, pictures))
+        copies = len(setting.guidance.rows)
+        done = canvas.cells - sum(sizes)
+        fresh = ids[pictures].gather(1, order[:, :done])
+        for size in sizes:
+            logits = model.step(state, repeat(fresh, "b m -> (g b) m", g=copies), size)
+            logits = setting.guidance.combine(
+                rearrange(logits, "(g b) n v -> g b n v", g=copies), [done / canvas.cells]
+            )
+            fresh = draw(probabilities(logits, setting.sampling), noise[:, done : done + size])
+            cells = order[:, done : done + size]
+            ids[pictures[:, None], cells] = fresh
+            known[pictures[:, None], cells] = True
+            sure[pictures[:, None], cells] = confidence(logits, fresh)
+            done += size
+            call += 1
+            if on_call is not None and on_call(decoded()) is False:
+                return decoded()
+    return decoded()
+
+
+def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
+    """How sure the model is of every token of a given picture: `[B, h, w]`, in one teacher-forced pass along `order` `[B, N]`.
+
+    The same number that `decode` reports: the token's probability under the guided logits, each read with the cells before
+    it in the order as context.
+    """
+    check_setting(model, canvas, setting)
+    order = order.to(canvas.ids.device)
+    along = canvas.ids.flatten(1).gather(1, order)
+    copies = len(setting.guidance.rows)
+    conditions = rows(model, setting, order, torch.arange(canvas.batch, device=order.device))
+    logits = model(tokens=repeat(along, "b n -> (g b) n", g=copies), **conditions)
+    progress = [done / canvas.cells for done in range(canvas.cells)]
+    logits = setting.guidance.combine(rearrange(logits, "(g b) n v -> g b n v", g=copies), progress)
+    sure = confidence(logits, along)
+    return torch.zeros_like(sure).scatter(1, order, sure).view(canvas.ids.shape)
+
+
+def rows(model, setting: Setting, order: Tensor, pictures: Tensor) -> dict:
+    """The arguments of a model's `start` and `forward` for every row of guidance of `pictures` `[B]`, rows outermost."""
+    classes = setting.classes.to(order.device)[pictures]
+    null = torch.full_like(classes, model.null_class)
+    guidance_rows = setting.guidance.rows
+    arguments = {
+        "classes": torch.cat([null if row.null_class else classes for row in guidance_rows]),
+        "order": order.repeat(len(guidance_rows), 1),
+    }
+    if setting.table is not None:
+        arguments["table"] = setting.table
+    if any(row.dropped_context for row in guidance_rows):
+        kept = setting.context_kept.to(order.device)[pictures].gather(1, order)
+        everything = torch.ones_like(kept)
+        arguments["context_kept"] = torch.cat([kept if row.dropped_context else everything for row in guidance_rows])
+    return arguments
+
+
+def check_setting(model, canvas: Canvas, setting: Setting) -> None:
+    """ValueError where classes, ids or context can't belong to this model and canvas."""
+    if setting.classes.shape != (canvas.batch,):
+        raise ValueError(f"{list(setting.classes.shape)} class ids were given for a batch of {canvas.batch}; one each is needed.")
+    for name, values, size in (
+        ("class", setting.classes, model.config.classes),
+        ("token", canvas.ids[canvas.known], model.config.codebook_size),
+    ):
+        if values.numel() and not (0 <= int(values.min()) and int(values.max()) < size):
+            raise ValueError(f"A {name} id lies in {int(values.min())}…{int(values.max())}; this model knows 0…{size - 1}.")
+    if any(row.dropped_context for row in setting.guidance.rows) and setting.context_kept is None:
+        raise ValueError("This guidance has a row with a dropped context, but `context_kept` was not given.")

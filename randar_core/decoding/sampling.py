@@ -1,0 +1,53 @@
+"""From logits to ids: temperature, top-k, top-p, and a draw by inverse CDF from one uniform number a cell."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. `top_k` 0 and `top_p` 1 switch those filters off."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"The temperature is {self.temperature}; it must be above 0 (for the surest token, top-k 1).")
+        if self.top_k < 0:
+            raise ValueError(f"top-k is {self.top_k}; it must be 0 (off) or more.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top-p is {self.top_p}; it must be above 0 and at most 1 (off).")
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Probabilities `[..., V]` of `logits` `[..., V]`: divided by the temperature, then top-k, then top-p, softmax."""
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if sampling.top_p < 1:
+        ranked, places = logits.sort(descending=True)
+        ranked_probabilities = ranked.softmax(-1)
+        # The token that crosses top-p stays: what counts is the probability before it.
+        beyond = ranked_probabilities.cumsum(-1) - ranked_probabilities >= sampling.top_p
+        beyond[..., 0] = False
+        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, places, beyond), -torch.inf)
+    return logits.softmax(-1)
+
+
+def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """Ids `[...]` by inverse CDF: `probabilities` `[..., V]`, `noise` `[...]` uniform in [0, 1)."""
+    cumulative = probabilities.cumsum(-1)
+    total = cumulative[..., -1:]
+    # Rounding must not reach the total itself, past the last token that has any probability.
+    target = torch.minimum(noise.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+
+
+def confidence(logits: Tensor, ids: Tensor) -> Tensor:
+    """How sure the model is of `ids` `[...]`: their probability under `logits` `[..., V]` at temperature 1, unfiltered."""
+    return (logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)).exp()

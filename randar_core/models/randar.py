@@ -1,0 +1,270 @@
+"""RandAR: a decoder-only transformer that draws image tokens in any order (arXiv 2412.01827, CVPR 2025).
+
+The sequence is `[cls, p₁, x₁, p₂, x₂, …]`: before each image token `xₖ` stands a position instruction token `pₖ`
+that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (section 3.1). Parameter names are those of the
+released checkpoints.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RandARConfig:
+    """Size of a RandAR decoder. `grid` is the side, in cells, of the square grid it was trained on."""
+
+    width: int
+    layers: int
+    heads: int
+    codebook_size: int
+    classes: int = 1000
+    grid: int = 16
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def hidden_width(self) -> int:
+        """Width inside the feed-forward part: two thirds of four widths, rounded up to a multiple of 256."""
+        return -(-int(2 * 4 * self.width / 3) // 256) * 256
+
+
+def rotary_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
+    """Two-dimensional rotary table: `[1 + N, head_width / 2, 2]` float32, cosine and sine.
+
+    `rows` and `columns` hold the places of the N cells, each `[N]` or, where every frequency has places of its own (as
+    resolution extrapolation needs), `[N, head_width / 4]`. The first half of the angles turns with the row, the second
+    with the column. Row 0 belongs to the class token and is zero throughout: its query and key vanish, its value stays.
+    """
+    bands = head_width // 4
+    frequencies = 1.0 / base ** (torch.arange(0, head_width // 2, 2)[:bands].float() / (head_width // 2))
+    places = torch.stack([axis.float().reshape(len(axis), -1).expand(-1, bands) for axis in (rows, columns)], 1)
+    angles = (places * frequencies).flatten(1)
+    table = torch.stack([angles.cos(), angles.sin()], -1)
+    return torch.cat([torch.zeros_like(table[:1]), table])
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn neighbouring pairs of `x` `[..., d]` by `angles` `[..., d / 2, 2]` (cosine, sine), in float32."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cosine, sine = angles.unbind(-1)
+    return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).flatten(-2).to(x.dtype)
+
+
+@dataclass
+class DecodeState:
+    """What one decoding call keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
+
+    classes: Tensor  # [R]
+    angles: Tensor  # [R, N, 1, d / 2, 2], along the order
+    instructions: Tensor  # [R, N, D], along the order
+    context_kept: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is blanked
+    cache: Tensor  # [layers, 2, R, heads, 1 + 2N, d]
+    causal: Tensor  # [1 + 2N, 1 + 2N] bool
+    done: int = 0  # tokens fed so far
+    length: int = 0  # places of the cache that are final
+
+
+class Attention(nn.Module):
+    def __init__(self, config: RandARConfig, **kwargs):
+        super().__init__()
+        operations = kwargs.pop("operations")
+        self.heads = config.heads
+        self.wqkv = operations.Linear(config.width, 3 * config.width, bias=False, **kwargs)
+        self.wo = operations.Linear(config.width, config.width, bias=False, **kwargs)
+
+    def forward(self, x: Tensor, angles: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
+        """Causal attention of `x` `[R, T, D]`; with a cache `[2, R, H, S, d]` also to the `start` places before it."""
+        query_key, value = rearrange(self.wqkv(x), "r t (three h d) -> r t (three h) d", three=3, h=self.heads).split(
+            [2 * self.heads, self.heads], 2
+        )
+        query_key, value = rotate(query_key, angles).transpose(1, 2), value.transpose(1, 2)
+        query, key = query_key.chunk(2, 1)
+        if cache is not None:
+            end = start + x.shape[1]
+            cache[0, :, :, start:end], cache[1, :, :, start:end] = key, value
+            key, value = cache[:, :, :, :end]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=start == 0)
+        return self.wo(rearrange(out, "r h t d -> r t (h d)"))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: RandARConfig, **kwargs):
+        super().__init__()
+        operations = kwargs.pop("operations")
+        self.w1 = operations.Linear(config.width, config.hidden_width, bias=False, **kwargs)
+        self.w3 = operations.Linear(config.width, config.hidden_width, bias=False, **kwargs)
+        self.w2 = operations.Linear(config.hidden_width, config.width, bias=False, **kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config: RandARConfig, **kwargs):
+        super().__init__()
+        self.attention = Attention(config, **kwargs)
+        self.feed_forward = FeedForward(config, **kwargs)
+        operations = kwargs.pop("operations")
+        self.attention_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
+        self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
+
+    def forward(self, x: Tensor, angles: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), angles, cache, start, mask)
+        return x + self.feed_forward(self.ffn_norm(x))
+
+
+class ClassEmbedding(nn.Module):
+    """One row a class, and the null class of guidance in the last row."""
+
+    def __init__(self, config: RandARConfig, **kwargs):
+        super().__init__()
+        operations = kwargs.pop("operations")
+        self.embedding_table = operations.Embedding(config.classes + 1, config.width, **kwargs)
+
+
+class RandAR(nn.Module):
+    """The decoder. `operations` supplies the layers (`torch.nn`, or a host's own that cast their weights)."""
+
+    parallel = True  # several tokens may be drawn a call
+
+    def __init__(self, config: RandARConfig, device=None, dtype=None, operations=nn):
+        super().__init__()
+        if config.width % config.heads or config.head_width % 4:
+            raise ValueError(
+                f"A RandAR decoder of width {config.width} can't have {config.heads} heads: "
+                "the width of a head must be whole and a multiple of 4."
+            )
+        kwargs = {"device": device, "dtype": dtype, "operations": operations}
+        layer_kwargs = {"device": device, "dtype": dtype}
+        self.config = config
+        self.pos_instruct_embeddings = nn.Parameter(torch.empty(1, config.width, **layer_kwargs))
+        self.cls_embedding = ClassEmbedding(config, **kwargs)
+        self.tok_embeddings = operations.Embedding(config.codebook_size, config.width, **layer_kwargs)
+        self.layers = nn.ModuleList(Block(config, **kwargs) for _ in range(config.layers))
+        self.norm = operations.RMSNorm(config.width, eps=1e-5, **layer_kwargs)
+        self.output = operations.Linear(config.width, config.codebook_size, bias=False, **layer_kwargs)
+
+    @property
+    def null_class(self) -> int:
+        """The class id of the unconditional rows of guidance."""
+        return self.config.classes
+
+    def table(self) -> Tensor:
+        """Rotary table of the trained grid, `[1 + N, d / 2, 2]`."""
+        cells = torch.arange(self.config.grid**2)
+        return rotary_table(cells // self.config.grid, cells % self.config.grid, self.config.head_width)
+
+    def extrapolated_table(self, factor: int, boundary: int = 2) -> Tensor:
+        """Rotary table of a grid `factor` times the trained one, `[1 + (factor g)², d / 2, 2]` (section 3.4).
+
+        The `boundary` fastest frequencies of each axis turn with the true places, the others with places squeezed into
+        the trained range.
+        """
+        side = self.config.grid * factor
+        true = torch.arange(side).float()
+        squeezed = torch.linspace(0, self.config.grid - 1, side)
+        fast = torch.arange(self.config.head_width // 4) < boundary
+        places = torch.where(fast, true[:, None], squeezed[:, None])
+        cells = torch.arange(side**2)
+        return rotary_table(places[cells // side], places[cells % side], self.config.head_width)
+
+    def instructions(self, angles: Tensor) -> Tensor:
+        """Position instruction tokens `[R, N, D]` for cells with `angles` `[R, N, 1, d / 2, 2]`: one vector, turned."""
+        vector = self.pos_instruct_embeddings.to(angles.device)
+        return rotate(rearrange(vector, "one (h d) -> one h d", h=self.config.heads), angles).flatten(2)
+
+    def cell_angles(self, order: Tensor, table: Tensor | None) -> Tensor:
+        """Angles `[R, N, 1, d / 2, 2]` of the cells along `order` `[R, N]`."""
+        table = self.table() if table is None else table
+        return table.to(order.device)[order + 1].unsqueeze(2)
+
+    def blocks(self, x: Tensor, angles: Tensor, cache: Tensor | None = None, start: int = 0, mask=None) -> Tensor:
+        for index, layer in enumerate(self.layers):
+            x = layer(x, angles, None if cache is None else cache[index], start, mask)
+        return x
+
+    def head(self, x: Tensor) -> Tensor:
+        return self.output(self.norm(x)).float()
+
+    def forward(
+        self,
+        classes: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        table: Tensor | None = None,
+        context_kept: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher-forced logits `[R, N, V]` in float32.
+
+        `classes` `[R]`; `tokens` `[R, N]` along `order` `[R, N]`, which holds cell indices. Row k of the result predicts
+        `tokens[:, k]`. `context_kept` `[R, N]` blanks the embeddings of tokens where it is 0.
+        """
+        angles = self.cell_angles(order, table)
+        embedded = self.tok_embeddings(tokens)
+        if context_kept is not None:
+            embedded = embedded * context_kept.unsqueeze(-1).to(embedded.dtype)
+        instructions = self.instructions(angles).to(embedded.dtype)
+        pairs = rearrange([instructions, embedded], "two r n d -> r (n two) d")
+        # The last token predicts nothing.
+        x = torch.cat([self.cls_embedding.embedding_table(classes).unsqueeze(1), pairs[:, :-1]], 1)
+        pair_angles = angles.repeat_interleave(2, 1)[:, :-1]
+        x = self.blocks(x, torch.cat([torch.zeros_like(pair_angles[:, :1]), pair_angles], 1))
+        return self.head(x[:, 1::2])
+
+    def start(
+        self, classes: Tensor, order: Tensor, table: Tensor | None = None, context_kept: Tensor | None = None
+    ) -> DecodeState:
+        """Begin decoding R rows: `classes` `[R]`, `order` `[R, N]` (cell indices), the rest as in `forward`."""
+        rows, cells = order.shape
+        angles = self.cell_angles(order, table)
+        dtype = self.tok_embeddings(order[:1, :1]).dtype
+        places = 1 + 2 * cells
+        return DecodeState(
+            classes=classes,
+            angles=angles,
+            instructions=self.instructions(angles).to(dtype),
+            context_kept=None if context_kept is None else context_kept.unsqueeze(-1).to(order.device, dtype),
+            cache=torch.empty(
+                (self.config.layers, 2, rows, self.config.heads, places, self.config.head_width),
+                device=order.device,
+                dtype=dtype,
+            ),
+            causal=torch.ones(places, places, dtype=torch.bool, device=order.device).tril_(),
+        )
+
+    def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
+        """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the `queries` cells after them.
+
+        Returns logits `[R, queries, V]` in float32. The tokens overwrite the queries of the call before, which had not
+        seen the tokens drawn beside them, so that the cache holds the clean interleave (section 3.3).
+        """
+        done, fresh = state.done, tokens.shape[1]
+        end = done + fresh + queries
+        embedded = self.tok_embeddings(tokens)
+        if state.context_kept is not None:
+            embedded = embedded * state.context_kept[:, done : done + fresh]
+        pairs = torch.stack([state.instructions[:, done : done + fresh], embedded], 2).flatten(1, 2)
+        pair_angles = repeat(state.angles[:, done : done + fresh], "r m one d two -> r (m k) one d two", k=2)
+        x = torch.cat([pairs, state.instructions[:, done + fresh : end]], 1)
+        angles = torch.cat([pair_angles, state.angles[:, done + fresh : end]], 1)
+        if state.length == 0:
+            x = torch.cat([self.cls_embedding.embedding_table(state.classes).unsqueeze(1), x], 1)
+            angles = torch.cat([torch.zeros_like(state.angles[:, :1]), angles], 1)
+        else:  # the first instruction is in the cache already
+            x, angles = x[:, 1:], angles[:, 1:]
+        start, stop = state.length, state.length + x.shape[1]
+        mask = state.causal[start:stop, :stop] if start > 0 and x.shape[1] > 1 else None
+        x = self.blocks(x, angles, state.cache, start, mask)
+        state.done = done + fresh
+        state.length = stop - queries + 1
+        return self.head(x[:, -queries:])
+
+    def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+        """Bytes of the KV cache that `start` allocates for `rows` rows of `cells` cells."""
+        return 2 * self.config.layers * rows * self.config.width * (1 + 2 * cells) * element_bytes
