@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -40,6 +39,9 @@ class LlamaGenConfig:
 
 class LlamaGenTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at length one. Decoded pixels are not clamped."""
+
+    # Keys that the released file carries from training beside the parameters.
+    LEFTOVERS = frozenset({"quantize.codebook_used"})
 
     def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
         super().__init__()
@@ -132,8 +134,9 @@ class Level(nn.Module):
 
 
 def _middle(width: int, **layers) -> nn.ModuleList:
-    residual, attention = partial(ResBlock, width, width, **layers), partial(Attention, width, **layers)
-    return nn.ModuleList([residual(), attention(), residual()])
+    return nn.ModuleList(
+        [ResBlock(width, width, **layers), Attention(width, **layers), ResBlock(width, width, **layers)]
+    )
 
 
 class ResBlock(nn.Module):
