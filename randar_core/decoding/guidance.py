@@ -1,7 +1,7 @@
 """Guidance: which rows an image is decoded in, and the rule that combines their logits.
 
-Every rule has one form: `logits = base + Σ weight(progress) · (plus − minus)`, each term a row. `progress` is the share of
-the canvas that is set before the call.
+Every rule has one form: `logits = base + Σ weight(progress) · (plus − minus)`, where base, plus and minus are rows.
+`progress` is the share of the canvas that is set before the call.
 """
 
 import math

@@ -18,7 +18,7 @@ class Decoded:
     """Where a decode stands: `ids` `[B, h, w]`, `known` `[B, h, w]` (the cells that are set), `confidence` `[B, h, w]`.
 
     The confidence of a cell is the probability of its token under the guided logits at temperature 1, before top-k and
-    top-p; 1 where the token was given, 0 where none is set. In a callback these are the live tensors: copy what you keep.
+    top-p; 1 where the token was given, 0 where none is set. A callback gets the live tensors: copy what you keep.
     """
 
     ids: Tensor
@@ -36,8 +36,8 @@ class Decoded:
 class Setting:
     """What a model is told beside the canvas: how a picture is conditioned, guided and sampled.
 
-    `classes` `[B]`; `table` replaces the model's own table of places; `context_kept` `[B, N]` (by cell) is what rows with a
-    dropped context keep.
+    `classes` `[B]`; `table` replaces the model's own table of places; `context_kept` `[B, N]` (by cell) is what rows
+    with a dropped context keep.
     """
 
     classes: Tensor
@@ -96,10 +96,10 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
 
 
 def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
-    """How sure the model is of every token of a given picture: `[B, h, w]`, in one teacher-forced pass along `order` `[B, N]`.
+    """How sure the model is of every token of a given picture: `[B, h, w]`, in one teacher-forced pass.
 
-    The same number that `decode` reports: the token's probability under the guided logits, each read with the cells before
-    it in the order as context.
+    The number that `decode` reports: the token's probability under the guided logits, each read with the cells before
+    it in `order` `[B, N]` as context.
     """
     check_setting(model, canvas, setting)
     order = order.to(canvas.ids.device)
@@ -114,7 +114,7 @@ def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
 
 
 def rows(model, setting: Setting, order: Tensor, pictures: Tensor) -> dict:
-    """The arguments of a model's `start` and `forward` for every row of guidance of `pictures` `[B]`, rows outermost."""
+    """What a model's `start` and `forward` are told of `pictures` `[B]`: every row of guidance, rows outermost."""
     classes = setting.classes.to(order.device)[pictures]
     null = torch.full_like(classes, model.null_class)
     guidance_rows = setting.guidance.rows
@@ -134,12 +134,15 @@ def rows(model, setting: Setting, order: Tensor, pictures: Tensor) -> dict:
 def check_setting(model, canvas: Canvas, setting: Setting) -> None:
     """ValueError where classes, ids or context can't belong to this model and canvas."""
     if setting.classes.shape != (canvas.batch,):
-        raise ValueError(f"{list(setting.classes.shape)} class ids were given for a batch of {canvas.batch}; one each is needed.")
+        raise ValueError(
+            f"A batch of {canvas.batch} needs {canvas.batch} class ids; found the shape {list(setting.classes.shape)}."
+        )
     for name, values, size in (
         ("class", setting.classes, model.config.classes),
         ("token", canvas.ids[canvas.known], model.config.codebook_size),
     ):
         if values.numel() and not (0 <= int(values.min()) and int(values.max()) < size):
-            raise ValueError(f"A {name} id lies in {int(values.min())}…{int(values.max())}; this model knows 0…{size - 1}.")
+            found = f"{int(values.min())}…{int(values.max())}"
+            raise ValueError(f"The {name} ids lie in {found}; this model knows 0…{size - 1}.")
     if any(row.dropped_context for row in setting.guidance.rows) and setting.context_kept is None:
         raise ValueError("This guidance has a row with a dropped context, but `context_kept` was not given.")

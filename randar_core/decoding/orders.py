@@ -50,6 +50,7 @@ def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
     for picture, same in enumerate((order.sort(1).values == expected).all(1).tolist()):
         if not same:
             raise ValueError(
-                f"The order of picture {picture} is no permutation of the {cells} cells: some cell is missing or comes twice."
+                f"The order of picture {picture} is no permutation of the {cells} cells: "
+                "some cell is missing or comes twice."
             )
     return order

@@ -32,8 +32,8 @@ def make_plan(
 ) -> Plan:
     """Plan the unknown cells of `canvas` in `steps` calls (for a whole canvas; a partly known one takes fewer).
 
-    `order` is a function of `orders.py` or outright cell indices, `[N]` or `[B, N]`. `pictures` `[B]` are the indices from
-    which, with `seed` and `round`, all randomness of a picture comes; by default its place in the batch.
+    `order` is a function of `orders.py` or outright cell indices, `[N]` or `[B, N]`. `pictures` `[B]` are the indices
+    from which, with `seed` and `round`, all randomness of a picture comes; by default its place in the batch.
     """
     pictures = range(canvas.batch) if pictures is None else pictures
     if len(pictures) != canvas.batch:

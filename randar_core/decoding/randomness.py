@@ -14,5 +14,5 @@ def stream(seed: int, *purpose: int | str) -> torch.Generator:
 
 
 def draw_noise(seed: int, pictures: Sequence[int], cells: int, round: int = 0) -> Tensor:
-    """One uniform number in [0, 1) a cell: `[B, cells]` float32. Row b depends on `seed`, `pictures[b]`, `round` alone."""
+    """One uniform number in [0, 1) a cell: `[B, cells]` float32; row b depends on `seed`, `pictures[b]`, `round`."""
     return torch.stack([torch.rand(cells, generator=stream(seed, "draw", int(i), round)) for i in pictures])

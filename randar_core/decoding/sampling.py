@@ -16,7 +16,7 @@ class Sampling:
 
     def __post_init__(self):
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"The temperature is {self.temperature}; it must be above 0 (for the surest token, top-k 1).")
+            raise ValueError(f"The temperature is {self.temperature}; it must be above 0 (top-k 1 takes the surest).")
         if self.top_k < 0:
             raise ValueError(f"top-k is {self.top_k}; it must be 0 (off) or more.")
         if not 0 < self.top_p <= 1:
@@ -49,5 +49,5 @@ def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
 
 
 def confidence(logits: Tensor, ids: Tensor) -> Tensor:
-    """How sure the model is of `ids` `[...]`: their probability under `logits` `[..., V]` at temperature 1, unfiltered."""
+    """How sure the model is of `ids` `[...]`: their probability under `logits` `[..., V]`, at temperature 1."""
     return (logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)).exp()

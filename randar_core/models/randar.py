@@ -1,8 +1,8 @@
 """RandAR: a decoder-only transformer that draws image tokens in any order (arXiv 2412.01827, CVPR 2025).
 
 The sequence is `[cls, p₁, x₁, p₂, x₂, …]`: before each image token `xₖ` stands a position instruction token `pₖ`
-that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (section 3.1). Parameter names are those of the
-released checkpoints.
+that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (section 3.1). Parameter names are those of
+the released checkpoints.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 @dataclass
 class DecodeState:
-    """What one decoding call keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
+    """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
 
     classes: Tensor  # [R]
     angles: Tensor  # [R, N, 1, d / 2, 2], along the order
@@ -202,8 +202,8 @@ class RandAR(nn.Module):
     ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32.
 
-        `classes` `[R]`; `tokens` `[R, N]` along `order` `[R, N]`, which holds cell indices. Row k of the result predicts
-        `tokens[:, k]`. `context_kept` `[R, N]` blanks the embeddings of tokens where it is 0.
+        `classes` `[R]`; `tokens` `[R, N]` along `order` `[R, N]`, which holds cell indices. Row k of the result
+        predicts `tokens[:, k]`. `context_kept` `[R, N]` blanks the embeddings of tokens where it is 0.
         """
         angles = self.cell_angles(order, table)
         embedded = self.tok_embeddings(tokens)
