@@ -1,0 +1,105 @@
+"""Fetching released files from their authors' hub repositories."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from .releases import Release, find_release
+
+
+class DownloadError(RuntimeError):
+    """A file could not be fetched. The message says how far it came and what to do."""
+
+
+def download(name: str, folder: str | Path | None = None) -> Path:
+    """Fetch the release `name` and return where it lies; a file that is there already is not fetched again.
+
+    It comes from `HF_ENDPOINT` into `folder`, by default the assets folder of `HF_HOME` (both are looked up now, not
+    when the hub library was imported), with the hub library's progress bar. A download that was cut goes on where it
+    stopped: the hub library alone would start anew, so what has come is kept here, beside the file, and checked in the
+    end.
+    Raises ValueError for an unknown name, DownloadError where the file can't be had or stored.
+    """
+    release = find_release(name)
+    if release.file is None:
+        raise DownloadError(
+            f"{name} was never released by its authors: its size is known, its weights are not published."
+        )
+    folder = Path(folder) if folder else _default_folder()
+    target = folder / release.file
+    if target.exists():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"The folder '{folder}' can't be made: {error}.") from error
+    _fetch(release, target)
+    return target
+
+
+def _default_folder() -> Path:
+    from huggingface_hub import cached_assets_path
+
+    home = os.environ.get("HF_HOME")
+    assets = Path(os.path.expandvars(home)).expanduser() / "assets" if home else None
+    return cached_assets_path("randar", namespace="models", assets_dir=assets)
+
+
+def _fetch(release: Release, target: Path) -> None:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    url = hf_hub_url(release.repo, release.file, revision=release.revision, endpoint=endpoint)
+    try:
+        found = get_hf_file_metadata(url)
+    except Exception as error:  # the hub library's HTTP client, and with it the exceptions, differ between its versions
+        raise DownloadError(f"{url} can't be reached: {_reason(error)}") from error
+    version = re.sub(r"\W", "", found.etag or "")
+    partial = target.with_name(f"{target.name}.{version[:16]}.part")
+    here = partial.stat().st_size if partial.exists() else 0
+    free = shutil.disk_usage(target.parent).free
+    if found.size and free < found.size - here:
+        raise DownloadError(
+            f"'{target.parent}' has {_megabytes(free)} left; {target.name} takes {_megabytes(found.size)}."
+        )
+    try:
+        with partial.open("ab") as file:
+            http_get(url, file, resume_size=here, headers=build_hf_headers(), expected_size=found.size)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            reason = f"The disk of '{target.parent}' is full."
+        else:
+            reason = _reason(error)
+        came = partial.stat().st_size if partial.exists() else 0
+        raise DownloadError(
+            f"The download of {target.name} stopped after {_megabytes(came)} of {_megabytes(found.size)}: {reason} "
+            f"What has come is kept: `randar download {release.name}` goes on from there."
+        ) from error
+    # Large files have the SHA-256 of their content for an ETag.
+    if len(version) == 64 and _sha256(partial) != version:
+        partial.unlink()
+        raise DownloadError(f"{target.name} came damaged and was deleted. Run `randar download {release.name}` again.")
+    os.replace(partial, target)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+
+
+def _megabytes(size: int | None) -> str:
+    return "an unknown size" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
