@@ -1,0 +1,1 @@
+"""Training of tokenizers and decoders, and the procedural pictures the built-in model learns from."""
