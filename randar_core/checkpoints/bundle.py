@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..classes import imagenet_classes
+from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
 from .reading import CheckpointError, read
 from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, recognise
 from .releases import RELEASES, Defaults, find_release
@@ -34,6 +35,13 @@ class Model:
     tokenizer: nn.Module
     class_names: tuple[str, ...]
     defaults: Defaults
+
+    def guidance(self, end: float | None = None, start: float | None = None) -> Guidance:
+        """Class guidance on the model's own course, up to the weight `end`; what is not given is the default."""
+        end = self.defaults.guidance if end is None else end
+        start = self.defaults.guidance_start if start is None else start
+        power = self.defaults.guidance_power
+        return class_guidance(Linear(start, end) if power is None else PowerCosine(end, power))
 
 
 def load(
@@ -109,7 +117,10 @@ def save_bundle(
         tensors |= {f"{word}.{key}": value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     unfinished = path.with_name(path.name + ".part")
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         save_file(tensors, unfinished, metadata)
+        unfinished.chmod(mode)  # the safetensors library leaves a file that nobody else may read
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
         raise DownloadError(
             f"{name} was never released by its authors: its size is known, its weights are not published."
         )
-    folder = Path(folder) if folder else _default_folder()
+    folder = Path(folder) if folder else downloads_folder()
     target = folder / release.file
     if target.exists():
         return target
@@ -42,7 +42,8 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     return target
 
 
-def _default_folder() -> Path:
+def downloads_folder() -> Path:
+    """Where downloads go by default: the assets folder of the hub library, under `HF_HOME`."""
     from huggingface_hub import cached_assets_path
 
     home = os.environ.get("HF_HOME")

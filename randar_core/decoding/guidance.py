@@ -25,13 +25,16 @@ class Linear:
         return self.start + (self.end - self.start) * progress
 
     @property
-    def is_one(self) -> bool:
+    def is_off(self) -> bool:
         return self.start == 1 and self.end == 1
 
 
 @dataclass(frozen=True)
 class PowerCosine:
-    """RAR's course (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant."""
+    """RAR's course (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant.
+
+    A `scale` of 0 means no guidance, as its authors use it.
+    """
 
     scale: float
     power: float
@@ -40,8 +43,8 @@ class PowerCosine:
         return (self.scale - 1) * (1 - math.cos(math.pi * progress**self.power)) / 2 + 1
 
     @property
-    def is_one(self) -> bool:
-        return self.scale == 1
+    def is_off(self) -> bool:
+        return self.scale in (0, 1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ UNGUIDED = Guidance((Row(),), 0, ())
 
 def class_guidance(course: Linear | PowerCosine) -> Guidance:
     """`u + w (c − u)` over the rows class and null class; a weight of 1 throughout needs the class row alone."""
-    if course.is_one:
+    if course.is_off:
         return UNGUIDED
     return Guidance((Row(), Row(null_class=True)), 1, ((course, 0, 1),))
 

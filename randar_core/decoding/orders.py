@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -31,7 +32,141 @@ def raster(request: OrderRequest) -> Tensor:
     return torch.arange(request.height * request.width)
 
 
-ORDERS: dict[str, Order] = {"random": random, "raster": raster}
+def raster_from_right(request: OrderRequest) -> Tensor:
+    """Row by row from the top right."""
+    return raster(request).view(request.height, request.width).flip(1).flatten()
+
+
+def raster_from_below(request: OrderRequest) -> Tensor:
+    """Row by row from the bottom left."""
+    return raster(request).view(request.height, request.width).flip(0).flatten()
+
+
+def raster_reversed(request: OrderRequest) -> Tensor:
+    """Row by row from the bottom right."""
+    return raster(request).flip(0)
+
+
+def columns(request: OrderRequest) -> Tensor:
+    """Column by column from the top left."""
+    return raster(request).view(request.height, request.width).T.flatten()
+
+
+def spiral_in(request: OrderRequest) -> Tensor:
+    """Clockwise along the border from the top left, then ring by ring to the centre."""
+    y, x = rows_and_columns(request)
+    ring = torch.stack([y, x, request.height - 1 - y, request.width - 1 - x]).amin(0)
+    down, right = request.height - 1 - 2 * ring, request.width - 1 - 2 * ring  # steps along the sides of the ring
+    y, x = y - ring, x - ring
+    up_left_side = 2 * right + 2 * down - y
+    bottom_or_left = torch.where(y == down, 2 * right + down - x, up_left_side)
+    place = torch.where(y == 0, x, torch.where(x == right, right + y, bottom_or_left))
+    return (ring * 2 * (request.height + request.width) + place).argsort()
+
+
+def spiral_out(request: OrderRequest) -> Tensor:
+    """From the centre, ring by ring to the border."""
+    return spiral_in(request).flip(0)
+
+
+def hierarchical(request: OrderRequest) -> Tensor:
+    """Coarse to fine: rows and columns divisible by a power of two, then by half of it, and so on; random within."""
+    y, x = rows_and_columns(request)
+    level, stride = torch.zeros_like(y), 2
+    while 2 * stride <= max(request.height, request.width):
+        level += (y % stride == 0) & (x % stride == 0)
+        stride *= 2
+    return highest_first(level, request)
+
+
+def locality_aware(request: OrderRequest) -> Tensor:
+    """Each call's cells near to what is known and far from one another, the idea of LPD (arXiv 2507.01957).
+
+    A call of n tokens looks at the 3 n unknown cells that lie nearest to a known one and takes, one by one, the cell
+    that is farthest from those it has taken; ties at random. Distances are Euclidean, in cells.
+    """
+    y, x = rows_and_columns(request)
+    tie = torch.rand(y.shape, generator=request.generator)
+
+    def distance(cells: Tensor) -> Tensor:
+        """Squared, to the nearest of `cells`."""
+        return ((y[:, None] - y[cells]).square() + (x[:, None] - x[cells]).square()).amin(1)
+
+    drawn = request.known.cpu().clone()
+    order = [drawn.nonzero().squeeze(1)]
+    near = torch.full_like(y, 2 * (request.height + request.width) ** 2)
+    for some in order[0].split(1024):
+        near = torch.minimum(near, distance(some))
+    for size in request.sizes:
+        cells = (near + tie).masked_fill(drawn, torch.inf).topk(min(3 * size, int((~drawn).sum())), largest=False)
+        candidates = cells.indices
+        candidate_y, candidate_x, candidate_tie = y[candidates], x[candidates], tie[candidates]
+        apart = torch.full_like(candidate_y, 2 * (request.height + request.width) ** 2)
+        taken = [torch.zeros((), dtype=torch.long)]
+        while len(taken) < size:
+            last = taken[-1]
+            gap = (candidate_y - candidate_y[last]).square() + (candidate_x - candidate_x[last]).square()
+            apart = torch.minimum(apart, gap)
+            taken.append((apart + candidate_tie).argmax())
+        cells = candidates[torch.stack(taken)]
+        drawn[cells] = True
+        near = torch.minimum(near, distance(cells))
+        order.append(cells)
+    return torch.cat(order)
+
+
+@dataclass(frozen=True)
+class Painted:
+    """The order that a painting asks for: where `priority` `[h, w]` is higher comes first, equals at random.
+
+    The painting covers the picture; it is scaled to the grid by area. Where a task works in windows, each window sees
+    its part. Raises ValueError for a painting of another shape or with values that aren't numbers.
+    """
+
+    priority: Tensor
+
+    def __post_init__(self):
+        if self.priority.ndim != 2 or not self.priority.numel():
+            raise ValueError(
+                f"A painted order needs one grey picture [height, width]; found the shape {list(self.priority.shape)}."
+            )
+        if not self.priority.isfinite().all():
+            raise ValueError("The painted order holds values that aren't numbers (NaN or infinite).")
+
+    def resized(self, height: int, width: int) -> Tensor:
+        """`[height, width]`, by area."""
+        return F.interpolate(self.priority[None, None].float().cpu(), (height, width), mode="area")[0, 0]
+
+    def __call__(self, request: OrderRequest) -> Tensor:
+        values = self.resized(request.height, request.width).flatten()
+        # Averages of equal greys differ by rounding; they must stay equal.
+        return highest_first((values * 4096).round(), request)
+
+
+ORDERS: dict[str, Order] = {
+    "random": random,
+    "raster": raster,
+    "raster from right": raster_from_right,
+    "raster from below": raster_from_below,
+    "raster reversed": raster_reversed,
+    "columns": columns,
+    "spiral out": spiral_out,
+    "spiral in": spiral_in,
+    "hierarchical": hierarchical,
+    "locality-aware": locality_aware,
+}
+
+
+def rows_and_columns(request: OrderRequest) -> tuple[Tensor, Tensor]:
+    """Row and column of every cell, `[N]` each."""
+    cells = torch.arange(request.height * request.width)
+    return cells // request.width, cells % request.width
+
+
+def highest_first(values: Tensor, request: OrderRequest) -> Tensor:
+    """The cells by falling `values` `[N]`, equals in random order."""
+    shuffled = random(request)
+    return shuffled[values[shuffled].argsort(descending=True, stable=True)]
 
 
 def known_first(order: Tensor, known: Tensor) -> Tensor:

@@ -223,7 +223,8 @@ class RandAR(nn.Module):
         """Begin decoding R rows: `classes` `[R]`, `order` `[R, N]` (cell indices), the rest as in `forward`."""
         rows, cells = order.shape
         angles = self.cell_angles(order, table)
-        dtype = self.tok_embeddings(order[:1, :1]).dtype
+        # A host's layers may compute in another dtype than their weights have.
+        dtype = self.tok_embeddings(torch.zeros_like(order[:1, :1])).dtype
         places = 1 + 2 * cells
         return DecodeState(
             classes=classes,

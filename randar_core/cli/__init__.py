@@ -1,0 +1,29 @@
+"""The command line: `randar COMMAND`, one module a group of commands."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from . import demo, files, generate, images
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 2 for input that can't be used, or 130 where the user broke it off."""
+    parser = argparse.ArgumentParser(prog="randar", description="Random-order autoregressive image models.")
+    parser.add_argument("--version", action="version", version=f"randar {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for group in (generate, images, files, demo):
+        group.register(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    # Every foreseeable mistake is a ValueError or an OSError with a message for the user; anything else is a fault of
+    # ours and keeps its traceback.
+    except (ValueError, OSError) as error:
+        print(f"randar: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("randar: stopped", file=sys.stderr)
+        return 130
+    return 0

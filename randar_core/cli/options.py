@@ -1,0 +1,119 @@
+"""Options that several commands share, and what they turn into."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default="builtin",
+        help="'builtin', the name of a release that was downloaded (`randar download`), or a file (default: builtin)",
+    )
+    group.add_argument(
+        "--tokenizer", help="the tokenizer of a decoder's file, by name or file (default: found by itself)"
+    )
+    add_device(group)
+
+
+def add_device(parser) -> None:
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps, … (default: the fastest there is)")
+    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the weights (default: fits the device)")
+
+
+def add_drawing(parser: argparse.ArgumentParser) -> None:
+    from ..decoding.orders import ORDERS
+
+    group = parser.add_argument_group("drawing")
+    group.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
+    group.add_argument("--steps", type=int, help="calls of the model for a whole picture (default: the model's)")
+    group.add_argument(
+        "--guidance",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="guidance at the end, or at the start and at the end (default: the model's)",
+    )
+    group.add_argument("--temperature", type=float, help="default: the model's")
+    group.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (default: 0, off)")
+    group.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability")
+    group.add_argument("--order", choices=sorted(ORDERS), help="default: the one the model was trained on")
+
+
+def add_output(parser: argparse.ArgumentParser, default: str = "out") -> None:
+    parser.add_argument("--out", type=Path, default=Path(default), help=f"folder to write to (default: {default})")
+
+
+def device_of(name: str):
+    """The torch device named; 'auto' takes a graphics card where there is one. ValueError for one that isn't there."""
+    import torch
+
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"The device '{name}' can't be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def dtype_of(name: str, device):
+    """The torch dtype named; 'auto' is bfloat16 where the device computes in it, else float32."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.bfloat16
+
+
+def load_model(arguments: argparse.Namespace):
+    """The model that the options name, on their device, in their dtype."""
+    from ..checkpoints.bundle import load
+    from ..checkpoints.locate import locate_model
+
+    device = device_of(arguments.device)
+    path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
+    return load(path, tokenizer, device, dtype_of(arguments.dtype, device))
+
+
+def guidance_of(arguments: argparse.Namespace, model):
+    """The guidance of the options, on the model's course."""
+    given: Sequence[float] = arguments.guidance or ()
+    if len(given) > 2:
+        raise ValueError(
+            f"--guidance takes one or two numbers, the weight at the end or at start and end; got {given}."
+        )
+    return model.guidance(*reversed(given))
+
+
+def sampling_of(arguments: argparse.Namespace, model):
+    from ..decoding.sampling import Sampling
+
+    temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
+    return Sampling(temperature, arguments.top_k, arguments.top_p)
+
+
+def order_of(arguments: argparse.Namespace, model):
+    from ..decoding.orders import ORDERS
+
+    return ORDERS[arguments.order or model.defaults.order]
+
+
+def classes_of(given: Sequence[str], model) -> list[int]:
+    """Class ids of what the user gave: ids, names, or 'all'; comma-separated or one by one."""
+    from ..classes import resolve_class
+
+    if list(given) == ["all"]:
+        return list(range(len(model.class_names)))
+    # Some names hold commas themselves: a whole argument is tried first.
+    plain = {name.lower() for name in model.class_names}
+    words = [word for text in given for word in ([text] if text.lower() in plain else text.split(","))]
+    return [resolve_class(word, model.class_names) for word in words]

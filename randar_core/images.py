@@ -1,0 +1,73 @@
+"""Pictures in files: reading them as tensors, writing PNGs that carry their parameters, contact sheets."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """A picture `[3, H, W]` in 0…1 (values beyond are clamped) as 8-bit RGB."""
+    levels = (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(rearrange(levels, "c h w -> h w c").cpu().numpy(), "RGB")
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says, without alpha."""
+    import numpy
+
+    levels = numpy.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
+
+
+def read_pixels(path: str | Path) -> Tensor:
+    """The picture in a file as `to_pixels` gives it. Raises FileNotFoundError, ValueError for a file that is none."""
+    try:
+        with Image.open(path) as image:
+            return to_pixels(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"'{path}' is no picture that can be read.") from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"There is no file '{path}'.") from error
+        raise ValueError(f"'{path}' can't be read as a picture: {error}.") from error
+
+
+def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
+    """Write a picture `[3, H, W]` in 0…1; `facts` go into its `parameters` text as JSON."""
+    information = PngImagePlugin.PngInfo()
+    if facts:
+        information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
+    to_image(pixels).save(path, pnginfo=information)
+
+
+def contact_sheet(pictures: Tensor, columns: int, gap: int = 4) -> Tensor:
+    """Pictures `[B, 3, H, W]` as one `[3, H', W']`, row by row, on white."""
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    height, width = pictures.shape[2:]
+    sheet = torch.ones(3, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for place, picture in enumerate(pictures):
+        top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = picture
+    return sheet
+
+
+def writable_folder(folder: Path) -> Path:
+    """`folder`, made if need be; ValueError before any work where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can be written to '{folder}': {error.strerror or error}. Name another --out."
+        ) from error
+    return folder
