@@ -26,6 +26,8 @@ def resolve_class(name_or_id: str | int, class_names: Sequence[str]) -> int:
         if not 0 <= class_id < len(class_names):
             raise ValueError(f"There is no class {class_id}: this model has the classes 0 to {len(class_names) - 1}.")
         return class_id
+    if list(class_names).count(text) == 1:  # ImageNet has a Cardigan (dog) and a cardigan
+        return list(class_names).index(text)
     plain = [_plain(name) for name in class_names]
     wanted = _plain(text)
     found = [class_id for class_id, name in enumerate(plain) if name == wanted]
