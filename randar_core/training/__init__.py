@@ -1,1 +1,1 @@
-"""Training of tokenizers and decoders, and the procedural pictures the built-in model learns from."""
+"""Training a tokenizer and a decoder, on a folder of pictures or on the procedural set."""

@@ -1,0 +1,71 @@
+"""What a decoder learns: every token of a picture from those before it, along an order of the picture's own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ..decoding.randomness import stream
+from ..models.randar import RandAR
+from .samples import item_of
+
+
+class DecoderObjective(nn.Module):
+    """Cross-entropy of teacher-forced tokens (RandAR, arXiv 2412.01827, section 3.1)."""
+
+    FIGURES = ()
+
+    def __init__(self, model: RandAR):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """batch: `classes` [B], `tokens` [B, N] along `order` [B, N] -> the mean loss in nats a token, no more figures."""
+        logits = self.model(batch["classes"], batch["tokens"], batch["order"])
+        return F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten()), {}
+
+    def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        return {}
+
+
+@dataclass(frozen=True)
+class TokenSamples(Dataset):
+    """Sample n of a training: a picture's tokens along a random order, under its class or, at times, the null class.
+
+    `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    null_class: int
+    seed: int
+    class_dropout: float = 0.1
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        item = item_of(number, len(self.ids), self.seed)
+        generator = stream(self.seed, "sample", number)
+        order = torch.randperm(self.ids.shape[1], generator=generator)
+        dropped = torch.rand((), generator=generator) < self.class_dropout
+        label = torch.tensor(self.null_class) if dropped else self.labels[item].long()
+        return {"classes": label, "tokens": self.ids[item, order].long(), "order": order}
+
+
+@torch.no_grad()
+def initialise(model: RandAR, seed: int) -> None:
+    """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
+    (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
+    generator = stream(seed, "initialise")
+    into_stream = 0.02 / math.sqrt(2 * model.config.layers)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            parameter.fill_(1)
+        elif name == "output.weight":
+            parameter.zero_()
+        else:
+            deviation = into_stream if name.endswith(("wo.weight", "w2.weight")) else 0.02
+            parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))

@@ -1,0 +1,66 @@
+"""What a training tells meanwhile: a CSV file, and a progress bar where tqdm is installed, else lines."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+try:
+    from tqdm import tqdm
+except ImportError:
+    tqdm = None
+
+
+class Log:
+    """Rows of one training. A resumed one drops the rows after the step `first`, which are about to come again."""
+
+    def __init__(self, path: Path, figures: Sequence[str], first: int, steps: int, write: bool):
+        self.columns = ["step", "samples", "seconds", "rate", *figures]
+        self.path, self.first, self.steps, self.wanted = path, first, steps, write
+        self.before = 0.0
+        self.bar = self.file = None
+
+    def __enter__(self) -> Log:
+        if self.wanted:
+            kept = self.kept_rows()
+            self.before = float(kept[-1]["seconds"]) if kept else 0.0
+            self.file = self.path.open("w", newline="", encoding="utf-8")
+            self.writer = csv.DictWriter(self.file, self.columns, restval="", lineterminator="\n")
+            self.writer.writeheader()
+            self.writer.writerows(kept)
+            self.file.flush()
+            if tqdm is not None:
+                self.bar = tqdm(total=self.steps, initial=self.first, unit=" steps", smoothing=0.05)
+        self.began = time.monotonic()
+        return self
+
+    def __exit__(self, *_) -> None:
+        for thing in (self.bar, self.file):
+            if thing is not None:
+                thing.close()
+
+    def kept_rows(self) -> list[dict[str, str]]:
+        if not self.first or not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= self.first]
+
+    def write(self, step: int, rate: float, samples: int, figures: Mapping[str, float]) -> None:
+        if not self.wanted:
+            return
+        seconds = self.before + time.monotonic() - self.began
+        row = {"step": step, "samples": samples, "seconds": f"{seconds:.1f}", "rate": f"{rate:.3g}"}
+        shown = {name: f"{value:.4g}" for name, value in figures.items()}
+        self.writer.writerow(row | shown)
+        self.file.flush()
+        if self.bar is not None:
+            self.bar.set_postfix(shown)
+        else:
+            words = ", ".join(f"{name} {value}" for name, value in shown.items())
+            print(f"step {step}/{self.steps}, {words}", flush=True)
+
+    def advance(self) -> None:
+        if self.bar is not None:
+            self.bar.update()

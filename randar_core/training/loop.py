@@ -1,0 +1,213 @@
+"""The one training loop: optimizer, schedule, averaging, checkpoints, log. What is learnt is the objective's affair.
+
+An objective is a module with the network as `.model`; `forward(batch, step)` gives the loss and figures for the log,
+`after_step(step, optimizer)` does what is due between steps and gives more figures now and then; `FIGURES` names them all.
+Under `torchrun` every process
+takes its share of each global batch; one process with the same batch walks the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+
+from . import checkpoint
+from .checkpoint import Checkpoint
+from .log import Log
+
+CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
+
+
+@dataclass(frozen=True)
+class LoopSetting:
+    """`batch` counts the samples of a step over all processes. `average` is the decay of the averaged weights, 0 for none."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 100
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """How often, in steps, and where. Nothing here changes what is learnt."""
+
+    folder: Path
+    log_every: int = 20
+    save_every: int = 500
+    sample_every: int = 1000
+    workers: int = 0
+
+
+def rate(setting: LoopSetting, step: int) -> float:
+    """Learning rate of `step`: linear warm-up, then a cosine to zero (arXiv 1608.03983, without restarts)."""
+    warm = min(1.0, (step + 1) / setting.warmup) if setting.warmup else 1.0
+    return setting.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
+
+
+def make_optimizer(model: nn.Module, setting: LoopSetting) -> torch.optim.Optimizer:
+    """AdamW; only matrices decay, not norms, biases and other vectors, nor embeddings."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in model.parameters():
+        groups[parameter.squeeze().ndim > 1 and id(parameter) not in embeddings].append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": groups[True], "weight_decay": setting.weight_decay},
+            {"params": groups[False], "weight_decay": 0.0},
+        ],
+        lr=setting.learning_rate,
+        betas=(0.9, 0.95),
+    )
+
+
+class Shares:
+    """For a DataLoader: from step `first` on, the numbers of this process's samples. Sample n is the n-th of all steps."""
+
+    def __init__(self, setting: LoopSetting, first: int, rank: int, processes: int):
+        self.setting, self.first, self.rank = setting, first, rank
+        self.share = setting.batch // processes
+
+    def __iter__(self):
+        for step in range(self.first, self.setting.steps):
+            start = step * self.setting.batch + self.rank * self.share
+            yield list(range(start, start + self.share))
+
+    def __len__(self) -> int:
+        return self.setting.steps - self.first
+
+
+def train(
+    objective: nn.Module,
+    samples: Dataset,
+    setting: LoopSetting,
+    reporting: Reporting,
+    facts: dict[str, Any],
+    device: torch.device,
+    resume: bool = False,
+    on_sample: Callable[[int], None] | None = None,
+) -> nn.Module:
+    """Train `objective.model` and return it, with its averaged weights where `setting` asks for them.
+
+    `samples[n]` is sample n of the training as a dict of tensors. `facts` (the network's configuration, the data) are
+    what beside `setting` must be the same at a resume. `on_sample(step)` draws a sheet; it is called in process 0 alone,
+    with the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
+    already and a loss that is no number; OSError where a checkpoint can't be written.
+    """
+    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if setting.batch % processes:
+        raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
+    path = reporting.folder / CHECKPOINT
+    identity = {"loop": asdict(setting), **facts}
+    objective.to(device)
+    optimizer = make_optimizer(objective.model, setting)
+    average = {name: p.detach().float().clone() for name, p in objective.model.named_parameters()} if setting.average else {}
+    first = 0
+    if resume:
+        found = checkpoint.load(path)
+        checkpoint.check_setting(found, identity, path)
+        objective.load_state_dict(found.objective)
+        optimizer.load_state_dict(found.optimizer)
+        average = {name: value.to(device) for name, value in found.average.items()}
+        first = found.step
+    elif path.exists():
+        raise ValueError(f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out.")
+
+    wrapped = DistributedDataParallel(objective, broadcast_buffers=False) if processes > 1 else objective
+    batches = DataLoader(
+        samples,
+        batch_sampler=Shares(setting, first, rank, processes),
+        num_workers=reporting.workers,
+        persistent_workers=reporting.workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+    objective.train()
+    columns = ("loss", "gradient", *objective.FIGURES)
+    rare: dict[str, float] = {}
+    with Log(reporting.folder / LOG, columns, first, setting.steps, write=rank == 0) as log:
+        for step, batch in enumerate(batches, first):
+            batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            for group in optimizer.param_groups:
+                group["lr"] = rate(setting, step)
+            with torch.autocast(device.type, torch.bfloat16):
+                loss, figures = wrapped(batch, step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(objective.model.parameters(), setting.clip)
+            optimizer.step()
+            rare |= objective.after_step(step, optimizer)
+            update_average(average, objective.model, setting.average, step)
+            done = step + 1
+            if done % reporting.log_every == 0 or done == setting.steps:
+                figures = {"loss": loss, "gradient": norm, **figures}
+                row = {name: mean_over_processes(value, device) for name, value in figures.items()} | rare
+                rare = {}
+                if not math.isfinite(row["loss"]):
+                    raise ValueError(
+                        f"The loss of step {done} is {row['loss']}. Look for damaged pictures, or begin anew with a lower "
+                        "learning rate."
+                    )
+                log.write(done, rate(setting, step), done * setting.batch, row)
+            log.advance()
+            if rank == 0 and (done % reporting.save_every == 0 or done == setting.steps):
+                state = Checkpoint(done, identity, objective.state_dict(), optimizer.state_dict(), average)
+                checkpoint.save(state, path)
+            if rank == 0 and on_sample is not None and (done % reporting.sample_every == 0 or done == setting.steps):
+                with averaged(objective.model, average):
+                    on_sample(done)
+    objective.eval()
+    with torch.no_grad():
+        for name, value in average.items():
+            objective.model.get_parameter(name).copy_(value)
+    return objective.model
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights; early on the decay is lower, so that the first weights are forgotten."""
+    if not average:
+        return
+    decay = min(decay, (1 + step) / (10 + step))
+    weights = [model.get_parameter(name).float() for name in average]
+    torch._foreach_lerp_(list(average.values()), weights, 1 - decay)
+
+
+class averaged:  # noqa: N801 - a context manager, used like a function
+    """Within it, `model` has the weights of `average` (nothing changes where that is empty) and is in eval mode."""
+
+    def __init__(self, model: nn.Module, average: dict[str, Tensor]):
+        self.model, self.average = model, average
+
+    @torch.no_grad()
+    def __enter__(self):
+        self.own = {name: self.model.get_parameter(name).detach().clone() for name in self.average}
+        for name, value in self.average.items():
+            self.model.get_parameter(name).copy_(value)
+        self.model.eval()
+
+    @torch.no_grad()
+    def __exit__(self, *_):
+        for name, value in self.own.items():
+            self.model.get_parameter(name).copy_(value)
+        self.model.train()
+
+
+def mean_over_processes(value: Tensor | float, device: torch.device) -> float:
+    value = torch.as_tensor(value, dtype=torch.float32, device=device).detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value.item()

@@ -1,0 +1,166 @@
+"""The two trainings from pictures to a file: a tokenizer, and a decoder for the tokens it makes."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..checkpoints.bundle import save_bundle
+from ..checkpoints.releases import Defaults
+from ..decoding.canvas import Canvas
+from ..decoding.guidance import Linear, class_guidance
+from ..decoding.loop import Setting, decode
+from ..decoding.plan import make_plan
+from ..images import contact_sheet, save_png
+from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.randar import RandAR, RandARConfig
+from ..models.tokenizer import Tokenizer
+from .decoder import DecoderObjective, TokenSamples, initialise
+from .loop import LoopSetting, Reporting, train
+from .samples import PixelSamples
+from .tokenizer import TokenizerObjective, TokenizerRecipe
+from .tokens import TokenSet
+
+TOKENIZER_FILE, MODEL_FILE = "tokenizer.safetensors", "model.safetensors"
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Torch's CPU kernels are quickest with convolutions channels-last and norms channels-first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+_CPU_LAYERS = types.SimpleNamespace(Conv2d=nn.Conv2d, Embedding=nn.Embedding, GroupNorm=_GroupNorm)
+
+
+def train_tokenizer(
+    pictures,
+    facts: dict[str, Any],
+    config: LlamaGenConfig,
+    recipe: TokenizerRecipe,
+    setting: LoopSetting,
+    reporting: Reporting,
+    device: torch.device,
+    resume: bool = False,
+) -> LlamaGenTokenizer:
+    """Train on `pictures`, (uint8 [H, W, 3], label) each; `facts` are what they are. Writes `tokenizer.safetensors`.
+
+    Raises as `loop.train` does.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(setting.seed)
+        tokenizer = LlamaGenTokenizer(config, operations=_CPU_LAYERS if device.type == "cpu" else nn)
+    tokenizer.to(memory_format=torch.channels_last)
+    shown = [pictures[i][0] for i in range(min(24, len(pictures)))]
+    shown = rearrange(torch.stack([torch.from_numpy(pixels.copy()) for pixels in shown]), "b h w c -> b c h w") / 255
+
+    def sheet(step: int) -> None:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            decoded = tokenizer.decode(tokenizer.encode(shown.to(device))).float().cpu()
+        # Each row of pictures over the row of what came back.
+        pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(12), decoded.split(12), strict=True)])
+        save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pairs, 12))
+
+    tokenizer = train(
+        TokenizerObjective(tokenizer, recipe, setting.steps, setting.seed),
+        PixelSamples(pictures, setting.seed),
+        setting,
+        reporting,
+        {"tokenizer": asdict(config), "recipe": asdict(recipe), "pictures": facts},
+        device,
+        resume,
+        sheet,
+    )
+    if is_first_process():
+        save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=tokenizer)
+    return tokenizer
+
+
+def train_decoder(
+    tokens: TokenSet,
+    tokenizer: Tokenizer,
+    config: RandARConfig,
+    class_names: Sequence[str],
+    defaults: Defaults,
+    setting: LoopSetting,
+    reporting: Reporting,
+    device: torch.device,
+    resume: bool = False,
+    class_dropout: float = 0.1,
+) -> RandAR:
+    """Train on the ids of a set. Writes the bundle `model.safetensors`, a first one with every sheet.
+
+    Raises as `loop.train` does.
+    """
+    decoder = RandAR(config)
+    initialise(decoder, setting.seed)
+    tokenizer = tokenizer.to(device).eval()
+
+    def sheet(step: int) -> None:
+        classes = list(range(min(12, config.classes))) * 4
+        pixels = draw(decoder, tokenizer, classes, defaults, setting.seed, device)
+        save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pixels, len(classes) // 4))
+        write(reporting.folder / MODEL_FILE)
+
+    def write(path: Path) -> None:
+        save_bundle(path, decoder, tokenizer, class_names, defaults, reporting.folder.name)
+
+    samples = TokenSamples(tokens.ids, tokens.labels, decoder.null_class, setting.seed, class_dropout)
+    decoder = train(
+        DecoderObjective(decoder),
+        samples,
+        setting,
+        reporting,
+        {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": tokens.facts},
+        device,
+        resume,
+        sheet,
+    )
+    if is_first_process():
+        write(reporting.folder / MODEL_FILE)
+    return decoder
+
+
+@torch.inference_mode()
+def draw(
+    decoder: RandAR, tokenizer: Tokenizer, classes: list[int], defaults: Defaults, seed: int, device: torch.device
+) -> Tensor:
+    """Pictures [B, 3, H, W] of `classes` on the CPU, as the defaults of a model draw them."""
+    side = decoder.config.grid
+    canvas = Canvas.empty(len(classes), side, side, device)
+    setting = Setting(
+        torch.tensor(classes, device=device), class_guidance(Linear(defaults.guidance_start, defaults.guidance))
+    )
+    with torch.autocast(device.type, torch.bfloat16):
+        decoded = decode(decoder, canvas, make_plan(canvas, defaults.steps, seed), setting)
+        return tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()
+
+
+def is_first_process() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+@contextlib.contextmanager
+def processes(device: torch.device):
+    """Join the processes that `torchrun` started, if it did; yields this process's device."""
+    if not dist.is_torchelastic_launched():
+        yield device
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        if device.type == "cuda":
+            device = torch.device("cuda", dist.get_node_local_rank())
+            torch.cuda.set_device(device)
+        yield device
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,135 @@
+"""What a tokenizer learns: to give its pixels back through a codebook whose codes are all in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..decoding.randomness import stream
+from ..models.llamagen import LlamaGenTokenizer
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """`free_steps` without a codebook come first, so that it can start from vectors that mean something already.
+
+    Every `revive_every` steps, codes that no vector chose meanwhile move onto vectors of the batch, until the share
+    `settled` of the training is done.
+    """
+
+    commitment: float = 0.25
+    edges: float = 1.0
+    free_steps: int = 150
+    revive_every: int = 50
+    settled: float = 0.7
+
+
+class TokenizerObjective(nn.Module):
+    """Reconstruction and commitment (VQ-VAE, arXiv 1711.00937, equation 3), with codes and vectors at length one."""
+
+    FIGURES = ("psnr", "codes", "usage", "perplexity")
+
+    def __init__(self, model: LlamaGenTokenizer, recipe: TokenizerRecipe, steps: int, seed: int):
+        super().__init__()
+        self.model, self.recipe, self.steps, self.seed = model, recipe, steps, seed
+        self.register_buffer("uses", torch.zeros(model.codebook_size))
+        self.latest: Tensor | None = None
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """batch: `pixels` [B, 3, H, W] in 0…1 -> the loss and figures for the log, scalars."""
+        pixels = batch["pixels"]
+        vectors = F.normalize(self.model.pre_quant(pixels).float(), dim=1)
+        self.latest = rearrange(vectors.detach(), "b c h w -> (b h w) c")
+        figures = {}
+        if step < self.recipe.free_steps:
+            quantised, code_loss = vectors, vectors.new_zeros(())
+        else:
+            ids = self.model.nearest(vectors)
+            self.uses += torch.bincount(ids.flatten(), minlength=self.model.codebook_size)
+            codes = self.model.vectors(ids)
+            code_loss = F.mse_loss(codes, vectors.detach()) + self.recipe.commitment * F.mse_loss(
+                vectors, codes.detach()
+            )
+            # Straight through: the gradient of the codes is handed to the encoder.
+            quantised = vectors + (codes - vectors).detach()
+        decoded = self.model.decode_vectors(quantised).float()
+        error = F.mse_loss(decoded, pixels)
+        loss = self.reconstruction(decoded, pixels) + code_loss
+        # Every parameter takes part in every step, as DistributedDataParallel asks.
+        loss = loss + 0.0 * self.model.quantize.embedding.weight.sum()
+        figures |= {"psnr": -10 * error.detach().log10(), "codes": code_loss.detach()}
+        return loss, figures
+
+    def reconstruction(self, decoded: Tensor, pixels: Tensor) -> Tensor:
+        """Absolute and squared error at four scales, and of the differences of neighbouring pixels."""
+        difference = decoded - pixels
+        loss = self.recipe.edges * (difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean())
+        for _ in range(4):
+            loss = loss + difference.abs().mean() + 2 * difference.square().mean()
+            difference = F.avg_pool2d(difference, 2)
+        return loss
+
+    @torch.no_grad()
+    def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        """Care for the codebook after training step `step`; figures for the log where there are new ones."""
+        recipe, done = self.recipe, step + 1
+        if done == recipe.free_steps:
+            self.start_codebook(optimizer)
+        elif done > recipe.free_steps and (done - recipe.free_steps) % recipe.revive_every == 0:
+            uses = _sum_over_processes(self.uses)
+            self.uses.zero_()
+            dead = (uses == 0).nonzero().squeeze(1)
+            if done < recipe.settled * self.steps:
+                self.move(dead, self.candidates(len(dead), done), optimizer)
+            share = uses / uses.sum()
+            perplexity = torch.special.entr(share).sum().exp()
+            return {"usage": 1 - len(dead) / len(uses), "perplexity": perplexity.item()}
+        return {}
+
+    def start_codebook(self, optimizer: torch.optim.Optimizer) -> None:
+        """The codebook becomes the centres of the batch's vectors (spherical k-means, ten rounds)."""
+        size = self.model.codebook_size
+        vectors = _gather_over_processes(self.latest)
+        centres = self.candidates(size, self.recipe.free_steps)
+        for _ in range(10):
+            nearest = (vectors @ centres.T).argmax(1)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+            # A centre without vectors stays where it is.
+            centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+        self.move(torch.arange(size, device=centres.device), centres, optimizer)
+
+    def candidates(self, count: int, step: int) -> Tensor:
+        """`count` vectors [count, C] of the latest batch, drawn from the seed and the step; the same in all processes."""
+        vectors = _gather_over_processes(self.latest)
+        chosen = torch.randint(len(vectors), (count,), generator=stream(self.seed, "codes", step))
+        return vectors[chosen.to(vectors.device)]
+
+    def move(self, codes: Tensor, vectors: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Put the rows `codes` [n] of the codebook at `vectors` [n, C]; what the optimizer knew of them is forgotten."""
+        weight = self.model.quantize.embedding.weight
+        weight[codes] = vectors.to(weight.dtype)
+        for moments in optimizer.state[weight].values():
+            if moments.shape == weight.shape:
+                moments[codes] = 0
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    if not dist.is_initialized():
+        return values.clone()
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def _gather_over_processes(vectors: Tensor) -> Tensor:
+    """[n, C] of every process, in the order of the ranks -> [ranks · n, C]."""
+    if not dist.is_initialized():
+        return vectors
+    parts = [torch.empty_like(vectors) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, vectors.contiguous())
+    return torch.cat(parts)

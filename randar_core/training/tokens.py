@@ -1,0 +1,81 @@
+"""The ids of a whole set of pictures, made once before a decoder's training and kept in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..models.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """`ids` [M, N] int32 row by row, `labels` [M] int32, and the `facts` of the pictures and the tokenizer."""
+
+    ids: Tensor
+    labels: Tensor
+    facts: dict
+
+
+class _Plain(Dataset):
+    """Pictures as tensors, in their own order."""
+
+    def __init__(self, pictures):
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels, label = self.pictures[index]
+        return torch.from_numpy(np.ascontiguousarray(pixels)), label
+
+
+@torch.inference_mode()
+def encode_set(
+    tokenizer: Tokenizer, pictures, facts: dict, device: torch.device, workers: int = 0, batch: int = 32, on_batch=None
+) -> TokenSet:
+    """Ids of all `pictures`, (uint8 [H, W, 3], label) each; `on_batch(count)` hears of progress."""
+    tokenizer = tokenizer.to(device).eval()
+    ids, labels = [], []
+    for pixels, label in DataLoader(_Plain(pictures), batch, num_workers=workers):
+        pixels = rearrange(pixels.to(device), "b h w c -> b c h w").float() / 255
+        with torch.autocast(device.type, torch.bfloat16):
+            ids.append(tokenizer.encode(pixels).flatten(1).int().cpu())
+        labels.append(label.int())
+        if on_batch is not None:
+            on_batch(len(label))
+    return TokenSet(torch.cat(ids), torch.cat(labels), facts)
+
+
+def save_tokens(tokens: TokenSet, path: Path) -> None:
+    """Raises OSError where the file can't be written; it appears whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        save_file({"ids": tokens.ids, "labels": tokens.labels}, unfinished, {"facts": json.dumps(tokens.facts)})
+        os.replace(unfinished, path)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(f"The ids of the pictures can't be written to '{path}': {error}. Make room and run again.") from error
+
+
+def load_tokens(path: Path, facts: dict) -> TokenSet | None:
+    """The set in the file, or None where there is no file or it was made of other pictures or by another tokenizer."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            found = json.loads(file.metadata()["facts"])
+            return TokenSet(file.get_tensor("ids"), file.get_tensor("labels"), found) if found == facts else None
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is damaged ({error}). Delete it; it is made anew then.") from error
