@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -85,34 +86,37 @@ def locality_aware(request: OrderRequest) -> Tensor:
     A call of n tokens looks at the 3 n unknown cells that lie nearest to a known one and takes, one by one, the cell
     that is farthest from those it has taken; ties at random. Distances are Euclidean, in cells.
     """
-    y, x = rows_and_columns(request)
-    tie = torch.rand(y.shape, generator=request.generator)
+    # NumPy: thousands of operations on a few numbers each, where a tensor costs several times as much.
+    y, x = (axis.float().numpy() for axis in rows_and_columns(request))
+    tie = torch.rand(len(y), generator=request.generator).numpy()
+    drawn = request.known.cpu().numpy().copy()
+    order = [drawn.nonzero()[0]]
+    near = np.full_like(y, (request.height + request.width) ** 2)  # squared distance to what is drawn: beyond any
 
-    def distance(cells: Tensor) -> Tensor:
-        """Squared, to the nearest of `cells`."""
-        return ((y[:, None] - y[cells]).square() + (x[:, None] - x[cells]).square()).amin(1)
+    def bring_near(cells: np.ndarray) -> None:
+        for start in range(0, len(cells), 256):
+            some = cells[start : start + 256, None]
+            np.minimum(near, ((y - y[some]) ** 2 + (x - x[some]) ** 2).min(0), out=near)
 
-    drawn = request.known.cpu().clone()
-    order = [drawn.nonzero().squeeze(1)]
-    near = torch.full_like(y, 2 * (request.height + request.width) ** 2)
-    for some in order[0].split(1024):
-        near = torch.minimum(near, distance(some))
+    bring_near(order[0])
     for size in request.sizes:
-        cells = (near + tie).masked_fill(drawn, torch.inf).topk(min(3 * size, int((~drawn).sum())), largest=False)
-        candidates = cells.indices
-        candidate_y, candidate_x, candidate_tie = y[candidates], x[candidates], tie[candidates]
-        apart = torch.full_like(candidate_y, 2 * (request.height + request.width) ** 2)
-        taken = [torch.zeros((), dtype=torch.long)]
+        left = (~drawn).nonzero()[0]
+        distance = near[left] + tie[left]
+        if 3 * size < len(left):
+            nearest = distance.argpartition(3 * size)[: 3 * size]
+            left, distance = left[nearest], distance[nearest]
+        candidate_y, candidate_x, candidate_tie = y[left], x[left], tie[left]
+        apart = np.full_like(candidate_y, np.inf)
+        taken = [distance.argmin()]
         while len(taken) < size:
-            last = taken[-1]
-            gap = (candidate_y - candidate_y[last]).square() + (candidate_x - candidate_x[last]).square()
-            apart = torch.minimum(apart, gap)
+            gap = (candidate_y - candidate_y[taken[-1]]) ** 2 + (candidate_x - candidate_x[taken[-1]]) ** 2
+            np.minimum(apart, gap, out=apart)
             taken.append((apart + candidate_tie).argmax())
-        cells = candidates[torch.stack(taken)]
+        cells = left[taken]
         drawn[cells] = True
-        near = torch.minimum(near, distance(cells))
+        bring_near(cells)
         order.append(cells)
-    return torch.cat(order)
+    return torch.from_numpy(np.concatenate(order))
 
 
 @dataclass(frozen=True)
