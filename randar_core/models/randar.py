@@ -65,9 +65,20 @@ class DecodeState:
     instructions: Tensor  # [R, N, D], along the order
     context_kept: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is blanked
     cache: Tensor  # [layers, 2, R, heads, 1 + 2N, d]
-    causal: Tensor  # [1 + 2N, 1 + 2N] bool
+    mask: Tensor  # [T, 1 + 2N + T], see `causal_mask`
     done: int = 0  # tokens fed so far
     length: int = 0  # places of the cache that are final
+
+    def causal_mask(self, tokens: int) -> Tensor:
+        """What `tokens` T new places see of the cache and of themselves: `[T, length + T]`, 0 or −∞.
+
+        A window into one mask for all calls, which grows only when a call feeds more tokens than any before it.
+        """
+        places = self.cache.shape[-2]
+        if tokens > len(self.mask):
+            blind = self.mask.new_full((2 * tokens, places + 2 * tokens), -torch.inf)
+            self.mask = blind.triu_(places + 1)
+        return self.mask[:tokens, places - self.length : places + tokens]
 
 
 class Attention(nn.Module):
@@ -132,6 +143,7 @@ class RandAR(nn.Module):
     """The decoder. `operations` supplies the layers (`torch.nn`, or a host's own that cast their weights)."""
 
     parallel = True  # several tokens may be drawn a call
+    trained_order = "random"
 
     def __init__(self, config: RandARConfig, device=None, dtype=None, operations=nn):
         super().__init__()
@@ -236,7 +248,7 @@ class RandAR(nn.Module):
                 device=order.device,
                 dtype=dtype,
             ),
-            causal=torch.ones(places, places, dtype=torch.bool, device=order.device).tril_(),
+            mask=torch.empty(0, 0, dtype=dtype, device=order.device),
         )
 
     def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
@@ -259,11 +271,10 @@ class RandAR(nn.Module):
             angles = torch.cat([torch.zeros_like(state.angles[:, :1]), angles], 1)
         else:  # the first instruction is in the cache already
             x, angles = x[:, 1:], angles[:, 1:]
-        start, stop = state.length, state.length + x.shape[1]
-        mask = state.causal[start:stop, :stop] if start > 0 and x.shape[1] > 1 else None
-        x = self.blocks(x, angles, state.cache, start, mask)
+        mask = state.causal_mask(x.shape[1]) if state.length > 0 and x.shape[1] > 1 else None
+        x = self.blocks(x, angles, state.cache, state.length, mask)
         state.done = done + fresh
-        state.length = stop - queries + 1
+        state.length += x.shape[1] - queries + 1
         return self.head(x[:, -queries:])
 
     def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
