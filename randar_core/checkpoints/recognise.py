@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
+from ..models.rar import RAR, RARConfig
 from .reading import Checkpoint, CheckpointError
 from .releases import RELEASES, Release
 
@@ -50,6 +51,13 @@ FAMILIES = (
         RandAR,
         RandARConfig,
         frozenset({"pos_instruct_embeddings", "cls_embedding.embedding_table.weight", "tok_embeddings.weight"}),
+    ),
+    Family(
+        "rar",
+        "decoder",
+        RAR,
+        RARConfig,
+        frozenset({"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"}),
     ),
     Family(
         "llamagen",
@@ -97,7 +105,7 @@ class Part:
 
     path: Path
     family: Family
-    config: RandARConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LlamaGenConfig | MaskGITConfig
     tensors: dict[str, Tensor]
     misfit: Misfit
     release: Release | None = None
