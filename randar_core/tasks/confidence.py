@@ -1,0 +1,95 @@
+"""How sure a model is of a picture's tokens: the numbers, what to forget by them, and a picture of them."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
+from ..decoding.loop import Setting, score
+from ..decoding.orders import known_first
+from ..decoding.randomness import stream
+from .options import DecodingOptions, check_batch
+
+
+@torch.no_grad()
+def sureness(model, canvas: Canvas, classes: Tensor, options: DecodingOptions, round: int = 0) -> Tensor:
+    """How sure the model is of every token of `canvas` `[B, h, w]`, all of whose ids must mean something: `[B, h, w]`.
+
+    The mean of two scoring passes, in a random order and in its reverse, so that no cell stands back for being read
+    early, with little context. The cells that the canvas knows are read before the others. A canvas of another size
+    than the model's grid is scored window by window.
+    """
+    check_batch(classes, canvas.batch, options)
+    grid, device = model.config.grid, canvas.ids.device
+    sure = torch.zeros(canvas.ids.shape, device=device)
+    setting = Setting(classes.to(device), options.guidance, options.sampling)
+    limit = options.batch or canvas.batch
+    for rows in tiles(canvas.ids.shape[1], grid, device):
+        for columns in tiles(canvas.ids.shape[2], grid, device):
+            part = Canvas(canvas.ids[:, rows][..., columns], canvas.known[:, rows][..., columns])
+            order = torch.stack(
+                [
+                    torch.randperm(
+                        part.cells,
+                        generator=stream(
+                            options.seed, "score", options.picture(place), round, int(rows[0]), int(columns[0])
+                        ),
+                    )
+                    for place in range(part.batch)
+                ]
+            ).to(device)
+            for start in range(0, part.batch, limit):
+                some = slice(start, start + limit)
+                piece = Canvas(part.ids[some], part.known[some])
+                both = [
+                    score(
+                        model,
+                        piece,
+                        known_first(direction[some], piece.known.flatten(1)),
+                        replace(setting, classes=setting.classes[some]),
+                    )
+                    for direction in (order, order.flip(1))
+                ]
+                sure[some, rows[:, None], columns] = (both[0] + both[1]) / 2
+    return sure
+
+
+def tiles(length: int, grid: int, device) -> list[Tensor]:
+    """Cells of an axis in windows of `grid`, the last flush with the end; on a shorter axis the last cell repeats."""
+    starts = [min(start, max(0, length - grid)) for start in range(0, length, grid)]
+    return [(torch.arange(grid, device=device) + start).clamp(max=length - 1) for start in starts]
+
+
+def forget_unsure(canvas: Canvas, sure: Tensor, share: float | None = None, below: float | None = None) -> Canvas:
+    """Of the cells that `canvas` doesn't know, keep the surest (`sure` `[B, h, w]`), with the ids that they have.
+
+    What stays unknown is the least sure `share` of them (at least one cell where it isn't 0), or those `below` a
+    probability. Raises ValueError unless one of the two is given, in 0 … 1.
+    """
+    if (share is None) == (below is None):
+        raise ValueError("Say either which share of the cells to forget or below which probability, not both.")
+    name, value = ("share", share) if below is None else ("probability", below)
+    if not 0 <= value <= 1:
+        raise ValueError(f"The {name} is {value}; it must lie between 0 and 1.")
+    if below is not None:
+        return replace(canvas, known=canvas.known | (sure >= below))
+    open_cells = ~canvas.known.flatten(1)
+    counts = open_cells.sum(1, keepdim=True)
+    forgotten = torch.minimum((counts * share).round().long().clamp(min=int(share > 0)), counts)
+    rank = sure.flatten(1).masked_fill(~open_cells, torch.inf).argsort(dim=1, stable=True).argsort(1)
+    return replace(canvas, known=(rank >= forgotten).view(canvas.known.shape))
+
+
+# Dark violet, blue, green, yellow: rises evenly in lightness and is told apart by the colour-blind.
+RAMP = ((0.27, 0.00, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14))
+
+
+def heat_map(confidence: Tensor, height: int, width: int) -> Tensor:
+    """`confidence` `[B, h, w]` in 0…1 as a picture `[B, 3, height, width]`: dark is unsure, yellow is sure."""
+    ramp = torch.tensor(RAMP, device=confidence.device)
+    place = confidence.float().clamp(0, 1) * (len(RAMP) - 1)
+    lower = place.long().clamp(max=len(RAMP) - 2)
+    colours = torch.lerp(ramp[lower], ramp[lower + 1], (place - lower).unsqueeze(-1))
+    return F.interpolate(colours.permute(0, 3, 1, 2), (height, width), mode="nearest-exact")

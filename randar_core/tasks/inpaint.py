@@ -1,0 +1,278 @@
+"""Repaint the masked part of a picture, under its own class or another one (a class edit)."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
+from ..decoding.loop import Decoded, OnCall, Setting
+from ..decoding.orders import Order, Painted
+from ..decoding.plan import make_plan
+from .confidence import forget_unsure, sureness
+from .options import DecodingOptions, check_batch, check_pixels, derived_seed, one_each
+from .windows import Window, decode_windows
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A square of a picture, `side` pixels wide, that is repainted at the model's size; it may reach over the edges."""
+
+    picture: int  # its place in the batch
+    top: int
+    left: int
+    side: int
+    regions: tuple[int, ...]  # the labels of the masked regions that it repaints
+
+    def places(self, height: int, width: int, device) -> tuple[Tensor, Tensor]:
+        """Rows `[side, 1]` and columns `[side]` of the picture under the square; beyond the edges the edge repeats."""
+        steps = torch.arange(self.side, device=device)
+        return (self.top + steps).clamp(0, height - 1)[:, None], (self.left + steps).clamp(0, width - 1)
+
+    def beyond(self, height: int, width: int, device) -> Tensor:
+        """Which pixels of the square lie beyond the picture's edges: `[side, side]` bool."""
+        steps = torch.arange(self.side, device=device)
+        rows, columns = self.top + steps, self.left + steps
+        return ((rows < 0) | (rows >= height))[:, None] | (columns < 0) | (columns >= width)
+
+
+@dataclass(frozen=True)
+class Inpainted:
+    """`pixels` `[B, C, H, W]`, `confidence` `[B, H, W]` (1 where nothing was drawn), and the squares it was drawn in.
+
+    `decoded` holds the tokens of the squares, `[len(cutouts), g, g]`; None where there was nothing to do.
+    """
+
+    pixels: Tensor
+    confidence: Tensor
+    cutouts: tuple[Cutout, ...] = ()
+    decoded: Decoded | None = None
+
+
+@torch.no_grad()
+def inpaint(
+    model,
+    tokenizer,
+    pixels: Tensor,
+    mask: Tensor,
+    classes: Tensor,
+    options: DecodingOptions,
+    denoise: float = 1.0,
+    grow: int = 0,
+    seam: int = 8,
+    context: float = 2.0,
+    on_call: OnCall | None = None,
+) -> Inpainted:
+    """Repaint `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha that is kept; 0…1) where `mask` `[B, H, W]` isn't 0.
+
+    Batches of pictures, masks and `classes` `[B]` are matched: each has one entry or the same number. The mask grows by
+    `grow` pixels; where it then is 0, every pixel stays as it is, bit for bit. Inside it the new pixels fade in over
+    `seam` pixels. Around each region a square is cut, `context` times as wide as the region and at least as wide as the
+    model's own picture where there is room, scaled to the model's size, repainted and scaled back; regions whose
+    squares would mostly coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise`
+    below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class edit*).
+
+    `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
+    batches and sizes that don't match and for settings out of range.
+    """
+    check_pixels(pixels)
+    if mask.ndim != 3 or mask.shape[1:] != pixels.shape[2:]:
+        found = f"is {mask.shape[2]}×{mask.shape[1]}" if mask.ndim == 3 else f"has the shape {list(mask.shape)}"
+        raise ValueError(
+            f"The mask {found}, the picture is {pixels.shape[3]}×{pixels.shape[2]} pixels (width×height). "
+            "Scale or crop the mask to the size of the picture."
+        )
+    pixels, mask, classes = one_each(pictures=pixels, masks=mask, classes=classes)
+    check_batch(classes, len(classes), options)
+    pixels, mask = pixels.to(classes.device), mask.to(classes.device).float().nan_to_num().clamp(0, 1)
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"Denoise is {denoise}; it must lie between 0 (nothing is redrawn) and 1 (all of the mask).")
+    if grow < 0 or seam < 0:
+        raise ValueError(f"The mask is to grow by {grow} pixels with a seam of {seam}; neither may be below 0.")
+    if context < 1:
+        raise ValueError(f"The context is {context} times the masked region; it must be at least 1.")
+    grown = spread(mask, grow)
+    untouched = Inpainted(pixels.clone(), torch.ones_like(mask))
+    if denoise == 0 or not grown.any():
+        return untouched
+
+    grid, size = model.config.grid, model.config.grid * tokenizer.factor
+    labels = label_regions(grown > 0)
+    cutouts = [cutout for place in range(len(pixels)) for cutout in cut_out(labels[place], place, context, size)]
+    height, width = mask.shape[1:]
+    crops, unknown, orders = [], [], []
+    for cutout in cutouts:
+        rows, columns = cutout.places(height, width, pixels.device)
+        crops.append(scaled(pixels[cutout.picture, :3, rows, columns], size))
+        beyond = cutout.beyond(height, width, pixels.device)
+        unknown.append(touched_cells(grown[cutout.picture, rows, columns], grid) | ~touched_cells(~beyond, grid))
+        orders.append(order_of(options.order, cutout, height, width))
+    crops = torch.stack(crops)
+    limit = options.batch or len(crops)
+    ids = torch.cat([tokenizer.encode(some).to(classes.device) for some in crops.split(limit)])
+    canvas = Canvas(ids, ~torch.stack(unknown))
+
+    pictures = [cutout.picture for cutout in cutouts]
+    own_classes = classes[torch.tensor(pictures, device=classes.device)]
+    if denoise < 1:
+        scoring = replace(options, pictures=[options.picture(picture) for picture in pictures])
+        canvas = forget_unsure(canvas, sureness(model, canvas, own_classes, scoring), share=denoise)
+    windows = []
+    for place, (picture, order) in enumerate(zip(pictures, orders, strict=True)):
+        # The squares of one picture must not share their random numbers.
+        before = pictures[:place].count(picture)
+        seed = derived_seed(options.seed, "window", before) if before else options.seed
+        part = Canvas(canvas.ids[place : place + 1], canvas.known[place : place + 1])
+        plan = make_plan(part, options.steps, seed, order, [options.picture(picture)], model.parallel)
+        windows.append(Window(place, slice(None), slice(None), plan))
+    setting = Setting(own_classes, options.guidance, options.sampling)
+    decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
+
+    opacity = fade_in(grown, seam)
+    drawn = torch.cat([tokenizer.decode(some).clamp(0, 1) for some in decoded.ids.split(limit)])
+    out, confidence = untouched.pixels, untouched.confidence
+    for cutout, picture, sure in zip(cutouts, drawn.to(pixels), decoded.confidence, strict=True):
+        # What another square repaints is context here.
+        own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
+        blend(out[cutout.picture, :3], scaled(picture, cutout.side), cutout, opacity[cutout.picture] * own)
+        sure = F.interpolate(sure[None, None], (cutout.side, cutout.side), mode="nearest-exact")[0]
+        blend(confidence[cutout.picture, None], sure, cutout, own.float())
+    return Inpainted(out, confidence, tuple(cutouts), decoded)
+
+
+def spread(mask: Tensor, pixels: int) -> Tensor:
+    """`mask` `[B, H, W]` grown by `pixels` in every direction (a square)."""
+    pixels = min(pixels, max(mask.shape[1:]))
+    mask = F.max_pool2d(mask.unsqueeze(1), (1, 2 * pixels + 1), 1, (0, pixels))
+    return F.max_pool2d(mask, (2 * pixels + 1, 1), 1, (pixels, 0)).squeeze(1)
+
+
+def fade_in(mask: Tensor, seam: int) -> Tensor:
+    """How much of the new picture shows, `[B, H, W]`: 0 where `mask` is 0, rising inside it over `seam` pixels.
+
+    Where the mask is too thin for the seam, it rises to 1 in its middle. The picture's edge is no edge of the mask.
+    """
+    left = (mask > 0).float()
+    depth = left.clone()
+    for _ in range(min(seam, max(mask.shape[1:]))):
+        left = -F.max_pool2d(-left.unsqueeze(1), 3, 1, 1).squeeze(1)
+        depth += left
+    return mask * depth / spread(depth, seam).clamp(min=1)
+
+
+def touched_cells(mask: Tensor, grid: int) -> Tensor:
+    """Which cells of a `grid` × `grid` canvas `mask` `[H, W]` touches with any pixel: `[grid, grid]` bool."""
+    return F.adaptive_max_pool2d((mask > 0).float()[None, None], grid)[0, 0] > 0
+
+
+def scaled(pixels: Tensor, size: int) -> Tensor:
+    """A square picture `[C, S, S]` at `size`, in 0…1; as it is where it has that size."""
+    if pixels.shape[1] == size:
+        return pixels
+    return F.interpolate(pixels[None].float(), (size, size), mode="bicubic", antialias=True)[0].clamp(0, 1)
+
+
+def order_of(order: Order | Tensor, cutout: Cutout, height: int, width: int) -> Order | Tensor:
+    """What `order`, given for pictures of `height` × `width`, says of a cutout."""
+    if isinstance(order, Painted):
+        rows, columns = cutout.places(height, width, "cpu")
+        return Painted(order.resized(height, width)[rows, columns])
+    return order if callable(order) or order.ndim == 1 else order[cutout.picture]
+
+
+def label_regions(inside: Tensor) -> Tensor:
+    """Number the regions of `inside` `[B, H, W]` bool: `[B, H, W]` long, 0 outside.
+
+    Neighbours (diagonal ones too) are one region, judged on at most 64×64 blocks: closer ones share a square anyway.
+    """
+    height, width = inside.shape[1:]
+    block = math.ceil(max(height, width) / 64)
+    blocks = F.max_pool2d(inside.float().unsqueeze(1), block, ceil_mode=True)
+    labels = blocks * torch.arange(1, blocks[0].numel() + 1, device=inside.device).view(blocks[0].shape)
+    while True:
+        flooded = F.max_pool2d(labels, 3, 1, 1) * blocks
+        if torch.equal(flooded, labels):
+            break
+        labels = flooded
+    labels = labels.squeeze(1).repeat_interleave(block, 1).repeat_interleave(block, 2)
+    return labels[:, :height, :width].long() * inside
+
+
+@dataclass(frozen=True)
+class Box:
+    """The smallest rectangle around the masked `regions`."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    regions: tuple[int, ...]
+
+    def union(self, other: "Box") -> "Box":
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+            self.regions + other.regions,
+        )
+
+
+def boxes_of(labels: Tensor) -> list[Box]:
+    """The box of every region of `labels` `[H, W]`."""
+    height, width = labels.shape
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    flat, count = labels.flatten().cpu(), int(labels.max()) + 1
+
+    def extreme(values: Tensor, how: str) -> Tensor:
+        return torch.zeros(count, dtype=torch.long).scatter_reduce(0, flat, values.flatten(), how, include_self=False)
+
+    ends = [extreme(rows, "amin"), extreme(columns, "amin"), extreme(rows, "amax") + 1, extreme(columns, "amax") + 1]
+    return [Box(*(int(end[label]) for end in ends), (label,)) for label in flat.unique().tolist() if label]
+
+
+def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cutout]:
+    """The squares in which a model of `size` pixels repaints the regions of `labels` `[H, W]`."""
+    height, width = labels.shape
+
+    def square(box: Box) -> Cutout:
+        region = max(box.bottom - box.top, box.right - box.left)
+        # Beyond the picture there is no context: a square larger than its shorter side only where the region is.
+        side = min(max(math.ceil(context * region), size), max(region, min(height, width)))
+        top = flush((box.top + box.bottom - side) // 2, side, height)
+        return Cutout(picture, top, flush((box.left + box.right - side) // 2, side, width), side, box.regions)
+
+    boxes, apart = boxes_of(labels), []
+    while boxes:
+        box = boxes.pop()
+        mate = next((other for other in boxes if coincide(square(box), square(other))), None)
+        if mate is None:
+            apart.append(box)
+        else:  # the larger square may now coincide with one that stood apart
+            boxes.remove(mate)
+            boxes, apart = [*apart, *boxes, box.union(mate)], []
+    return sorted((square(box) for box in apart), key=lambda cutout: (cutout.top, cutout.left))
+
+
+def flush(start: int, side: int, length: int) -> int:
+    """Move a stretch of `side` into 0 … `length`, or to its middle where it is longer."""
+    return min(max(start, 0), length - side) if side <= length else (length - side) // 2
+
+
+def coincide(a: Cutout, b: Cutout) -> bool:
+    """Whether two squares share more than half of the smaller one."""
+    shared = [max(0, min(p + a.side, q + b.side) - max(p, q)) for p, q in ((a.top, b.top), (a.left, b.left))]
+    return 2 * shared[0] * shared[1] > min(a.side, b.side) ** 2
+
+
+def blend(target: Tensor, square: Tensor, cutout: Cutout, opacity: Tensor) -> None:
+    """Lay `square` `[C, side, side]` over `target` `[C, H, W]` in place, as opaque as `opacity` `[H, W]` says."""
+    height, width = opacity.shape
+    top, left = max(0, cutout.top), max(0, cutout.left)
+    rows = slice(top, min(height, cutout.top + cutout.side))
+    columns = slice(left, min(width, cutout.left + cutout.side))
+    part, opacity = target[:, rows, columns], opacity[rows, columns]
+    new = square[:, top - cutout.top :, left - cutout.left :][:, : part.shape[1], : part.shape[2]].to(part)
+    part.copy_(torch.where(opacity > 0, torch.lerp(part, new, opacity.to(part)), part))

@@ -1,0 +1,58 @@
+"""Draw again what the model is least sure of."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
+from ..decoding.loop import Decoded, OnCall
+from .confidence import forget_unsure, sureness
+from .options import DecodingOptions, Watch
+from .windows import fill
+
+
+@torch.no_grad()
+def refine(
+    model,
+    ids: Tensor,
+    classes: Tensor,
+    options: DecodingOptions,
+    share: float | None = None,
+    below: float | None = None,
+    rounds: int = 1,
+    confidence: Tensor | None = None,
+    overlap: int | None = None,
+    on_call: OnCall | None = None,
+) -> Decoded:
+    """Forget the least sure cells of `ids` `[B, h, w]` and draw them again, everything else known; `rounds` times.
+
+    Forgotten are the least sure `share`, or the cells `below` a probability. How sure the model is comes from a scoring
+    pass, in the first round from `confidence` `[B, h, w]` where it is given. The confidence of the result is that of
+    the last scoring for cells that were kept. Raises ValueError for no rounds and as `forget_unsure` does.
+    """
+    if rounds < 1:
+        raise ValueError(f"{rounds} rounds were asked for; refining takes at least 1.")
+    sure, done, watch = confidence, 0, Watch(on_call)
+    for turn in range(1, rounds + 1):
+        picture = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
+        if turn > 1 or sure is None:
+            sure = sureness(model, picture, classes, options, turn)
+        canvas = forget_unsure(picture, sure.to(ids.device), share, below)
+
+        def with_rounds(decoded: Decoded, kept=canvas.known, sure=sure, before=done, left=rounds - turn) -> Decoded:
+            return replace(
+                decoded,
+                confidence=torch.where(kept, sure, decoded.confidence),
+                call=before + decoded.call,
+                calls=before + decoded.calls * (1 + left),  # later rounds are taken to be as long as this one
+            )
+
+        def report(decoded: Decoded, with_rounds=with_rounds) -> bool:
+            return watch(with_rounds(decoded))
+
+        decoded = with_rounds(fill(model, canvas, classes, options, overlap, turn, report))
+        ids, done = decoded.ids, decoded.call
+        if watch.stopped:
+            return decoded
+    return replace(decoded, calls=done)

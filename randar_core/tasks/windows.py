@@ -1,0 +1,233 @@
+"""A canvas of any size: the model's window slides over it, knows what it overlaps and draws the rest."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..decoding.canvas import Canvas
+from ..decoding.loop import Decoded, OnCall, Setting, decode
+from ..decoding.orders import Order, Painted, check_order
+from ..decoding.plan import Plan, make_plan
+from ..decoding.randomness import draw_noise
+from .options import DecodingOptions, Watch, check_batch, derived_seed
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of one picture's canvas that is decoded as a canvas of its own, and the plan for it (a batch of one)."""
+
+    picture: int  # its place in the batch
+    rows: slice
+    columns: slice
+    plan: Plan
+
+    def of(self, canvas: Tensor) -> Tensor:
+        """The window's part of `canvas` `[B, h, w]`, a view."""
+        return canvas[self.picture, self.rows, self.columns]
+
+
+Wave = Sequence[Window]  # windows that may be decoded together: none draws what another of them draws or needs
+
+
+@torch.no_grad()
+def fill(
+    model,
+    canvas: Canvas,
+    classes: Tensor,
+    options: DecodingOptions,
+    overlap: int | None = None,
+    round: int = 0,
+    on_call: OnCall | None = None,
+) -> Decoded:
+    """Draw every unknown cell of `canvas` `[B, h, w]`, of any size.
+
+    A window of the model's grid starts on what is known (or, on an empty canvas, in the middle) and slides outward,
+    sides before corners. It knows `overlap` cells of what was there before, half a window by default. A cell's random
+    number is that of its place on the canvas, whichever window draws it. A canvas that is narrower or lower than the
+    window is drawn as the middle of a larger one. `on_call` sees the whole canvas. Raises ValueError for an overlap
+    that isn't 0 … grid − 1.
+    """
+    grid = model.config.grid
+    overlap = grid // 2 if overlap is None else overlap
+    if not 0 <= overlap < grid:
+        raise ValueError(
+            f"The overlap is {overlap} cells; the model's window is {grid} cells wide, so it must be 0 to {grid - 1}."
+        )
+    check_batch(classes, canvas.batch, options)
+    height, width = canvas.ids.shape[1:]
+    spare_y, spare_x = max(0, grid - height), max(0, grid - width)
+    padding = (spare_x // 2, spare_x - spare_x // 2, spare_y // 2, spare_y - spare_y // 2)
+    rows, columns = slice(padding[2], padding[2] + height), slice(padding[0], padding[0] + width)
+    orders = window_orders(options.order, canvas.batch, height, width, padding)
+    canvas = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding))
+    waves = plan_waves(canvas.known.cpu(), grid, overlap, options, orders, model.parallel, round)
+
+    def cropped(decoded: Decoded) -> Decoded:
+        ids, known, confidence = (t[:, rows, columns] for t in (decoded.ids, decoded.known, decoded.confidence))
+        return replace(decoded, ids=ids, known=known, confidence=confidence)
+
+    watch = Watch(on_call)
+    setting = Setting(classes, options.guidance, options.sampling)
+    return cropped(
+        decode_windows(model, canvas, waves, setting, options.batch, lambda decoded: watch(cropped(decoded)))
+    )
+
+
+def decode_windows(
+    model,
+    canvas: Canvas,
+    waves: Sequence[Wave],
+    setting: Setting,
+    batch: int | None = None,
+    on_call: OnCall | None = None,
+) -> Decoded:
+    """Decode the windows of `canvas` wave by wave, at most `batch` of them together; `on_call` sees the whole canvas.
+
+    Windows are all of one size. Runs on the device of `canvas`.
+    """
+    ids, known = canvas.ids.clone(), canvas.known.clone()
+    sure = known.float()
+    calls, done, watch = count_calls(waves, batch), 0, Watch(on_call)
+    for piece in in_pieces(waves, batch):
+        part = Canvas(torch.stack([w.of(ids) for w in piece]), torch.stack([w.of(known) for w in piece]))
+
+        def paste(decoded: Decoded, piece=piece, given=part.known, before=done) -> Decoded:
+            for place, window in enumerate(piece):
+                # What the window was given keeps the confidence that it was drawn with.
+                new = ~given[place]
+                window.of(ids)[new] = decoded.ids[place][new]
+                window.of(known)[new] = decoded.known[place][new]
+                window.of(sure)[new] = decoded.confidence[place][new]
+            return Decoded(ids, known, sure, before + decoded.call, calls)
+
+        pictures = torch.tensor([window.picture for window in piece], device=ids.device)
+        own = replace(
+            setting,
+            classes=setting.classes.to(ids.device)[pictures],
+            context_kept=None if setting.context_kept is None else setting.context_kept.to(ids.device)[pictures],
+        )
+        decoded = decode(model, part, joined(piece), own, lambda decoded, paste=paste: watch(paste(decoded)))
+        done = paste(decoded).call
+        if watch.stopped:
+            break
+    return Decoded(ids, known, sure, done, calls)
+
+
+def in_pieces(waves: Sequence[Wave], batch: int | None) -> list[Wave]:
+    """The waves in turn, each cut into pieces of at most `batch` windows."""
+    pieces = []
+    for wave in waves:
+        size = batch or len(wave)
+        pieces += [wave[start : start + size] for start in range(0, len(wave), size)]
+    return pieces
+
+
+def count_calls(waves: Sequence[Wave], batch: int | None) -> int:
+    """Calls that `decode_windows` takes: windows of a piece that know equally many cells share theirs."""
+    return sum(sum(map(len, {window.plan.sizes[0] for window in piece})) for piece in in_pieces(waves, batch))
+
+
+def joined(windows: Wave) -> Plan:
+    """One plan for all `windows`."""
+    plans = [window.plan for window in windows]
+    return Plan(
+        torch.cat([plan.order for plan in plans]),
+        torch.cat([plan.noise for plan in plans]),
+        tuple(plan.sizes[0] for plan in plans),
+    )
+
+
+def plan_waves(
+    known: Tensor,
+    grid: int,
+    overlap: int,
+    options: DecodingOptions,
+    orders: Callable[[int, slice, slice], Order | Tensor],
+    parallel: bool,
+    round: int,
+) -> list[list[Window]]:
+    """The windows that draw all unknown cells of `known` `[B, h, w]` (bool, on the CPU), wave by wave."""
+    batch, height, width = known.shape
+    known = known.clone()
+    pictures = [options.picture(place) for place in range(batch)]
+    noise = draw_noise(options.seed, pictures, height * width, round).view(known.shape)
+    waves: dict[int, list[Window]] = {}
+    for place, picture in enumerate(pictures):
+        drawn = 0
+        for wave, top, left in window_places(known[place], grid, overlap):
+            rows, columns = slice(top, top + grid), slice(left, left + grid)
+            part = known[place, rows, columns]
+            if part.all():
+                continue
+            plan = make_plan(
+                Canvas(torch.zeros(1, grid, grid, dtype=torch.long), part.clone().unsqueeze(0)),
+                options.steps,
+                # Else every window of a picture would have the same random order.
+                derived_seed(options.seed, "window", drawn) if drawn else options.seed,
+                orders(place, rows, columns),
+                [picture],
+                parallel,
+                round,
+            )
+            plan = replace(plan, noise=noise[place, rows, columns].reshape(1, -1))
+            waves.setdefault(wave, []).append(Window(place, rows, columns, plan))
+            part.fill_(True)
+            drawn += 1
+    return [waves[wave] for wave in sorted(waves)]
+
+
+def window_places(known: Tensor, grid: int, overlap: int) -> list[tuple[int, int, int]]:
+    """(wave, top, left) of the windows that cover `known` `[h, w]`, in the order of their waves.
+
+    Windows of one wave draw no cell in common: what two of them share lies in a window of an earlier wave.
+    """
+    places = []
+    for axis in (1, 0):
+        occupied = known.any(axis).nonzero().flatten().tolist()
+        middle = known.shape[1 - axis] // 2
+        start, stop = (occupied[0], occupied[-1] + 1) if occupied else (middle, middle)
+        places.append(axis_places(known.shape[1 - axis], start, stop, grid, overlap))
+    return sorted((rank_y + rank_x, top, left) for rank_y, top in places[0] for rank_x, left in places[1])
+
+
+def axis_places(length: int, start: int, stop: int, grid: int, overlap: int) -> list[tuple[int, int]]:
+    """(rank, place) of windows along an axis of `length` cells of which `start` … `stop` hold what is known.
+
+    The window of rank 0 stands in the middle of the known cells, and ranks rise outward in both directions. Beyond the
+    known cells each window overlaps what is there by `overlap` cells, by more where the canvas ends.
+    """
+    if stop - start < grid:
+        start = min(max((start + stop - grid) // 2, 0), length - grid)
+        stop = start + grid
+    stride = grid - overlap
+    middle = (start + stop - grid) // 2
+    after = [*range(middle + stride, stop - grid, stride), stop - grid] if stop - grid > middle else []
+    before = [*range(middle - stride, start, -stride), start] if start < middle else []
+    while stop < length:
+        after.append(min(stop - overlap, length - grid))
+        stop = after[-1] + grid
+    while start > 0:
+        before.append(max(start + overlap - grid, 0))
+        start = before[-1]
+    return [(0, middle), *enumerate(after, 1), *enumerate(before, 1)]
+
+
+def window_orders(
+    order: Order | Tensor, batch: int, height: int, width: int, padding: tuple[int, int, int, int]
+) -> Callable[[int, slice, slice], Order | Tensor]:
+    """What `order`, given for a canvas `[B, h, w]`, says of a window (place in the batch, rows, columns) of it.
+
+    `padding` is what the canvas is extended by (left, right, top, bottom).
+    """
+    if isinstance(order, Painted):
+        painting = F.pad(order.resized(height, width)[None, None], padding, mode="replicate")[0, 0]
+        return lambda place, rows, columns: Painted(painting[rows, columns])
+    if callable(order):
+        return lambda place, rows, columns: order
+    order = check_order(order, batch, height * width).cpu()
+    rank = order.argsort(1).view(batch, height, width)
+    rank = F.pad(rank, padding, value=height * width)
+    return lambda place, rows, columns: rank[place, rows, columns].flatten().argsort(stable=True)

@@ -1,0 +1,613 @@
+"""Tasks on small random models: what is kept, what is drawn, and by which random numbers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from randar_core.decoding.canvas import Canvas
+from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
+from randar_core.decoding.loop import Setting, decode
+from randar_core.decoding.orders import ORDERS, Painted
+from randar_core.decoding.plan import make_plan
+from randar_core.decoding.randomness import draw_noise
+from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.tasks.confidence import forget_unsure, heat_map, sureness
+from randar_core.tasks.extrapolate import extrapolate
+from randar_core.tasks.generate import generate
+from randar_core.tasks.inpaint import cut_out, fade_in, inpaint, label_regions, spread
+from randar_core.tasks.options import DecodingOptions
+from randar_core.tasks.outpaint import outpaint
+from randar_core.tasks.refine import refine
+from randar_core.tasks.windows import fill, window_places
+
+GRID, FACTOR, CODES, CLASSES = 4, 2, 32, 3
+OPTIONS = DecodingOptions(class_guidance(Linear(1, 3)), steps=4, seed=7)
+SIZE = GRID * FACTOR
+
+
+def randomised(module: torch.nn.Module, scale: float) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * scale
+    return module.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return randomised(RandAR(RandARConfig(16, 2, 2, CODES, CLASSES, GRID)), 0.3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    config = LlamaGenConfig(
+        channels=8,
+        multipliers=(1, 2),
+        res_blocks=1,
+        codebook_size=CODES,
+        codebook_dim=4,
+        z_channels=8,
+        norm_groups=4,
+    )
+    return randomised(LlamaGenTokenizer(config), 0.3)
+
+
+def picture(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_ids(*shape: int) -> torch.Tensor:
+    return torch.randint(CODES, shape, generator=torch.Generator().manual_seed(1))
+
+
+def classes(batch: int) -> torch.Tensor:
+    return torch.arange(batch) % CLASSES
+
+
+def plainly(model, canvas: Canvas, options: DecodingOptions = OPTIONS) -> torch.Tensor:
+    """Ids by the decode loop alone, without any task."""
+    plan = make_plan(canvas, options.steps, options.seed, options.order, options.pictures)
+    setting = Setting(classes(canvas.batch), options.guidance, options.sampling)
+    with torch.no_grad():
+        return decode(model, canvas, plan, setting).ids
+
+
+class Recorder:
+    """An `on_call` that copies what it sees, and stops after so many calls."""
+
+    def __init__(self, stop_after: int | None = None):
+        self.calls, self.known, self.stop_after = [], [], stop_after
+
+    def __call__(self, decoded):
+        self.calls.append((decoded.call, decoded.calls))
+        self.known.append(decoded.known.clone())
+        return self.stop_after is None or decoded.call < self.stop_after
+
+    def check(self):
+        """Calls are counted from 1 to the end, and cells are only ever added."""
+        total = self.calls[0][1]
+        assert self.calls == [(call, total) for call in range(1, total + 1)]
+        for before, after in zip(self.known, self.known[1:], strict=False):
+            assert (after | ~before).all()
+
+
+# Canvas of any size
+
+
+def test_a_canvas_of_the_models_size_is_the_plain_decode(model):
+    assert torch.equal(generate(model, classes(3), OPTIONS).ids, plainly(model, Canvas.empty(3, GRID, GRID)))
+
+
+def test_a_partly_known_canvas_of_the_models_size_is_the_plain_decode(model):
+    canvas = Canvas(random_ids(2, GRID, GRID), picture(2, GRID, GRID) < 0.5)
+    assert torch.equal(fill(model, canvas, classes(2), OPTIONS).ids, plainly(model, canvas))
+
+
+@given(
+    height=st.integers(1, 13),
+    width=st.integers(1, 13),
+    overlap=st.integers(0, GRID - 1),
+    share=st.floats(0, 1),
+    box=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_canvas_is_filled_and_keeps_what_it_knows(model, height, width, overlap, share, box, seed):
+    known = picture(2, height, width, seed=seed) < share
+    if box:
+        known = torch.zeros_like(known)
+        known[:, height // 3 : height // 3 + int(share * height), width // 2 :] = True
+    canvas, seen = Canvas(random_ids(2, height, width), known), Recorder()
+    decoded = fill(model, canvas, classes(2), OPTIONS, overlap, on_call=seen)
+    assert decoded.known.all()
+    assert torch.equal(decoded.ids[known], canvas.ids[known])
+    assert ((decoded.confidence > 0) & (decoded.confidence <= 1)).all()
+    assert decoded.call == decoded.calls == len(seen.calls)
+    if seen.calls:
+        seen.check()
+        assert seen.known[-1].shape == known.shape
+
+
+@given(
+    height=st.integers(GRID, 20),
+    width=st.integers(GRID, 20),
+    overlap=st.integers(0, GRID - 1),
+    edges=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_windows_of_a_wave_draw_no_cell_in_common(height, width, overlap, edges):
+    known = torch.zeros(height, width, dtype=torch.bool)
+    (top, bottom), (left, right) = sorted(edges[:2]), sorted(edges[2:])
+    known[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
+    waves = {}
+    for wave, y, x in window_places(known, GRID, overlap):
+        waves.setdefault(wave, []).append((slice(y, y + GRID), slice(x, x + GRID)))
+    for wave in sorted(waves):
+        drawn = torch.zeros(height, width, dtype=torch.long)
+        for window in waves[wave]:
+            drawn[window] += ~known[window]
+        assert drawn.max() <= 1
+        known |= drawn > 0
+    assert known.all()
+
+
+def test_a_window_knows_the_overlap_that_was_asked_for():
+    known = torch.zeros(GRID, 20, dtype=torch.bool)
+    known[:, :6] = True
+    new = [x for _, y, x in window_places(known, GRID, 1) if x + GRID > 6]
+    assert new == [5, 8, 11, 14, 16]
+
+
+def test_a_wide_canvas_is_no_different_in_pieces(model):
+    together = generate(model, classes(2), OPTIONS, 7, 11)
+    in_pieces = generate(model, classes(2), replace(OPTIONS, batch=1), 7, 11)
+    alone = generate(model, classes(2)[1:], replace(OPTIONS, pictures=[1]), 7, 11)
+    assert torch.equal(together.ids, in_pieces.ids)
+    assert torch.equal(together.ids[1:], alone.ids)
+
+
+def test_every_cell_of_a_wide_canvas_has_a_random_number_of_its_own(model):
+    # A model that is sure of nothing draws what its random numbers say.
+    blank = randomised(RandAR(RandARConfig(16, 1, 2, CODES, CLASSES, GRID)), 0.0)
+    decoded = generate(blank, classes(1), OPTIONS, 6, 10)
+    noise = draw_noise(OPTIONS.seed, [0], 60).view(1, 6, 10)
+    assert torch.equal(decoded.ids, (noise * CODES).long())
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_any_order_fills_a_wide_canvas(model, name):
+    assert generate(model, classes(1), replace(OPTIONS, order=ORDERS[name]), 5, 9).known.all()
+
+
+def test_a_painting_covers_the_whole_canvas(model):
+    painting = torch.zeros(GRID, 2 * GRID)
+    painting[:, -2:] = 1  # the right edge: only the window that reaches it draws it first
+    seen = Recorder()
+    options = replace(OPTIONS, order=Painted(painting), steps=4 * GRID * GRID)
+    canvas = Canvas.empty(1, GRID, 2 * GRID)
+    canvas.known[:, :, :GRID] = True
+    fill(model, canvas, classes(1), options, on_call=seen)
+    first_half = seen.known[len(seen.known) // 2 - 1][0]
+    assert torch.equal(seen.known[-1][0], torch.ones_like(first_half))
+    window_of_the_edge = seen.known[-GRID * 2 - 1 + GRID][0]
+    assert window_of_the_edge.any()
+
+
+def test_an_order_given_outright_is_one_of_the_whole_canvas(model):
+    order = torch.arange(GRID * 8).flip(0)
+    canvas = Canvas(random_ids(1, GRID, 8), torch.zeros(1, GRID, 8, dtype=torch.bool))
+    seen = Recorder()
+    fill(model, canvas, classes(1), replace(OPTIONS, order=order, steps=99), overlap=0, on_call=seen)
+    assert seen.known[0].flatten().nonzero().tolist() == [[max(seen.known[GRID * GRID - 1].flatten().nonzero())]]
+    with pytest.raises(ValueError, match="no permutation"):
+        fill(model, canvas, classes(1), replace(OPTIONS, order=torch.zeros(32, dtype=torch.long)))
+
+
+def test_a_decode_over_several_windows_stops_when_asked(model):
+    seen = Recorder(stop_after=6)
+    decoded = generate(model, classes(1), OPTIONS, GRID, 16, on_call=seen)
+    assert len(seen.calls) == 6
+    assert not decoded.known.all()
+    assert torch.equal(decoded.known, decoded.confidence > 0)
+
+
+@pytest.mark.parametrize("overlap", [-1, GRID])
+def test_an_overlap_out_of_range_is_named(model, overlap):
+    with pytest.raises(ValueError, match=f"overlap is {overlap} cells.*0 to {GRID - 1}"):
+        generate(model, classes(1), OPTIONS, 8, 8, overlap)
+
+
+def test_batches_that_do_not_match_are_named(model):
+    with pytest.raises(ValueError, match="2 picture indices.*batch of 1"):
+        generate(model, classes(1), replace(OPTIONS, pictures=[1, 2]))
+    with pytest.raises(ValueError, match="the least is 1"):
+        generate(model, classes(1), replace(OPTIONS, batch=0))
+    with pytest.raises(ValueError, match=r"2 pictures needs 2 class ids.*\[3\]"):
+        fill(model, Canvas.empty(2, 4, 4), classes(3), OPTIONS)
+
+
+# Confidence
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_the_least_sure_share_is_forgotten(share, seed):
+    sure = picture(2, 5, 6, seed=seed)
+    canvas = Canvas(random_ids(2, 5, 6), picture(2, 5, 6, seed=seed + 1) < 0.4)
+    after = forget_unsure(canvas, sure, share=share)
+    assert (after.known | ~canvas.known).all()
+    for picture_sure, known, before in zip(sure, after.known, canvas.known, strict=True):
+        count = int((~before).sum())
+        assert int((~known).sum()) == min(count, max(round(count * share), int(share > 0)))
+        kept = picture_sure[known & ~before]
+        if kept.numel() and not known.all():
+            assert kept.min() >= picture_sure[~known].max()
+
+
+def test_cells_below_a_probability_are_forgotten():
+    sure = torch.tensor([[[0.1, 0.5], [0.9, 0.3]]])
+    canvas = forget_unsure(Canvas.empty(1, 2, 2), sure, below=0.4)
+    assert canvas.known.tolist() == [[[False, True], [True, False]]]
+
+
+def test_forgetting_takes_either_a_share_or_a_probability():
+    canvas = Canvas.empty(1, 2, 2)
+    for arguments in ({}, {"share": 0.5, "below": 0.5}):
+        with pytest.raises(ValueError, match="not both"):
+            forget_unsure(canvas, torch.zeros(1, 2, 2), **arguments)
+    with pytest.raises(ValueError, match="share is 1.5"):
+        forget_unsure(canvas, torch.zeros(1, 2, 2), share=1.5)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 3, 9), (1, 10, 5)])
+def test_a_picture_of_any_size_is_scored(model, shape):
+    canvas = Canvas(random_ids(*shape), torch.zeros(shape, dtype=torch.bool))
+    sure = sureness(model, canvas, classes(shape[0]), OPTIONS)
+    assert sure.shape == shape
+    assert ((sure > 0) & (sure < 1)).all()
+    assert torch.allclose(sure, sureness(model, canvas, classes(shape[0]), replace(OPTIONS, batch=1)))
+
+
+def test_the_heat_map_goes_from_dark_to_yellow():
+    colours = heat_map(torch.tensor([[[0.0, 1.0], [0.5, 0.25]]]), 6, 4)
+    assert colours.shape == (1, 3, 6, 4)
+    assert (colours[0, :, 0, 0].sum() < colours[0, :, 5, 3].sum()) and colours[0, 0, 0, 3] > 0.9
+    assert torch.equal(colours[0, :, 0, 0], colours[0, :, 2, 1])
+
+
+# Inpaint
+
+
+def native_ids(model, tokenizer, pixels, mask, given_classes):
+    ids = tokenizer.encode(pixels)
+    cells = torch.nn.functional.max_pool2d((mask > 0).float(), FACTOR) > 0
+    canvas = Canvas(ids, ~cells)
+    plan = make_plan(canvas, OPTIONS.steps, OPTIONS.seed)
+    with torch.no_grad():
+        return decode(model, canvas, plan, Setting(given_classes, OPTIONS.guidance)).ids
+
+
+def test_a_picture_of_the_models_size_gets_the_tokens_of_the_native_way(model, tokenizer):
+    pixels, mask = picture(2, 3, SIZE, SIZE), torch.zeros(2, SIZE, SIZE)
+    mask[0, 1:5, 2:4] = 1
+    mask[1, 3:, :5] = 1
+    done = inpaint(model, tokenizer, pixels, mask, classes(2), OPTIONS)
+    assert torch.equal(done.decoded.ids, native_ids(model, tokenizer, pixels, mask, classes(2)))
+
+
+sizes = st.one_of(st.tuples(st.just(1), st.integers(1, 30)), st.tuples(st.integers(1, 30), st.integers(1, 30)))
+
+
+@given(
+    size=sizes,
+    batches=st.sampled_from([(1, 1), (2, 1), (1, 2), (2, 2)]),
+    channels=st.sampled_from([3, 4]),
+    kind=st.sampled_from(["noise", "soft", "box", "dot"]),
+    grow=st.integers(0, 4),
+    seam=st.integers(0, 9),
+    context=st.floats(1, 4),
+    denoise=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_pixels_outside_the_grown_mask_stay_bit_for_bit(
+    model, tokenizer, size, batches, channels, kind, grow, seam, context, denoise, seed
+):
+    height, width = size
+    pixels = picture(batches[0], channels, height, width, seed=seed)
+    noise = picture(batches[1], height, width, seed=seed + 1)
+    mask = {
+        "noise": (noise > 0.8).float(),
+        "soft": (noise - 0.7).clamp(min=0),
+        "box": torch.zeros_like(noise),
+        "dot": torch.zeros_like(noise),
+    }[kind]
+    if kind == "box":
+        mask[:, height // 3 : height // 2 + 1, width // 4 : width // 2 + 1] = 1
+    if kind == "dot":
+        mask[0, -1, -1] = 1
+    before = pixels.clone()
+    done = inpaint(model, tokenizer, pixels, mask, classes(1), OPTIONS, denoise, grow, seam, context)
+    outside = (spread(mask, grow) == 0).expand(max(batches), -1, -1)
+    expected = pixels.expand(max(batches), -1, -1, -1)
+    assert torch.equal(pixels, before)
+    assert done.pixels.shape == expected.shape
+    assert torch.equal(done.pixels.movedim(1, 3)[outside], expected.movedim(1, 3)[outside])
+    assert torch.equal(done.pixels[:, 3:], expected[:, 3:])
+    assert done.pixels.isfinite().all()
+    assert (done.confidence[outside] == 1).all()
+
+
+def test_an_empty_mask_gives_the_picture_back(model, tokenizer):
+    pixels = picture(2, 3, 9, 7)
+    done = inpaint(model, tokenizer, pixels, torch.zeros(1, 9, 7), classes(1), OPTIONS)
+    assert torch.equal(done.pixels, pixels)
+    assert done.decoded is None
+
+
+def test_a_full_mask_draws_the_picture_anew(model, tokenizer):
+    pixels = picture(1, 3, SIZE, SIZE)
+    done = inpaint(model, tokenizer, pixels, torch.ones(1, SIZE, SIZE), classes(1), OPTIONS)
+    assert torch.equal(done.decoded.ids, generate(model, classes(1), OPTIONS).ids)
+    with torch.no_grad():
+        assert torch.equal(done.pixels, tokenizer.decode(done.decoded.ids).clamp(0, 1))
+
+
+def test_a_class_edit_depends_on_the_class_and_denoise_keeps_a_share(model, tokenizer):
+    pixels, mask = picture(1, 3, SIZE, SIZE), torch.ones(1, SIZE, SIZE)
+    given_ids = tokenizer.encode(pixels)
+    edits = [inpaint(model, tokenizer, pixels, mask, torch.tensor([c]), OPTIONS).decoded.ids for c in (0, 1)]
+    assert not torch.equal(*edits)
+    seen = Recorder()
+    kept = inpaint(model, tokenizer, pixels, mask, torch.tensor([1]), OPTIONS, denoise=0.25, on_call=seen)
+    assert (kept.decoded.confidence == 1).sum() == 12
+    assert (kept.decoded.ids == given_ids).sum() >= 12
+
+
+def test_regions_far_apart_get_squares_of_their_own(model, tokenizer):
+    mask = torch.zeros(1, 40, 60)
+    mask[0, 3:6, 3:6] = mask[0, 30:34, 50:53] = 1
+    cutouts = cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)
+    assert [(c.top, c.left, c.side) for c in cutouts] == [(0, 0, 8), (28, 47, 8)]
+    done = inpaint(model, tokenizer, picture(1, 3, 40, 60), mask, classes(1), OPTIONS)
+    assert len(done.decoded.ids) == 2
+
+
+def test_squares_that_would_coincide_become_one():
+    mask = torch.zeros(1, 40, 60)
+    mask[0, 3:6, 3:5] = mask[0, 3:6, 6:8] = 1
+    assert len(cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)) == 1
+
+
+def test_a_square_has_the_context_that_fits():
+    mask = torch.zeros(1, 30, 60)
+    mask[0, 10:20, 28:38] = 1
+    labels = label_regions(mask > 0)[0]
+    assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 2, SIZE)] == [(5, 23, 20)]
+    assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 9, SIZE)] == [(0, 18, 30)]
+
+
+def test_a_region_wider_than_the_picture_is_high_gets_a_square_over_the_edges(model, tokenizer):
+    mask = torch.zeros(1, 4, 40)
+    mask[0, 1:3] = 1
+    (cutout,) = cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)
+    assert (cutout.top, cutout.left, cutout.side) == (-18, 0, 40)
+    done = inpaint(model, tokenizer, picture(1, 3, 4, 40), mask, classes(1), OPTIONS)
+    assert not done.decoded.known.logical_not().any()
+
+
+@given(seam=st.integers(0, 12), width=st.integers(1, 20), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_the_seam_rises_inside_the_mask_and_reaches_one(seam, width, seed):
+    mask = torch.zeros(1, 40, 40)
+    mask[0, 8 : 8 + width, 8:34] = 1
+    opacity = fade_in(mask, seam)
+    assert (opacity[mask == 0] == 0).all() and (opacity[mask == 1] > 0).all()
+    assert opacity.max() == 1
+    column = opacity[0, 8 : 8 + width, 20]
+    assert (column[: (width + 1) // 2].diff() >= 0).all()
+
+
+def test_the_edge_of_the_picture_is_no_seam():
+    assert (fade_in(torch.ones(1, 9, 9), 4) == 1).all()
+
+
+def test_masks_pictures_and_settings_that_do_not_match_are_named(model, tokenizer):
+    pixels = picture(2, 3, 8, 8)
+    given = {"model": model, "tokenizer": tokenizer, "pixels": pixels, "mask": torch.ones(1, 8, 8)}
+    given |= {"classes": classes(1), "options": OPTIONS}
+    for match, arguments in {
+        "mask is 4×5, the picture is 8×8": {"mask": torch.ones(1, 5, 4)},
+        r"mask has the shape \[8, 8\]": {"mask": torch.ones(8, 8)},
+        r"picture has the shape \[2, 1, 8, 8\]": {"pixels": picture(2, 1, 8, 8)},
+        "2 pictures don't match a batch of 3": {"mask": torch.ones(3, 8, 8)},
+        "2 classes don't match": {"classes": classes(2), "mask": torch.ones(3, 8, 8), "pixels": pixels[:1]},
+        "Denoise is 1.5": {"denoise": 1.5},
+        "grow by -1": {"grow": -1},
+        "context is 0.5": {"context": 0.5},
+    }.items():
+        with pytest.raises(ValueError, match=match):
+            inpaint(**{**given, **arguments})
+
+
+# Outpaint
+
+
+@given(
+    size=sizes,
+    amounts=st.lists(st.integers(0, 13), min_size=4, max_size=4),
+    overlap=st.integers(0, GRID - 1),
+    channels=st.sampled_from([3, 4]),
+    seam=st.integers(0, 20),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_original_stays_bit_for_bit_wherever_it_grows(model, tokenizer, size, amounts, overlap, channels, seam):
+    left, top, right, bottom = amounts
+    pixels = picture(1, channels, *size)
+    done = outpaint(model, tokenizer, pixels, classes(2), OPTIONS, *amounts, overlap=overlap, seam=seam)
+    assert done.pixels.shape == (2, channels, size[0] + top + bottom, size[1] + left + right)
+    middle = done.pixels[:, :, top : top + size[0], left : left + size[1]]
+    assert torch.equal(middle, pixels.expand(2, -1, -1, -1))
+    assert ((done.pixels >= 0) & (done.pixels <= 1)).all()
+    assert done.decoded.known.all()
+
+
+def test_growing_by_nothing_gives_the_picture_back_and_draws_nothing(model, tokenizer):
+    pixels = picture(1, 3, 9, 7)
+    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS)
+    assert torch.equal(done.pixels, pixels)
+    assert done.decoded.calls == 0
+
+
+def test_cells_of_the_original_are_known_and_aligned_with_it(model, tokenizer):
+    pixels = picture(1, 3, SIZE, SIZE)
+    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, left=5, bottom=3)
+    assert (done.row, done.column) == (0, 3)
+    assert torch.equal(done.decoded.ids[:, :GRID, 3:], tokenizer.encode(pixels))
+    assert (done.decoded.confidence[:, :GRID, 3:] == 1).all()
+    assert (done.decoded.confidence[:, :, :3] < 1).all()
+
+
+def test_a_cell_that_is_partly_new_is_drawn(model, tokenizer):
+    done = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE - 1), classes(1), OPTIONS, right=1)
+    assert (done.decoded.confidence[:, :, :-1] == 1).all() and (done.decoded.confidence[:, :, -1] < 1).all()
+
+
+def test_a_great_amount_is_drawn_window_by_window(model, tokenizer):
+    seen = Recorder()
+    done = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE), classes(1), OPTIONS, right=300, on_call=seen)
+    seen.check()
+    assert done.pixels.shape == (1, 3, SIZE, SIZE + 300)
+    assert len(seen.calls) > 100
+
+
+def test_the_error_of_the_tokenizer_does_not_show_at_the_edge(model, tokenizer):
+    """The step from the last original pixel to the first new one is the step within the decoded picture."""
+    pixels = picture(1, 3, SIZE, SIZE)
+    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, right=SIZE, seam=10**6)
+    with torch.no_grad():
+        decoded = tokenizer.decode(done.decoded.ids)
+    step = decoded[..., SIZE] - decoded[..., SIZE - 1]
+    expected = (pixels[..., -1] + step).clamp(0, 1)
+    torch.testing.assert_close(done.pixels[..., SIZE], expected, rtol=0, atol=1e-4)
+
+
+def test_growing_by_less_than_nothing_is_refused(model, tokenizer):
+    with pytest.raises(ValueError, match="left -3.*crop"):
+        outpaint(model, tokenizer, picture(1, 3, 8, 8), classes(1), OPTIONS, left=-3)
+
+
+# Extrapolate
+
+SPATIAL = spatial_guidance(Linear(1, 3), Linear(1, 2.5))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("spatial", [None, SPATIAL])
+def test_every_cell_is_drawn_and_the_low_resolution_lies_on_multiples(model, factor, spatial):
+    seen = Recorder()
+    decoded = extrapolate(model, classes(2), factor, OPTIONS, spatial, on_call=seen)
+    seen.check()
+    assert decoded.ids.shape == (2, factor * GRID, factor * GRID)
+    assert decoded.known.all() and seen.known[0].shape == decoded.ids.shape
+    assert torch.equal(decoded.ids[:, ::factor, ::factor], generate(model, classes(2), OPTIONS).ids)
+
+
+def test_a_given_picture_is_the_low_resolution(model):
+    ids = random_ids(2, GRID, GRID)
+    decoded = extrapolate(model, classes(2), 2, OPTIONS, SPATIAL, ids=ids)
+    assert torch.equal(decoded.ids[:, ::2, ::2], ids)
+    assert (decoded.confidence[:, ::2, ::2] == 1).all() and (decoded.confidence[:, 1::2] < 1).all()
+
+
+def test_an_extrapolated_batch_may_be_split(model):
+    together = extrapolate(model, classes(3), 2, OPTIONS, SPATIAL)
+    split = extrapolate(model, classes(3), 2, replace(OPTIONS, batch=2), SPATIAL)
+    alone = extrapolate(model, classes(3)[2:], 2, replace(OPTIONS, pictures=[2]), SPATIAL)
+    assert torch.equal(together.ids, split.ids)
+    assert torch.equal(together.ids[2:], alone.ids)
+
+
+def test_an_order_of_the_large_grid_rules_the_low_resolution_too(model):
+    order = torch.arange(4 * GRID * GRID).flip(0)
+    seen = Recorder()
+    extrapolate(model, classes(1), 2, replace(OPTIONS, order=order, steps=999), on_call=seen)
+    low = seen.known[GRID * GRID // 2 - 1][0, ::2, ::2].flatten()
+    assert torch.equal(low, torch.arange(GRID * GRID) >= GRID * GRID // 2)
+
+
+def test_the_dropped_context_matters_and_may_be_given(model):
+    kept = torch.ones(1, GRID, GRID, dtype=torch.bool)
+    ids = random_ids(1, GRID, GRID)
+    chance, all_kept, none_kept = (
+        extrapolate(model, classes(1), 2, OPTIONS, SPATIAL, ids=ids, context_kept=given).ids
+        for given in (None, kept, ~kept)
+    )
+    assert not torch.equal(chance, all_kept) and not torch.equal(all_kept, none_kept)
+    # Nothing dropped: B and C are one, and what is left is class guidance.
+    plain = extrapolate(model, classes(1), 2, OPTIONS, ids=ids).ids
+    assert torch.equal(all_kept, plain)
+
+
+def test_extrapolation_stops_when_asked(model):
+    for calls in (2, 6):
+        seen = Recorder(stop_after=calls)
+        assert not extrapolate(model, classes(1), 2, OPTIONS, on_call=seen).known.all()
+        assert len(seen.calls) == calls
+
+
+def test_extrapolation_says_what_it_needs(model):
+    with pytest.raises(ValueError, match="factor is 1"):
+        extrapolate(model, classes(1), 1, OPTIONS)
+    with pytest.raises(ValueError, match="factor is 1.5"):
+        extrapolate(model, classes(1), 1.5, OPTIONS)
+    with pytest.raises(ValueError, match=r"\[1, 3, 3\].*\[1, 4, 4\]"):
+        extrapolate(model, classes(1), 2, OPTIONS, ids=random_ids(1, 3, 3))
+    with pytest.raises(ValueError, match="drop ratio is 2"):
+        extrapolate(model, classes(1), 2, OPTIONS, drop_ratio=2)
+
+
+# Refine
+
+
+def test_refining_keeps_the_surest_cells(model):
+    ids = random_ids(2, GRID, GRID)
+    sure = picture(2, GRID, GRID)
+    decoded = refine(model, ids, classes(2), OPTIONS, share=0.25, confidence=sure)
+    kept = forget_unsure(Canvas(ids, torch.zeros_like(ids, dtype=torch.bool)), sure, share=0.25).known
+    assert torch.equal(decoded.ids[kept], ids[kept])
+    assert torch.equal(decoded.confidence[kept], sure[kept])
+
+
+def test_rounds_have_random_numbers_of_their_own(model):
+    ids = random_ids(1, GRID, GRID)
+    once = refine(model, ids, classes(1), OPTIONS, share=1)
+    twice = refine(model, ids, classes(1), OPTIONS, share=1, rounds=2)
+    assert not torch.equal(once.ids, twice.ids)
+    assert not torch.equal(once.ids, generate(model, classes(1), OPTIONS).ids)
+
+
+def test_refining_nothing_changes_nothing(model):
+    ids = random_ids(2, GRID, GRID)
+    for forgotten in ({"share": 0.0}, {"below": 0.0}):
+        decoded = refine(model, ids, classes(2), OPTIONS, **forgotten)
+        assert torch.equal(decoded.ids, ids) and decoded.calls == 0
+
+
+def test_refining_counts_its_calls_over_all_rounds_and_stops_when_asked(model):
+    ids = random_ids(1, GRID, 2 * GRID)
+    seen = Recorder()
+    refine(model, ids, classes(1), OPTIONS, share=1.0, rounds=3, on_call=seen)
+    assert [call for call, _ in seen.calls] == list(range(1, len(seen.calls) + 1))
+    assert {calls for _, calls in seen.calls} == {len(seen.calls)}
+    seen = Recorder(stop_after=5)
+    refine(model, ids, classes(1), OPTIONS, share=1.0, rounds=3, on_call=seen)
+    assert len(seen.calls) == 5
+
+
+def test_refining_takes_at_least_a_round(model):
+    with pytest.raises(ValueError, match="0 rounds"):
+        refine(model, random_ids(1, GRID, GRID), classes(1), OPTIONS, share=0.5, rounds=0)
