@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ..decoding.randomness import stream
 from ..models.randar import RandAR
+from .attention import QuickCausalAttention
 from .samples import item_of
 
 
@@ -26,7 +27,8 @@ class DecoderObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, N] along `order` [B, N] -> the mean loss in nats a token, no more figures."""
-        logits = self.model(batch["classes"], batch["tokens"], batch["order"])
+        with QuickCausalAttention():
+            logits = self.model(batch["classes"], batch["tokens"], batch["order"])
         return F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten()), {}
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,17 @@ try:
     from tqdm import tqdm
 except ImportError:
     tqdm = None
+
+
+@contextlib.contextmanager
+def progress(total: int, unit: str, title: str):
+    """Yields a function to call with how many are done since the last call."""
+    if tqdm is None:
+        print(f"{title}: {total}{unit}", flush=True)
+        yield lambda count: None
+    else:
+        with tqdm(total=total, unit=unit, desc=title) as bar:
+            yield bar.update
 
 
 class Log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import types
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,12 +26,13 @@ from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from .decoder import DecoderObjective, TokenSamples, initialise
+from .log import progress
 from .loop import LoopSetting, Reporting, train
 from .samples import PixelSamples
 from .tokenizer import TokenizerObjective, TokenizerRecipe
-from .tokens import TokenSet
+from .tokens import TokenSet, encode_set, load_tokens, save_tokens
 
-TOKENIZER_FILE, MODEL_FILE = "tokenizer.safetensors", "model.safetensors"
+TOKENIZER_FILE, IDS_FILE, MODEL_FILE = "tokenizer.safetensors", "ids.safetensors", "model.safetensors"
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -86,6 +88,26 @@ def train_tokenizer(
     return tokenizer
 
 
+def encoded(
+    tokenizer: Tokenizer, pictures, facts: dict[str, Any], folder: Path, device: torch.device, workers: int = 0
+) -> TokenSet:
+    """The ids of `pictures`, made once and kept in `folder`, where a training that resumes finds them.
+
+    Raises OSError where they can't be written. Under `torchrun` the first process makes them, the others wait.
+    """
+    path = folder / IDS_FILE
+    weights = hashlib.blake2b(digest_size=8)
+    for value in tokenizer.state_dict().values():
+        weights.update(value.detach().float().cpu().numpy().tobytes())
+    facts = facts | {"tokenizer": weights.hexdigest()}
+    if is_first_process() and load_tokens(path, facts) is None:
+        with progress(len(pictures), " pictures", "ids") as advance:
+            save_tokens(encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance), path)
+    if dist.is_initialized():
+        dist.barrier()
+    return load_tokens(path, facts)
+
+
 def train_decoder(
     tokens: TokenSet,
     tokenizer: Tokenizer,
@@ -107,9 +129,9 @@ def train_decoder(
     tokenizer = tokenizer.to(device).eval()
 
     def sheet(step: int) -> None:
-        classes = list(range(min(12, config.classes))) * 4
+        classes = list(range(min(12, config.classes))) * 2
         pixels = draw(decoder, tokenizer, classes, defaults, setting.seed, device)
-        save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pixels, len(classes) // 4))
+        save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pixels, len(classes) // 2))
         write(reporting.folder / MODEL_FILE)
 
     def write(path: Path) -> None:

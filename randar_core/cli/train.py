@@ -1,0 +1,187 @@
+"""`randar train-tokenizer`, `randar train`, `randar train-builtin`: models of one's own, and the built-in one."""
+
+import argparse
+from pathlib import Path
+
+from . import options
+
+PROCEDURAL = "procedural"
+
+
+def register(subparsers) -> None:
+    tokenizer = subparsers.add_parser("train-tokenizer", help="train a tokenizer on a folder of pictures")
+    _add_pictures(tokenizer)
+    _add_loop(tokenizer, steps=20_000, batch=16, rate=1e-3, weight_decay=0.0, average=0.0)
+    network = tokenizer.add_argument_group("network")
+    network.add_argument("--channels", type=int, default=32, help="of the finest level (default: 32)")
+    network.add_argument(
+        "--multipliers",
+        type=int,
+        nargs="+",
+        default=[1, 1, 2, 4],
+        metavar="M",
+        help="of the channels, level by level from the finest; each level after the first halves the sides (default: 1 1 2 4)",
+    )
+    network.add_argument("--res-blocks", type=int, default=1, help="a level (default: 1)")
+    network.add_argument("--codebook-size", type=int, default=1024, help="default: 1024")
+    network.add_argument("--codebook-dim", type=int, default=8, help="default: 8")
+    network.add_argument("--z-channels", type=int, default=64, help="default: 64")
+    network.add_argument("--norm-groups", type=int, default=8, help="default: 8")
+    tokenizer.set_defaults(run=_train_tokenizer)
+
+    decoder = subparsers.add_parser("train", help="train a decoder on a folder of pictures, with a trained tokenizer")
+    _add_pictures(decoder)
+    decoder.add_argument("--tokenizer", required=True, help="its file, or the name of a downloaded release")
+    _add_loop(decoder, steps=50_000, batch=64, rate=1e-3, weight_decay=0.05, average=0.999)
+    network = decoder.add_argument_group("network")
+    network.add_argument("--width", type=int, default=256, help="default: 256")
+    network.add_argument("--layers", type=int, default=8, help="default: 8")
+    network.add_argument("--heads", type=int, default=4, help="default: 4")
+    network.add_argument("--class-dropout", type=float, default=0.1, help="how often a sample has no class (default: 0.1)")
+    drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
+    drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
+    drawing.add_argument("--sheet-steps", type=int, default=88, help="calls for a picture (default: 88)")
+    decoder.set_defaults(run=_train_decoder)
+
+    builtin = subparsers.add_parser("train-builtin", help="train the built-in model anew, by its recipe")
+    options.add_output(builtin, "runs/builtin")
+    builtin.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
+    builtin.add_argument("--workers", type=int, default=0, help="processes that draw pictures ahead (default: 0)")
+    builtin.add_argument("--resume", action="store_true", help="go on from the last checkpoints in --out")
+    builtin.set_defaults(run=_train_builtin)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pictures")
+    group.add_argument(
+        "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
+    )
+    group.add_argument("--size", type=int, default=128, help="pixels of a side; larger pictures are scaled (default: 128)")
+    group.add_argument("--count", type=int, default=24_000, help="pictures of the drawn set (default: 24000)")
+    group.add_argument("--workers", type=int, default=0, help="processes that read pictures ahead (default: 0)")
+
+
+def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, average: float) -> None:
+    group = parser.add_argument_group("training")
+    options.add_output(group, "runs/model")
+    group.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    group.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
+    group.add_argument("--batch", type=int, default=batch, help=f"samples a step, over all processes (default: {batch})")
+    group.add_argument("--rate", type=float, default=rate, help=f"highest learning rate (default: {rate})")
+    group.add_argument("--warmup", type=int, default=200, help="steps until it is reached (default: 200)")
+    group.add_argument("--weight-decay", type=float, default=weight_decay, help=f"of matrices (default: {weight_decay})")
+    group.add_argument("--clip", type=float, default=1.0, help="longest gradient (default: 1)")
+    group.add_argument("--average", type=float, default=average, help=f"decay of averaged weights (default: {average})")
+    group.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (default: 500)")
+    group.add_argument("--sample-every", type=int, default=1000, help="steps between sample sheets (default: 1000)")
+
+
+def _train_tokenizer(arguments: argparse.Namespace) -> None:
+    from ..images import writable_folder
+    from ..models.llamagen import LlamaGenConfig
+    from ..training.runs import processes, train_tokenizer
+    from ..training.tokenizer import TokenizerRecipe
+
+    names = ("channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups")
+    config = LlamaGenConfig(**{name: getattr(arguments, name) for name in names})
+    if arguments.size % config.factor:
+        raise ValueError(f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token.")
+    writable_folder(arguments.out)
+    pictures, facts, _ = _pictures(arguments)
+    with processes(options.device_of(arguments.device)) as device:
+        train_tokenizer(
+            pictures, facts, config, TokenizerRecipe(), _loop(arguments), _reporting(arguments), device, arguments.resume
+        )
+
+
+def _train_decoder(arguments: argparse.Namespace) -> None:
+    from ..checkpoints.bundle import load_tokenizer
+    from ..checkpoints.locate import locate
+    from ..checkpoints.releases import Defaults
+    from ..images import writable_folder
+    from ..models.randar import RandARConfig
+    from ..training.runs import encoded, processes, train_decoder
+
+    writable_folder(arguments.out)
+    with processes(options.device_of(arguments.device)) as device:
+        tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
+        if arguments.size % tokenizer.factor:
+            raise ValueError(
+                f"--size {arguments.size} is no multiple of {tokenizer.factor}, the pixels along a side of a token."
+            )
+        pictures, facts, classes = _pictures(arguments)
+        config = RandARConfig(
+            arguments.width,
+            arguments.layers,
+            arguments.heads,
+            tokenizer.codebook_size,
+            len(classes),
+            arguments.size // tokenizer.factor,
+        )
+        train_decoder(
+            encoded(tokenizer, pictures, facts, arguments.out, device, arguments.workers),
+            tokenizer,
+            config,
+            classes,
+            Defaults(arguments.guidance, steps=arguments.sheet_steps),
+            _loop(arguments),
+            _reporting(arguments),
+            device,
+            arguments.resume,
+            arguments.class_dropout,
+        )
+
+
+def _train_builtin(arguments: argparse.Namespace) -> None:
+    from ..images import writable_folder
+    from ..training.builtin import train_builtin
+    from ..training.runs import processes
+
+    writable_folder(arguments.out)
+    with processes(options.device_of(arguments.device)) as device:
+        print(train_builtin(arguments.out, device, arguments.resume, arguments.workers))
+
+
+def _pictures(arguments: argparse.Namespace):
+    """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
+    from ..training.builtin import procedural_facts
+    from ..training.folder import open_folder
+    from ..training.pictures import CLASSES, Pictures
+
+    if arguments.pictures == PROCEDURAL:
+        pictures = Pictures(arguments.seed, arguments.count, arguments.size)
+        return pictures, procedural_facts(pictures), CLASSES
+    folder = open_folder(Path(arguments.pictures), arguments.size)
+    print(f"{len(folder):,} pictures in {len(folder.classes)} classes: {', '.join(folder.classes[:20])}")
+    for line in folder.skipped:
+        print(f"skipped {line}")
+    if folder.skipped:
+        print(f"{len(folder.skipped)} files were skipped.")
+    if len(folder.classes) == 1:
+        print("There is one class only: guidance will have nothing to choose between.")
+    return folder, folder.facts(), folder.classes
+
+
+def _loop(arguments: argparse.Namespace):
+    from ..training.loop import LoopSetting
+
+    return LoopSetting(
+        steps=arguments.steps,
+        batch=arguments.batch,
+        learning_rate=arguments.rate,
+        warmup=arguments.warmup,
+        weight_decay=arguments.weight_decay,
+        clip=arguments.clip,
+        average=arguments.average,
+        seed=arguments.seed,
+    )
+
+
+def _reporting(arguments: argparse.Namespace):
+    from ..training.loop import Reporting
+
+    return Reporting(
+        arguments.out, save_every=arguments.save_every, sample_every=arguments.sample_every, workers=arguments.workers
+    )
