@@ -1,0 +1,56 @@
+"""Load Model: a file in, the model and its VAE out."""
+
+from comfy_api.latest import io
+
+from .files import AUTO, file_names, model_names, path_of
+from .model import DTYPES, load_model
+from .types import RandARModel
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandARLoadModel",
+            display_name="Load RandAR Model",
+            category="RandAR",
+            description="Loads a random-order autoregressive image model and its tokenizer, as a VAE.",
+            search_aliases=["randar", "rar", "autoregressive", "load checkpoint", "llamagen", "tokenizer"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_names(),
+                    tooltip="The built-in model, or a file in models/randar: a released decoder or a bundle.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=["default", *DTYPES],
+                    advanced=True,
+                    tooltip="The precision of the weights and of all computing. default: what suits your device best.",
+                ),
+                io.Combo.Input(
+                    "tokenizer",
+                    options=[AUTO, *file_names()],
+                    advanced=True,
+                    tooltip="The file of the tokenizer. auto: the bundle's own, or the one in models/randar that fits.",
+                ),
+            ],
+            outputs=[
+                RandARModel.Output(display_name="model", tooltip="The model, for the RandAR nodes."),
+                io.Vae.Output(
+                    display_name="vae",
+                    tooltip="The model's tokenizer, for VAE Decode, VAE Encode and other nodes that take a VAE.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO):
+        """Load anew when a file has been replaced."""
+        paths = [path_of(name) for name in (model_name, tokenizer) if name not in (AUTO, None)]
+        return [(str(path), path.stat().st_mtime) for path in paths]
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO) -> io.NodeOutput:
+        model = load_model(model_name, tokenizer, weight_dtype)
+        return io.NodeOutput(model, model.vae)

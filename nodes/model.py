@@ -1,0 +1,89 @@
+"""A decoder as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import torch
+
+from ..randar_core.checkpoints.bundle import (
+    Model,
+    build,
+    check_pair,
+    class_names_of,
+    defaults_of,
+    name_of,
+)
+from ..randar_core.checkpoints.reading import CheckpointError, read
+from ..randar_core.checkpoints.recognise import recognise
+from .files import path_of, tokenizer_path
+from .vae import TokenizerVAE
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class RandARModel:
+    """A decoder with all that goes with it: class names, defaults, and the VAE of its tokenizer."""
+
+    def __init__(self, model: Model, vae: TokenizerVAE):
+        self.vae = vae
+        self.name = model.name
+        self.class_names = model.class_names
+        self.defaults = model.defaults
+        self.course_to = model.guidance
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            model.decoder,
+            load_device=comfy.model_management.get_torch_device(),
+            offload_device=comfy.model_management.unet_offload_device(),
+        )
+
+    @property
+    def decoder(self):
+        return self.patcher.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.patcher.load_device
+
+    @property
+    def grid(self) -> int:
+        return self.decoder.config.grid
+
+    @property
+    def side(self) -> int:
+        """Pixels along one side of the model's own picture."""
+        return self.grid * self.vae.factor
+
+
+def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
+    """The model of a name from `files.model_names`. Raises CheckpointError and FileNotFoundError in a user's words."""
+    path = path_of(name)
+    contents = recognise(read(path))
+    if contents.decoder is None:
+        raise CheckpointError(
+            f"'{name}' is a tokenizer, not a model. Choose the decoder's file as `model_name`; "
+            "the tokenizer is found by itself."
+        )
+    decoder, other_file = contents.decoder, tokenizer_path(contents, tokenizer)
+    tokenizer_part = contents.tokenizer if other_file is None else recognise(read(other_file)).tokenizer
+    if tokenizer_part is None:
+        raise CheckpointError(f"'{tokenizer}' holds no tokenizer. Choose another file as `tokenizer`, or 'auto'.")
+    check_pair(decoder, tokenizer_part)
+    operations = comfy.ops.disable_weight_init  # all is computed in the dtype of the weights
+    device = comfy.model_management.get_torch_device()
+    network = build(decoder, comfy.model_management.unet_offload_device(), dtype_for(weight_dtype, device), operations)
+    comfy.model_management.archive_model_dtypes(network)
+    vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
+    vae = TokenizerVAE(build(tokenizer_part, comfy.model_management.vae_offload_device(), vae_dtype, operations))
+    model = Model(name_of(contents), network, vae.first_stage_model, class_names_of(contents), defaults_of(contents))
+    return RandARModel(model, vae)
+
+
+def dtype_for(choice: str, device: torch.device) -> torch.dtype:
+    """The dtype of the weights, in which all is computed: the one chosen, or what suits the device."""
+    if choice != "default":
+        return DTYPES[choice]
+    if comfy.model_management.should_use_bf16(device):
+        return torch.bfloat16
+    if comfy.model_management.should_use_fp16(device):
+        return torch.float16
+    return torch.float32

@@ -1,0 +1,49 @@
+"""Order: which cells of a picture are drawn first."""
+
+from comfy_api.latest import io
+
+from ..randar_core.decoding.orders import ORDERS, Painted
+from .types import RandAROrder
+
+
+class ChooseOrder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandAROrder",
+            display_name="RandAR Order",
+            category="RandAR",
+            description="Chooses which cells are drawn first. Models of the RAR family were trained for raster.",
+            search_aliases=["order", "decoding order", "raster", "spiral", "hierarchical", "locality", "random order"],
+            inputs=[
+                io.Combo.Input("order", options=list(ORDERS), tooltip="random is what RandAR was trained on."),
+            ],
+            outputs=[RandAROrder.Output(display_name="order", tooltip="The order, for a sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, order) -> io.NodeOutput:
+        return io.NodeOutput(ORDERS[order])
+
+
+class PaintOrder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandARPaintedOrder",
+            display_name="RandAR Painted Order",
+            category="RandAR",
+            description="Draws first what is bright in a mask, such as the subject before its surroundings.",
+            search_aliases=["order from mask", "paint order", "priority", "mask order", "saliency"],
+            inputs=[
+                io.Mask.Input("mask", tooltip="Bright comes first, equals at random. It is scaled to the picture."),
+            ],
+            outputs=[RandAROrder.Output(display_name="order", tooltip="The order, for a sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, mask) -> io.NodeOutput:
+        masks = mask.reshape(-1, *mask.shape[-2:])
+        if len(masks) > 1:
+            raise ValueError(f"A painted order takes one mask; found a batch of {len(masks)}. Pick one of them first.")
+        return io.NodeOutput(Painted(masks[0].cpu()))

@@ -1,0 +1,69 @@
+"""What happens after each call of a decode: the interrupt, the progress bar and the live preview."""
+
+import math
+import time
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.cli_args import LatentPreviewMethod, args
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from ..randar_core.decoding.loop import Decoded
+from .vae import TokenizerVAE
+
+SECONDS_BETWEEN_PREVIEWS = 0.2
+CELL_PIXELS = 16  # of a preview; ComfyUI scales it
+UNSET = 32  # grey level of cells that are not drawn yet
+FITTED_CELLS = 12  # side of the grid from which colours are learnt
+
+
+class Progress:
+    """The `on_call` of a task that decodes with `vae`'s tokens."""
+
+    def __init__(self, vae: TokenizerVAE):
+        self.colours = colours_of(vae) if args.preview_method != LatentPreviewMethod.NoPreviews else None
+        self.bar: comfy.utils.ProgressBar | None = None
+        self.shown = -math.inf
+
+    def __call__(self, decoded: Decoded) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if self.bar is None:
+            self.bar = comfy.utils.ProgressBar(decoded.calls)
+        self.bar.update_absolute(decoded.call, decoded.calls, self.preview(decoded))
+
+    def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int] | None:
+        now = time.monotonic()
+        if self.colours is None or (now - self.shown < SECONDS_BETWEEN_PREVIEWS and decoded.call < decoded.calls):
+            return None
+        self.shown = now
+        return ("JPEG", sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu()), args.preview_size)
+
+
+def sheet(colours: Tensor, ids: Tensor, known: Tensor) -> Image.Image:
+    """Tokens `[B, h, w]` as coloured cells, the pictures of a batch side by side; cells not `known` are dark."""
+    cells = torch.where(known.unsqueeze(-1), colours[ids * known], UNSET)
+    columns = math.ceil(math.sqrt(len(cells)))
+    cells = torch.cat([cells, torch.full_like(cells[:1], UNSET).repeat(-len(cells) % columns, 1, 1, 1)])
+    cells = rearrange(cells, "(r c) h w rgb -> (r h) (c w) rgb", c=columns).to(torch.uint8)
+    image = Image.fromarray(cells.numpy())
+    return image.resize((image.width * CELL_PIXELS, image.height * CELL_PIXELS), Image.Resampling.NEAREST)
+
+
+def colours_of(vae: TokenizerVAE) -> Tensor:
+    """A colour a code, `[V, 3]` in 0…255: a linear map of its vector, learnt from one picture of random codes."""
+    if vae.colours is None:
+        codes = vae.codebook.rows(torch.arange(vae.codebook.size))
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(len(codes), (1, FITTED_CELLS, FITTED_CELLS), generator=generator)
+        pixels = vae.decode_ids(ids).cpu()
+        seen = rearrange(pixels, "1 rgb (h y) (w x) -> (h w) (y x) rgb", y=vae.factor, x=vae.factor).mean(1)
+        centre, mean = codes.mean(0), seen.mean(0)
+        vectors = codes[ids.flatten()] - centre
+        # Ridge regression: there may be more channels than cells.
+        damping = 0.1 * vectors.square().sum(0).mean() * torch.eye(len(centre))
+        slope = torch.linalg.solve(vectors.T @ vectors + damping, vectors.T @ (seen - mean))
+        vae.colours = ((codes - centre) @ slope + mean).clamp(0, 1) * 255
+    return vae.colours

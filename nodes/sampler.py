@@ -1,0 +1,77 @@
+"""Sampler: draws tokens, from nothing or into a latent."""
+
+import comfy.model_management
+from comfy_api.latest import io
+
+from ..randar_core.tasks.confidence import forget_unsure, sureness
+from ..randar_core.tasks.windows import fill
+from .drawing import COMMON_SOCKETS, COMMON_WIDGETS, class_ids, options_for, run
+from .latents import at_picture_size, result, start_from
+from .types import RandARClass, RandARModel
+
+
+class Sampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandARSampler",
+            display_name="RandAR Sampler",
+            category="RandAR",
+            description="Draws pictures of a class, several tokens at a time, or redraws parts of a latent.",
+            search_aliases=["sampler", "ksampler", "sample", "generate", "class to image", "inpaint latent", "randar"],
+            inputs=[
+                RandARModel.Input("model", tooltip="The model that draws."),
+                RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                *COMMON_WIDGETS,
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    tooltip="Pictures of each class. With a latent connected, the latent says how many.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the latent is redrawn. Below 1, the tokens that the model is surest of stay.",
+                ),
+                *COMMON_SOCKETS,
+                io.Latent.Input(
+                    "latent_image",
+                    optional=True,
+                    tooltip="A picture to redraw: whole, or where Set Latent Noise Mask says. An empty latent only "
+                    "sets how many pictures are drawn.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
+                io.Mask.Output(
+                    display_name="confidence",
+                    tooltip="How sure the model was of each token, at the picture's size; 1 where nothing was drawn.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, classes, batch_size=1, denoise=1.0, latent_image=None, **settings) -> io.NodeOutput:
+        start = start_from(latent_image, model, len(classes), batch_size)
+        options = options_for(model, start.pictures, **settings)
+        canvas, ids = start.canvas.to(model.device), class_ids(model, classes, start.canvas.batch)
+        partly = start.filled and denoise < 1
+
+        def task(options, on_call):
+            rest = canvas
+            if partly:
+                rest = forget_unsure(canvas, sureness(model.decoder, canvas, ids, options), share=denoise)
+            return fill(model.decoder, rest, ids, options, on_call=on_call)
+
+        known = int(canvas.known.flatten(1).sum(1).max())
+        decoded = run(model, task, options, canvas.batch, known=known, scored=partly)
+        confidence = decoded.confidence.to(comfy.model_management.intermediate_device())
+        return io.NodeOutput(
+            result(latent_image, model.vae.vectors(decoded.ids), start.pictures),
+            at_picture_size(confidence, model.vae.factor),
+        )
