@@ -15,7 +15,7 @@ from einops import rearrange
 from safetensors import safe_open
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance
+from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance, spatial_guidance
 from randar_core.decoding.loop import Setting, decode
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
@@ -24,6 +24,8 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
+from randar_core.tasks.extrapolate import extrapolate
+from randar_core.tasks.options import DecodingOptions
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 FILES = sorted(GOLDEN.glob("*.safetensors"))
@@ -105,6 +107,30 @@ def check_decoder(case: Case):
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
         guidance = class_guidance(Linear(start, end))
         assert torch.equal(draw_greedily(model, case, order, guidance, int(steps)), ids), (steps, start, end)
+
+
+def check_extrapolation(case: Case):
+    model, order, factor = randar(case), case.input("order"), int(case.config["factor"])
+    boundary, grid = case.config["ntk_boundary"], model.config.grid
+    assert_close(model.extrapolated_table(factor, boundary), case.output("rope_table"))
+    y, x = order[:, : grid**2] // (factor * grid), order[:, : grid**2] % (factor * grid)
+    kept = torch.zeros(len(order), grid**2).scatter(1, y // factor * grid + x // factor, case.input("context_kept"))
+    for name, run in case.config["runs"].items():
+        assert (run["steps"], run["top_k"]) == (-1, 1)
+        course, spatial_course = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
+        decoded = extrapolate(
+            model,
+            case.input("class_ids"),
+            factor,
+            # So many steps that every call draws one token.
+            DecodingOptions(class_guidance(course), order.shape[1] ** 2, 0, GREEDY, order),
+            None if spatial_course.is_one else spatial_guidance(course, spatial_course),
+            boundary=boundary,
+            context_kept=kept.view(-1, grid, grid),
+        )
+        assert decoded.calls == order.shape[1]
+        same = (decoded.ids.flatten(1) == case.output(f"greedy.{name}")).gather(1, order)
+        assert same[:, :-1].all(), name  # the authors never draw the last token
 
 
 def rar(case: Case) -> RAR:
@@ -189,15 +215,20 @@ def check_tokenizer(case: Case):
         assert_close(to_theirs(model.decode(code.view(-1, int(rows), int(columns)))), expected)
 
 
-CHECKS = {"decoder": check_decoder, "rar": check_rar, "sampling": check_sampling, "tokenizer": check_tokenizer}
-LATER = {"extrapolation"}  # by name, until it is there
+CHECKS = {
+    "decoder": check_decoder,
+    "extrapolation": check_extrapolation,
+    "rar": check_rar,
+    "sampling": check_sampling,
+    "tokenizer": check_tokenizer,
+}
 
 
 def kind(path: Path) -> str:
     return path.stem.split("_")[0]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if kind(path) not in LATER], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_golden_case(path):
     assert kind(path) in CHECKS, f"{path.name}: no check for golden cases of the kind {kind(path)!r}"
