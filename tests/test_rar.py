@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randar_core.checkpoints import recognise as recognising
-from randar_core.checkpoints.bundle import load, load_decoder
+from randar_core.checkpoints.bundle import load, load_decoder, save_bundle
 from randar_core.checkpoints.reading import CheckpointError
 from randar_core.checkpoints.releases import Defaults, find_release
 from randar_core.decoding.canvas import Canvas
@@ -275,6 +275,26 @@ def test_a_released_pickle_is_recognised_and_drawn_from(tmp_path, small_releases
     assert course == PowerCosine(16.0, 2.75)
     given = torch.tensor([1]), random_tokens(1), random_orders(1)
     assert torch.equal(loaded.decoder(*given), model(*given))
+
+
+def test_a_start_of_guidance_is_refused_where_the_course_has_none(tmp_path, small_releases, model):
+    torch.save(model.state_dict(), tmp_path / "rar_b.bin")
+    torch.save(filled(MaskGITTokenizer(MASKGIT)).state_dict(), tmp_path / "t.bin")
+    loaded = load(tmp_path / "rar_b.bin", tmp_path / "t.bin")
+    (course, _, _), *_ = loaded.guidance(4.0, start=1.0).terms
+    assert course == PowerCosine(4.0, 2.75)
+    with pytest.raises(ValueError, match="begins at 2.0.*rar-b rises from 1 by a power"):
+        loaded.guidance(4.0, start=2.0)
+
+
+def test_a_bundle_of_another_size_is_drawn_in_the_order_of_its_family(tmp_path, model):
+    path = tmp_path / "b.safetensors"
+    save_bundle(path, model, filled(MaskGITTokenizer(MASKGIT)), list("abcde"), name="small")
+    loaded = load(path)
+    assert loaded.decoder.config == CONFIG
+    assert loaded.defaults == Defaults(order="raster")
+    save_bundle(path, model, loaded.tokenizer, defaults=Defaults(2.0, guidance_power=1.5, order="random"))
+    assert load(path).defaults.order == "random"
 
 
 def test_a_cut_pickle_is_named(tmp_path, model):

@@ -37,11 +37,20 @@ class Model:
     defaults: Defaults
 
     def guidance(self, end: float | None = None, start: float | None = None) -> Guidance:
-        """Class guidance on the model's own course, up to the weight `end`; what is not given is the default."""
+        """Class guidance on the model's own course, up to the weight `end`; what is not given is the default.
+
+        Raises ValueError where a `start` is given to a course that begins at 1.
+        """
         end = self.defaults.guidance if end is None else end
-        start = self.defaults.guidance_start if start is None else start
         power = self.defaults.guidance_power
-        return class_guidance(Linear(start, end) if power is None else PowerCosine(end, power))
+        if power is None:
+            return class_guidance(Linear(self.defaults.guidance_start if start is None else start, end))
+        if start not in (None, 1):
+            raise ValueError(
+                f"A guidance that begins at {start} was asked for, but that of {self.name} rises from 1 by a power "
+                f"({power}). Give the weight at the end alone."
+            )
+        return class_guidance(PowerCosine(end, power))
 
 
 def load(
@@ -181,12 +190,13 @@ def class_names_of(contents: Contents) -> tuple[str, ...]:
 
 
 def defaults_of(contents: Contents) -> Defaults:
-    """How to draw: the release's, the bundle's, or where neither says so without guidance."""
-    if contents.decoder.release:
-        return contents.decoder.release.defaults
+    """How to draw: the release's, the bundle's, or where neither says so without guidance, in the family's order."""
+    decoder = contents.decoder
+    if decoder.release:
+        return decoder.release.defaults
     fields = contents.facts.get("defaults", {})
     try:
-        return Defaults(**fields)
+        return Defaults(**{"order": decoder.family.network.trained_order, **fields})
     except TypeError as error:
         raise CheckpointError(f"The defaults in '{contents.path}' are not understood: {error}.") from error
 
