@@ -124,7 +124,7 @@ def check_extrapolation(case: Case):
             factor,
             # So many steps that every call draws one token.
             DecodingOptions(class_guidance(course), order.shape[1] ** 2, 0, GREEDY, order),
-            None if spatial_course.is_one else spatial_guidance(course, spatial_course),
+            None if spatial_course.is_off else spatial_guidance(course, spatial_course),
             boundary=boundary,
             context_kept=kept.view(-1, grid, grid),
         )
