@@ -53,8 +53,7 @@ def device_of(name: str):
     import torch
 
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
+        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -67,10 +66,12 @@ def dtype_of(name: str, device):
     """The torch dtype named; 'auto' is bfloat16 where the device computes in it, else float32."""
     import torch
 
+    from ..models.packing import can_pack
+
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
-        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+        return torch.bfloat16 if can_pack(torch.empty(0, dtype=torch.bfloat16)) else torch.float32
     return torch.bfloat16
 
 
@@ -78,10 +79,13 @@ def load_model(arguments: argparse.Namespace):
     """The model that the options name, on their device, in their dtype."""
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
+    from ..models.packing import pack
 
     device = device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
-    return load(path, tokenizer, device, dtype_of(arguments.dtype, device))
+    model = load(path, tokenizer, device, dtype_of(arguments.dtype, device))
+    pack(model.decoder)
+    return model
 
 
 def guidance_of(arguments: argparse.Namespace, model):

@@ -20,7 +20,7 @@ def register(subparsers) -> None:
         nargs="+",
         default=[1, 1, 2, 4],
         metavar="M",
-        help="of the channels, level by level from the finest; each level after the first halves the sides (default: 1 1 2 4)",
+        help="of the channels, from the finest level on; each further level halves the sides (default: 1 1 2 4)",
     )
     network.add_argument("--res-blocks", type=int, default=1, help="a level (default: 1)")
     network.add_argument("--codebook-size", type=int, default=1024, help="default: 1024")
@@ -37,7 +37,7 @@ def register(subparsers) -> None:
     network.add_argument("--width", type=int, default=256, help="default: 256")
     network.add_argument("--layers", type=int, default=8, help="default: 8")
     network.add_argument("--heads", type=int, default=4, help="default: 4")
-    network.add_argument("--class-dropout", type=float, default=0.1, help="how often a sample has no class (default: 0.1)")
+    network.add_argument("--class-dropout", type=float, default=0.1, help="share of samples without class (default: 0.1)")
     drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
     drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
     drawing.add_argument("--sheet-steps", type=int, default=88, help="calls for a picture (default: 88)")
@@ -56,7 +56,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
     )
-    group.add_argument("--size", type=int, default=128, help="pixels of a side; larger pictures are scaled (default: 128)")
+    group.add_argument("--size", type=int, default=128, help="pixels of a side; pictures are scaled down (default: 128)")
     group.add_argument("--count", type=int, default=24_000, help="pictures of the drawn set (default: 24000)")
     group.add_argument("--workers", type=int, default=0, help="processes that read pictures ahead (default: 0)")
 
@@ -68,12 +68,16 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
     group.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
-    group.add_argument("--batch", type=int, default=batch, help=f"samples a step, over all processes (default: {batch})")
+    group.add_argument("--batch", type=int, default=batch, help=f"samples a step, of all processes (default: {batch})")
     group.add_argument("--rate", type=float, default=rate, help=f"highest learning rate (default: {rate})")
     group.add_argument("--warmup", type=int, default=200, help="steps until it is reached (default: 200)")
-    group.add_argument("--weight-decay", type=float, default=weight_decay, help=f"of matrices (default: {weight_decay})")
+    group.add_argument(
+        "--weight-decay", type=float, default=weight_decay, help=f"of matrices (default: {weight_decay})"
+    )
     group.add_argument("--clip", type=float, default=1.0, help="longest gradient (default: 1)")
-    group.add_argument("--average", type=float, default=average, help=f"decay of averaged weights (default: {average})")
+    group.add_argument(
+        "--average", type=float, default=average, help=f"decay of averaged weights, 0 for none (default: {average})"
+    )
     group.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (default: 500)")
     group.add_argument("--sample-every", type=int, default=1000, help="steps between sample sheets (default: 1000)")
 
@@ -87,13 +91,14 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
     names = ("channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups")
     config = LlamaGenConfig(**{name: getattr(arguments, name) for name in names})
     if arguments.size % config.factor:
-        raise ValueError(f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token.")
+        raise ValueError(
+            f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token."
+        )
     writable_folder(arguments.out)
     pictures, facts, _ = _pictures(arguments)
     with processes(options.device_of(arguments.device)) as device:
-        train_tokenizer(
-            pictures, facts, config, TokenizerRecipe(), _loop(arguments), _reporting(arguments), device, arguments.resume
-        )
+        loop, reporting = _loop(arguments), _reporting(arguments)
+        train_tokenizer(pictures, facts, config, TokenizerRecipe(), loop, reporting, device, arguments.resume)
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,127 @@
+"""The command line, as a user meets it: what it writes and what it says."""
+
+import json
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.releases import Defaults
+from randar_core.cli import main
+from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.randar import RandAR, RandARConfig
+
+NAMES = ("star", "fish", "house")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    generator = torch.Generator().manual_seed(0)
+    decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=3, grid=4))
+    tokenizer = LlamaGenTokenizer(
+        LlamaGenConfig(
+            channels=8, multipliers=(1, 1), res_blocks=1, codebook_size=16, codebook_dim=4, z_channels=8, norm_groups=4
+        )
+    )
+    with torch.no_grad():
+        for parameter in [*decoder.parameters(), *tokenizer.parameters()]:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    save_bundle(path, decoder, tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
+    return str(path)
+
+
+def run(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def pixels(path):
+    return numpy.asarray(Image.open(path))
+
+
+def test_generate_writes_a_png_a_picture_with_its_parameters(bundle, tmp_path):
+    assert run("generate", "star", "1", "--count", 2, "--model", bundle, "--out", tmp_path, "--seed", 7) == 0
+    files = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert files == ["00000_star.png", "00001_star.png", "00002_fish.png", "00003_fish.png"]
+    picture = Image.open(tmp_path / files[3])
+    assert picture.size == (8, 8)
+    facts = json.loads(picture.text["parameters"])
+    assert (facts["class_name"], facts["seed"], facts["picture"], facts["steps"]) == ("fish", 7, 3, 5)
+
+
+def test_any_single_picture_of_a_run_can_be_drawn_again(bundle, tmp_path):
+    common = ("--model", bundle, "--dtype", "float32")
+    run("generate", "all", *common, "--out", tmp_path / "all", "--batch", 2)
+    run("generate", "house", *common, "--out", tmp_path / "one", "--first", 2)
+    assert (pixels(tmp_path / "all" / "00002_house.png") == pixels(tmp_path / "one" / "00002_house.png")).all()
+
+
+def test_generate_can_write_one_contact_sheet(bundle, tmp_path):
+    assert run("generate", "all", "--count", 2, "--sheet", "--model", bundle, "--out", tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_encode_and_decode_are_inverse_on_decoded_pictures(bundle, tmp_path):
+    Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (6, 10, 3), dtype=numpy.uint8)).save(
+        tmp_path / "a.png"
+    )
+    assert run("encode", tmp_path / "a.png", "--model", bundle) == 0
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert numpy.array(found["ids"]).shape == (3, 5)
+    assert run("decode", tmp_path / "a.json", "--model", bundle, "--out", tmp_path / "b.png") == 0
+    assert Image.open(tmp_path / "b.png").size == (10, 6)
+
+
+def test_info_says_what_a_file_is(bundle, capsys):
+    assert run("info", bundle) == 0
+    said = capsys.readouterr().out
+    assert "decoder: randar" in said and "tokenizer: llamagen" in said and "star, fish, house" in said
+    assert "every key and shape is as expected" in said
+
+
+def test_convert_writes_a_bundle_in_another_dtype(bundle, tmp_path, capsys):
+    out = tmp_path / "half.safetensors"
+    assert run("convert", bundle, out, "--dtype", "bfloat16") == 0
+    run("info", out)
+    assert "weights in torch.bfloat16" in capsys.readouterr().out
+    assert run("convert", bundle, out) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_download_without_a_name_lists_the_releases(capsys):
+    assert run("download") == 0
+    assert "randar-xl-llamagen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "stra"), "Did you mean star"),
+        (("generate", "3"), "There is no class 3: this model has the classes 0 to 2"),
+        (("generate", "star", "--steps", "0"), "at least 1"),
+        (("generate", "star", "--temperature", "0"), "temperature is 0"),
+        (("generate", "star", "--count", "0"), "--count is 0"),
+        (("generate", "star", "--guidance", "1", "2", "3"), "one or two numbers"),
+        (("generate", "star", "--device", "nonsense"), "The device 'nonsense'"),
+        (("generate", "star", "--out", __file__), "Nothing can be written"),
+        (("generate", "star", "--model", "gone.safetensors"), "There is no file 'gone.safetensors'"),
+        (("generate", "star", "--model", "randar-x"), "Did you mean"),
+        (("encode", "gone.png"), "There is no file 'gone.png'"),
+        (("encode", __file__), "is no picture"),
+        (("decode", __file__), "is no file of `randar encode`"),
+    ],
+)
+def test_a_mistake_gets_one_clear_message(bundle, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    given = [*words] if "--model" in words else [*words, "--model", bundle]
+    assert run(*given) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("randar: ") and said in message
+
+
+def test_ids_of_another_codebook_are_refused(bundle, tmp_path, capsys):
+    (tmp_path / "ids.json").write_text(json.dumps({"codebook_size": 99, "ids": [[1, 2], [3, 4]]}))
+    assert run("decode", tmp_path / "ids.json", "--model", bundle) == 2
+    assert "a codebook of 99" in capsys.readouterr().err
