@@ -1,6 +1,7 @@
 """Repaint the masked part of a picture, under its own class or another one (a class edit)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,16 +27,19 @@ class Cutout:
     side: int
     regions: tuple[int, ...]  # the labels of the masked regions that it repaints
 
-    def places(self, height: int, width: int, device) -> tuple[Tensor, Tensor]:
-        """Rows `[side, 1]` and columns `[side]` of the picture under the square; beyond the edges the edge repeats."""
-        steps = torch.arange(self.side, device=device)
-        return (self.top + steps).clamp(0, height - 1)[:, None], (self.left + steps).clamp(0, width - 1)
+    def of(self, canvas: Tensor) -> Tensor:
+        """The square's part of its picture in `canvas` `[B, ..., H, W]`; beyond the edges the edge repeats."""
+        height, width = canvas.shape[-2:]
+        steps = torch.arange(self.side, device=canvas.device)
+        rows, columns = (self.top + steps).clamp(0, height - 1), (self.left + steps).clamp(0, width - 1)
+        return canvas[self.picture][..., rows[:, None], columns]
 
-    def beyond(self, height: int, width: int, device) -> Tensor:
-        """Which pixels of the square lie beyond the picture's edges: `[side, side]` bool."""
-        steps = torch.arange(self.side, device=device)
+    def within(self, canvas: Tensor) -> Tensor:
+        """Which pixels of the square lie on the pictures of `canvas` `[B, ..., H, W]`: `[side, side]` bool."""
+        height, width = canvas.shape[-2:]
+        steps = torch.arange(self.side, device=canvas.device)
         rows, columns = self.top + steps, self.left + steps
-        return ((rows < 0) | (rows >= height))[:, None] | (columns < 0) | (columns >= width)
+        return ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,48 @@ def inpaint(
     `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
     batches and sizes that don't match and for settings out of range.
     """
+    check_mask(mask, pixels)
+    pixels, mask, classes = one_each(pictures=pixels, masks=mask, classes=classes)
+    check_batch(classes, len(classes), options)
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"Denoise is {denoise}; it must lie between 0 (nothing is redrawn) and 1 (all of the mask).")
+    if grow < 0 or seam < 0:
+        raise ValueError(f"The mask is to grow by {grow} pixels with a seam of {seam}; neither may be below 0.")
+    if context < 1:
+        raise ValueError(f"The context is {context} times the masked region; it must be at least 1.")
+    pixels, mask = pixels.to(classes.device), mask.to(classes.device).float().nan_to_num().clamp(0, 1)
+    grown = spread(mask, grow)
+    if denoise == 0 or not grown.any():
+        return Inpainted(pixels.clone(), torch.ones_like(mask))
+
+    labels = label_regions(grown > 0)
+    size = model.config.grid * tokenizer.factor
+    cutouts = [cutout for place in range(len(pixels)) for cutout in cut_out(labels[place], place, context, size)]
+    own_classes = classes[torch.tensor([cutout.picture for cutout in cutouts], device=classes.device)]
+    limit = options.batch or len(cutouts)
+    crops = torch.stack([scaled(cutout.of(pixels[:, :3]), size) for cutout in cutouts])
+    ids = torch.cat([tokenizer.encode(some).to(classes.device) for some in crops.split(limit)])
+    canvas = Canvas(ids, torch.stack([~to_draw(cutout, grown, model.config.grid) for cutout in cutouts]))
+    if denoise < 1:
+        scoring = replace(options, pictures=[options.picture(cutout.picture) for cutout in cutouts])
+        canvas = forget_unsure(canvas, sureness(model, canvas, own_classes, scoring), share=denoise)
+    windows = plan_cutouts(cutouts, canvas, options, mask.shape[1:], model.parallel)
+    setting = Setting(own_classes, options.guidance, options.sampling)
+    decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
+
+    opacity, out, confidence = fade_in(grown, seam), pixels.clone(), torch.ones_like(mask)
+    drawn = torch.cat([tokenizer.decode(some).to(out).clamp(0, 1) for some in decoded.ids.split(limit)])
+    for cutout, square, sure in zip(cutouts, drawn, decoded.confidence, strict=True):
+        # What another square repaints is context here.
+        own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
+        blend(out[cutout.picture, :3], scaled(square, cutout.side), cutout, opacity[cutout.picture] * own)
+        sure = F.interpolate(sure[None, None], (cutout.side, cutout.side), mode="nearest-exact")[0]
+        blend(confidence[cutout.picture, None], sure, cutout, own.float())
+    return Inpainted(out, confidence, tuple(cutouts), decoded)
+
+
+def check_mask(mask: Tensor, pixels: Tensor) -> None:
+    """ValueError unless `pixels` are pictures and `mask` is `[B, H, W]` of their size."""
     check_pixels(pixels)
     if mask.ndim != 3 or mask.shape[1:] != pixels.shape[2:]:
         found = f"is {mask.shape[2]}×{mask.shape[1]}" if mask.ndim == 3 else f"has the shape {list(mask.shape)}"
@@ -84,62 +130,35 @@ def inpaint(
             f"The mask {found}, the picture is {pixels.shape[3]}×{pixels.shape[2]} pixels (width×height). "
             "Scale or crop the mask to the size of the picture."
         )
-    pixels, mask, classes = one_each(pictures=pixels, masks=mask, classes=classes)
-    check_batch(classes, len(classes), options)
-    pixels, mask = pixels.to(classes.device), mask.to(classes.device).float().nan_to_num().clamp(0, 1)
-    if not 0 <= denoise <= 1:
-        raise ValueError(f"Denoise is {denoise}; it must lie between 0 (nothing is redrawn) and 1 (all of the mask).")
-    if grow < 0 or seam < 0:
-        raise ValueError(f"The mask is to grow by {grow} pixels with a seam of {seam}; neither may be below 0.")
-    if context < 1:
-        raise ValueError(f"The context is {context} times the masked region; it must be at least 1.")
-    grown = spread(mask, grow)
-    untouched = Inpainted(pixels.clone(), torch.ones_like(mask))
-    if denoise == 0 or not grown.any():
-        return untouched
 
-    grid, size = model.config.grid, model.config.grid * tokenizer.factor
-    labels = label_regions(grown > 0)
-    cutouts = [cutout for place in range(len(pixels)) for cutout in cut_out(labels[place], place, context, size)]
-    height, width = mask.shape[1:]
-    crops, unknown, orders = [], [], []
-    for cutout in cutouts:
-        rows, columns = cutout.places(height, width, pixels.device)
-        crops.append(scaled(pixels[cutout.picture, :3, rows, columns], size))
-        beyond = cutout.beyond(height, width, pixels.device)
-        unknown.append(touched_cells(grown[cutout.picture, rows, columns], grid) | ~touched_cells(~beyond, grid))
-        orders.append(order_of(options.order, cutout, height, width))
-    crops = torch.stack(crops)
-    limit = options.batch or len(crops)
-    ids = torch.cat([tokenizer.encode(some).to(classes.device) for some in crops.split(limit)])
-    canvas = Canvas(ids, ~torch.stack(unknown))
 
-    pictures = [cutout.picture for cutout in cutouts]
-    own_classes = classes[torch.tensor(pictures, device=classes.device)]
-    if denoise < 1:
-        scoring = replace(options, pictures=[options.picture(picture) for picture in pictures])
-        canvas = forget_unsure(canvas, sureness(model, canvas, own_classes, scoring), share=denoise)
+def to_draw(cutout: Cutout, mask: Tensor, grid: int) -> Tensor:
+    """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel or that lie beyond the picture."""
+
+    def touched(pixels: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(pixels.float()[None, None], grid)[0, 0] > 0
+
+    return touched(cutout.of(mask) > 0) | ~touched(cutout.within(mask))
+
+
+def plan_cutouts(
+    cutouts: Sequence[Cutout], canvas: Canvas, options: DecodingOptions, size: tuple[int, int], parallel: bool
+) -> list[Window]:
+    """Windows for `cutouts` of pictures of `size` (height, width); `canvas` `[cutouts, g, g]` is theirs."""
     windows = []
-    for place, (picture, order) in enumerate(zip(pictures, orders, strict=True)):
+    for place, cutout in enumerate(cutouts):
         # The squares of one picture must not share their random numbers.
-        before = pictures[:place].count(picture)
-        seed = derived_seed(options.seed, "window", before) if before else options.seed
-        part = Canvas(canvas.ids[place : place + 1], canvas.known[place : place + 1])
-        plan = make_plan(part, options.steps, seed, order, [options.picture(picture)], model.parallel)
+        before = sum(other.picture == cutout.picture for other in cutouts[:place])
+        plan = make_plan(
+            Canvas(canvas.ids[place : place + 1], canvas.known[place : place + 1]),
+            options.steps,
+            derived_seed(options.seed, "window", before) if before else options.seed,
+            order_of(options.order, cutout, *size),
+            [options.picture(cutout.picture)],
+            parallel,
+        )
         windows.append(Window(place, slice(None), slice(None), plan))
-    setting = Setting(own_classes, options.guidance, options.sampling)
-    decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
-
-    opacity = fade_in(grown, seam)
-    drawn = torch.cat([tokenizer.decode(some).clamp(0, 1) for some in decoded.ids.split(limit)])
-    out, confidence = untouched.pixels, untouched.confidence
-    for cutout, picture, sure in zip(cutouts, drawn.to(pixels), decoded.confidence, strict=True):
-        # What another square repaints is context here.
-        own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
-        blend(out[cutout.picture, :3], scaled(picture, cutout.side), cutout, opacity[cutout.picture] * own)
-        sure = F.interpolate(sure[None, None], (cutout.side, cutout.side), mode="nearest-exact")[0]
-        blend(confidence[cutout.picture, None], sure, cutout, own.float())
-    return Inpainted(out, confidence, tuple(cutouts), decoded)
+    return windows
 
 
 def spread(mask: Tensor, pixels: int) -> Tensor:
@@ -162,11 +181,6 @@ def fade_in(mask: Tensor, seam: int) -> Tensor:
     return mask * depth / spread(depth, seam).clamp(min=1)
 
 
-def touched_cells(mask: Tensor, grid: int) -> Tensor:
-    """Which cells of a `grid` × `grid` canvas `mask` `[H, W]` touches with any pixel: `[grid, grid]` bool."""
-    return F.adaptive_max_pool2d((mask > 0).float()[None, None], grid)[0, 0] > 0
-
-
 def scaled(pixels: Tensor, size: int) -> Tensor:
     """A square picture `[C, S, S]` at `size`, in 0…1; as it is where it has that size."""
     if pixels.shape[1] == size:
@@ -177,8 +191,7 @@ def scaled(pixels: Tensor, size: int) -> Tensor:
 def order_of(order: Order | Tensor, cutout: Cutout, height: int, width: int) -> Order | Tensor:
     """What `order`, given for pictures of `height` × `width`, says of a cutout."""
     if isinstance(order, Painted):
-        rows, columns = cutout.places(height, width, "cpu")
-        return Painted(order.resized(height, width)[rows, columns])
+        return Painted(replace(cutout, picture=0).of(order.resized(height, width).unsqueeze(0)))
     return order if callable(order) or order.ndim == 1 else order[cutout.picture]
 
 

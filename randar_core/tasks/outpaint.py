@@ -70,7 +70,8 @@ def outpaint(
     unknown = F.max_pool2d((wanted & ~original).float()[None], factor)[0] > 0
 
     whole_cells = F.pad(pixels[:, :3], (0, -width % factor, 0, -height % factor), mode="replicate")
-    given = tokenizer.encode(whole_cells).to(classes.device)
+    limit = options.batch or len(pixels)
+    given = torch.cat([tokenizer.encode(some).to(classes.device) for some in whole_cells.split(limit)])
     ids = F.pad(
         given,
         (
@@ -84,7 +85,7 @@ def outpaint(
     decoded = fill(model, canvas, classes, options, overlap, on_call=on_call)
 
     # All cells at once: windows leave no border in the pixels.
-    drawn = tokenizer.decode(decoded.ids).to(pixels)
+    drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
     out = drawn[:, :, y - top : y + height + bottom, x - left : x + width + right]
     margins = (left, right, top, bottom)
     error = F.pad(pixels[:, :3] - out[:, :, top : top + height, left : left + width], margins, mode="replicate")

@@ -38,7 +38,8 @@ def refine(
         picture = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
         if turn > 1 or sure is None:
             sure = sureness(model, picture, classes, options, turn)
-        canvas = forget_unsure(picture, sure.to(ids.device), share, below)
+        sure = sure.to(ids.device)
+        canvas = forget_unsure(picture, sure, share, below)
 
         def with_rounds(decoded: Decoded, kept=canvas.known, sure=sure, before=done, left=rounds - turn) -> Decoded:
             return replace(
