@@ -216,6 +216,11 @@ def test_an_overlap_out_of_range_is_named(model, overlap):
         generate(model, classes(1), OPTIONS, 8, 8, overlap)
 
 
+def test_a_canvas_without_cells_is_refused(model):
+    with pytest.raises(ValueError, match="8×0 cells"):
+        generate(model, classes(1), OPTIONS, height=0, width=8)
+
+
 def test_batches_that_do_not_match_are_named(model):
     with pytest.raises(ValueError, match="2 picture indices.*batch of 1"):
         generate(model, classes(1), replace(OPTIONS, pictures=[1, 2]))

@@ -22,7 +22,7 @@ def generate(
     A larger canvas (a panorama) is drawn by a window that slides from its middle outward, as `fill` says. Runs where
     `classes` lie. Raises ValueError for a canvas without cells.
     """
-    height, width = height or model.config.grid, width or model.config.grid
+    height, width = (model.config.grid if side is None else side for side in (height, width))
     if height < 1 or width < 1:
         raise ValueError(f"A canvas of {width}×{height} cells (width×height) can't be drawn; the least is 1×1.")
     canvas = Canvas.empty(len(classes), height, width, classes.device)
