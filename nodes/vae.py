@@ -63,20 +63,20 @@ class TokenizerVAE:
     def decode(self, samples: Tensor) -> Tensor:
         """codebook vectors [B, C, h, w] -> pixels [B, H, W, 3] in 0…1. Vectors between codes blend."""
         self.check(samples)
-        decoded = self.in_batches(
-            self.decode_on_device, samples, DECODE_BYTES * self.factor**2, "VAE Decode (Tiled) needs less."
-        )
+        decoded = self.in_batches(self.decode_on_device, samples, self.decode_bytes(samples), "VAE Decode (Tiled)")
         return rearrange(decoded, "b c h w -> b h w c")
 
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
         pixels = self.pixels_in(pixels)
-        self.load(ENCODE_BYTES * tile_x * tile_y)
+        self.load(self.bytes_of(ENCODE_BYTES, tile_x, tile_y))
+        tile_x, tile_y = max(1, tile_x // self.factor), max(1, tile_y // self.factor)
         unquantised = comfy.utils.tiled_scale(
             pixels,
             self.pre_quant_on_device,
-            *(self.whole_cells(tile) for tile in (tile_x, tile_y)),
-            self.whole_cells(overlap) if overlap else 0,
+            tile_x * self.factor,
+            tile_y * self.factor,
+            min(overlap // self.factor, tile_x // 2, tile_y // 2) * self.factor,
             upscale_amount=1 / self.factor,
             out_channels=self.latent_channels,
             output_device=torch.device("cpu"),
@@ -86,13 +86,14 @@ class TokenizerVAE:
     def decode_tiled(self, samples: Tensor, tile_x=32, tile_y=32, overlap=4, tile_t=None, overlap_t=None) -> Tensor:
         """As `decode`, tile by tile; tiles and overlap in cells."""
         self.check(samples)
-        self.load(DECODE_BYTES * tile_x * tile_y * self.factor**2)
+        self.load(self.bytes_of(DECODE_BYTES, tile_x * self.factor, tile_y * self.factor))
+        tile_x, tile_y = max(1, tile_x), max(1, tile_y)
         decoded = comfy.utils.tiled_scale(
             samples,
             self.decode_on_device,
-            max(1, tile_x),
-            max(1, tile_y),
-            overlap,
+            tile_x,
+            tile_y,
+            min(overlap, tile_x // 2, tile_y // 2),
             upscale_amount=self.factor,
             out_channels=3,
             output_device=self.output_device,
@@ -101,17 +102,14 @@ class TokenizerVAE:
 
     def encode_to_ids(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the CPU."""
-        vectors = self.in_batches(self.pre_quant_on_device, pixels, ENCODE_BYTES, "VAE Encode (Tiled) needs less.")
+        each = self.bytes_of(ENCODE_BYTES, *pixels.shape[2:])
+        vectors = self.in_batches(self.pre_quant_on_device, pixels, each, "VAE Encode (Tiled)")
         return self.codebook.nearest(vectors.cpu())
 
     def decode_ids(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1."""
-        return self.in_batches(
-            self.decode_on_device,
-            self.codebook.vectors(ids.cpu()),
-            DECODE_BYTES * self.factor**2,
-            "Draw fewer pictures at once.",
-        )
+        vectors = self.codebook.vectors(ids.cpu())
+        return self.in_batches(self.decode_on_device, vectors, self.decode_bytes(vectors), "VAE Decode (Tiled)")
 
     def vectors(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> what a LATENT holds, [B, C, h, w] float32."""
@@ -129,18 +127,23 @@ class TokenizerVAE:
         pixels = self.first_stage_model.decode_vectors(vectors.to(self.device, self.vae_dtype))
         return pixels.float().clamp(0, 1).to(self.output_device)
 
-    def in_batches(self, run, pieces: Tensor, bytes_by_place: int, remedy: str) -> Tensor:
-        """`run` over as many of `pieces` [B, C, h, w] at once as there is room for."""
-        each = bytes_by_place * pieces.shape[2] * pieces.shape[3]
-        each *= self.first_stage_model.config.channels * self.vae_dtype.itemsize
+    def in_batches(self, run, pieces: Tensor, each: int, tiled: str) -> Tensor:
+        """`run` over as many of `pieces` [B, C, h, w], `each` of so many bytes, as there is room for at once."""
         self.load(each * len(pieces))
         return split_to_fit(
             lambda size: torch.cat([run(piece) for piece in pieces.split(size)]),
             len(pieces),
             each,
             self.device,
-            f"There is not enough memory to take a picture of this size through the tokenizer. {remedy}",
+            f"There is not enough memory to take a picture of this size through the tokenizer. {tiled} needs less.",
         )
+
+    def decode_bytes(self, vectors: Tensor) -> int:
+        return self.bytes_of(DECODE_BYTES, *(side * self.factor for side in vectors.shape[2:]))
+
+    def bytes_of(self, factor: int, height: int, width: int) -> int:
+        """What a picture of that many pixels takes on its way, the weights aside."""
+        return factor * height * width * self.first_stage_model.config.channels * self.vae_dtype.itemsize
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
@@ -164,9 +167,6 @@ class TokenizerVAE:
                 "rows, columns]. It comes from another kind of model: connect the latent of a RandAR Sampler, or of "
                 "VAE Encode with this VAE."
             )
-
-    def whole_cells(self, pixels: int) -> int:
-        return max(1, pixels // self.factor) * self.factor
 
     def spacial_compression_encode(self) -> int:
         return self.factor
