@@ -125,3 +125,66 @@ def test_ids_of_another_codebook_are_refused(bundle, tmp_path, capsys):
     (tmp_path / "ids.json").write_text(json.dumps({"codebook_size": 99, "ids": [[1, 2], [3, 4]]}))
     assert run("decode", tmp_path / "ids.json", "--model", bundle) == 2
     assert "a codebook of 99" in capsys.readouterr().err
+
+
+@pytest.fixture
+def picture(bundle, tmp_path):
+    run("generate", "fish", "--model", bundle, "--out", tmp_path)
+    return tmp_path / "00000_fish.png"
+
+
+def mask(path, size, box):
+    marked = numpy.zeros(size, dtype=numpy.uint8)
+    marked[box] = 255
+    Image.fromarray(marked).save(path)
+    return path
+
+
+def test_inpaint_keeps_every_pixel_outside_of_the_mask(bundle, picture, tmp_path):
+    marked = mask(tmp_path / "mask.png", (8, 8), numpy.s_[2:4, 2:6])
+    assert run("inpaint", picture, marked, "star", "--model", bundle, "--out", tmp_path / "b.png") == 0
+    kept = numpy.ones((8, 8), dtype=bool)
+    kept[2:4, 2:6] = False
+    assert (pixels(tmp_path / "b.png")[kept] == pixels(picture)[kept]).all()
+
+
+def test_outpaint_extends_and_keeps_the_picture(bundle, picture, tmp_path):
+    assert run("outpaint", picture, "fish", "--left", 3, "--bottom", 5, "--model", bundle) == 0
+    wide = pixels(tmp_path / "00000_fish_outpaint.png")
+    assert wide.shape == (13, 11, 3)
+    assert (wide[:8, 3:] == pixels(picture)).all()
+
+
+def test_extrapolate_multiplies_the_size(bundle, picture, tmp_path):
+    assert run("extrapolate", picture, "fish", "--model", bundle, "--out", tmp_path / "large.png") == 0
+    assert Image.open(tmp_path / "large.png").size == (16, 16)
+
+
+def test_refine_keeps_the_size(bundle, picture, tmp_path):
+    assert run("refine", picture, "fish", "--rounds", 2, "--model", bundle, "--out", tmp_path / "r.png") == 0
+    assert Image.open(tmp_path / "r.png").size == (8, 8)
+
+
+def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
+    assert run("generate", "fish", "--width", 24, "--model", bundle, "--out", tmp_path) == 0
+    assert Image.open(tmp_path / "00000_fish.png").size == (24, 8)
+
+
+def test_a_picture_of_another_size_is_refused_where_the_models_own_is_needed(bundle, tmp_path, capsys):
+    Image.new("RGB", (10, 8)).save(tmp_path / "odd.png")
+    assert run("refine", tmp_path / "odd.png", "fish", "--model", bundle) == 2
+    assert "10×8 pixels; the model's own size is 8×8" in capsys.readouterr().err
+
+
+def test_guidance_takes_a_start_or_a_power_but_not_both(bundle, tmp_path, capsys):
+    common = ("generate", "fish", "--model", bundle, "--out", tmp_path)
+    assert run(*common, "--guidance", 1, 3) == 0
+    assert run(*common, "--guidance", 3, "--guidance-power", 2) == 0
+    assert run(*common, "--guidance", 1, 3, "--guidance-power", 2) == 2
+    assert "give one of the two" in capsys.readouterr().err
+
+
+def test_demo_draws_one_sheet_a_task(bundle, tmp_path):
+    assert run("demo", "--model", bundle, "--out", tmp_path) == 0
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert names >= {"classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate"}

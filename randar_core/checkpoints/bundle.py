@@ -36,20 +36,20 @@ class Model:
     class_names: tuple[str, ...]
     defaults: Defaults
 
-    def guidance(self, end: float | None = None, start: float | None = None) -> Guidance:
-        """Class guidance on the model's own course, up to the weight `end`; what is not given is the default.
+    def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
+        """Class guidance up to the weight `end`, on the model's own course; what is not given is the default.
 
-        Raises ValueError where a `start` is given to a course that begins at 1.
+        A `start` asks for the linear course, a `power` for RAR's. Raises ValueError for both.
         """
-        end = self.defaults.guidance if end is None else end
-        power = self.defaults.guidance_power
-        if power is None:
-            return class_guidance(Linear(self.defaults.guidance_start if start is None else start, end))
-        if start not in (None, 1):
+        if start is not None and power is not None:
             raise ValueError(
-                f"A guidance that begins at {start} was asked for, but that of {self.name} rises from 1 by a power "
-                f"({power}). Give the weight at the end alone."
+                f"Guidance was asked for with a start ({start}) and a power ({power}). The linear course has a start, "
+                "the course that rises by a power begins at 1: give one of the two."
             )
+        end = self.defaults.guidance if end is None else end
+        power = self.defaults.guidance_power if power is None else power
+        if start is not None or power is None:
+            return class_guidance(Linear(self.defaults.guidance_start if start is None else start, end))
         return class_guidance(PowerCosine(end, power))
 
 

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import demo, files, generate, images
+from ..checkpoints.download import DownloadError
+from . import demo, edit, files, generate, images, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,14 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="randar", description="Random-order autoregressive image models.")
     parser.add_argument("--version", action="version", version=f"randar {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (generate, images, files, demo):
+    for group in (generate, edit, images, files, train, demo):
         group.register(subparsers)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    # Every foreseeable mistake is a ValueError or an OSError with a message for the user; anything else is a fault of
-    # ours and keeps its traceback.
-    except (ValueError, OSError) as error:
+    # Every foreseeable mistake is one of these, with a message for the user; anything else is a fault of ours and keeps
+    # its traceback.
+    except (ValueError, OSError, DownloadError) as error:
         print(f"randar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,7 +1,8 @@
-"""`randar generate`: pictures of classes."""
+"""`randar generate`: pictures of classes, of the model's own size or any other."""
 
 import argparse
 import time
+from dataclasses import replace
 
 from . import options
 
@@ -13,6 +14,11 @@ def register(subparsers) -> None:
     parser.add_argument("--batch", type=int, default=8, help="pictures drawn together (default: 8)")
     parser.add_argument("--first", type=int, default=0, help="index of the first picture: any one can be drawn again")
     parser.add_argument("--sheet", action="store_true", help="one contact sheet in place of single files")
+    parser.add_argument(
+        "--width", type=int, help="pixels; a window slides over a larger picture (default: the model's)"
+    )
+    parser.add_argument("--height", type=int, help="pixels (default: the model's)")
+    parser.add_argument("--overlap", type=int, help="cells that a window knows of the one before (default: half)")
     options.add_output(parser)
     options.add_model(parser)
     options.add_drawing(parser)
@@ -23,36 +29,40 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from ..decoding.canvas import Canvas
-    from ..decoding.loop import Setting, decode
-    from ..decoding.plan import make_plan
     from ..images import contact_sheet, save_png, writable_folder
+    from ..tasks.generate import generate
 
     for name in ("count", "batch"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1.")
     folder = writable_folder(arguments.out)
     model = options.load_model(arguments)
-    steps = model.defaults.steps if arguments.steps is None else arguments.steps
-    guidance, sampling = options.guidance_of(arguments, model), options.sampling_of(arguments, model)
+    decoding, device = options.decoding_of(arguments, model), options.device_of_model(model)
+    height, width = cells(arguments.height, model, "height"), cells(arguments.width, model, "width")
     wanted = [c for c in options.classes_of(arguments.classes, model) for _ in range(arguments.count)]
-    device = next(model.decoder.parameters()).device
-    side = model.decoder.config.grid
     sheet, began = [], time.perf_counter()
     with torch.inference_mode(), tqdm(total=len(wanted), unit=" pictures") as bar:
         for start in range(0, len(wanted), arguments.batch):
             classes = wanted[start : start + arguments.batch]
             pictures = range(arguments.first + start, arguments.first + start + len(classes))
-            canvas = Canvas.empty(len(classes), side, side, device)
-            plan = make_plan(
-                canvas, steps, arguments.seed, options.order_of(arguments, model), pictures, model.decoder.parallel
+
+            def show(now):
+                bar.set_postfix_str(f"call {now.call} of {now.calls}")
+
+            drawn = generate(
+                model.decoder,
+                torch.tensor(classes, device=device),
+                replace(decoding, pictures=pictures),
+                height,
+                width,
+                arguments.overlap,
+                on_call=show,
             )
-            decoded = decode(model.decoder, canvas, plan, Setting(torch.tensor(classes), guidance, sampling))
-            pixels = model.tokenizer.decode(decoded.ids)
+            pixels = model.tokenizer.decode(drawn.ids)
             sheet += pixels.float().cpu() if arguments.sheet else []
             for picture, class_id, image in zip(pictures, classes, pixels, strict=True):
                 if not arguments.sheet:
-                    facts = _facts(arguments, model, picture, class_id, steps, sampling)
+                    facts = _facts(arguments, model, picture, class_id, decoding)
                     save_png(folder / _file_name(picture, model.class_names[class_id]), image, facts)
             bar.update(len(classes))
     rate = len(wanted) / (time.perf_counter() - began)
@@ -63,24 +73,39 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{len(wanted)} pictures in {folder} ({rate:.2f} a second)")
 
 
+def cells(pixels: int | None, model, what: str) -> int | None:
+    """Pixels as cells; None stays None, the model's own size."""
+    factor = model.tokenizer.factor
+    if pixels is None:
+        return None
+    if pixels < factor or pixels % factor:
+        raise ValueError(f"--{what} is {pixels} pixels; it must be a multiple of {factor}, the width of a cell.")
+    return pixels // factor
+
+
 def _file_name(picture: int, class_name: str) -> str:
     word = "".join(letter if letter.isalnum() else "_" for letter in class_name)
     return f"{picture:05}_{word}.png"
 
 
-def _facts(arguments: argparse.Namespace, model, picture: int, class_id: int, steps: int, sampling) -> dict:
+def _facts(arguments: argparse.Namespace, model, picture: int, class_id: int, decoding) -> dict:
     """What a picture carries, enough to draw it again."""
+    defaults = model.defaults
     return {
         "model": model.name,
         "class": class_id,
         "class_name": model.class_names[class_id],
         "seed": arguments.seed,
         "picture": picture,
-        "steps": steps,
-        "guidance": list(arguments.guidance or [model.defaults.guidance_start, model.defaults.guidance]),
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "order": arguments.order or model.defaults.order,
+        "width": arguments.width,
+        "height": arguments.height,
+        "overlap": arguments.overlap,
+        "steps": decoding.steps,
+        "guidance": arguments.guidance or [defaults.guidance],
+        "guidance_power": arguments.guidance_power or defaults.guidance_power,
+        "temperature": decoding.sampling.temperature,
+        "top_k": arguments.top_k,
+        "top_p": arguments.top_p,
+        "order": arguments.order or defaults.order,
         "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
     }

@@ -38,6 +38,7 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="guidance at the end, or at the start and at the end (default: the model's)",
     )
+    group.add_argument("--guidance-power", type=float, metavar="P", help="RAR's course, the later the greater P")
     group.add_argument("--temperature", type=float, help="default: the model's")
     group.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (default: 0, off)")
     group.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability")
@@ -89,26 +90,34 @@ def load_model(arguments: argparse.Namespace):
 
 
 def guidance_of(arguments: argparse.Namespace, model):
-    """The guidance of the options, on the model's course."""
+    """The guidance of the options; what they leave open is the model's own."""
     given: Sequence[float] = arguments.guidance or ()
     if len(given) > 2:
         raise ValueError(
             f"--guidance takes one or two numbers, the weight at the end or at start and end; got {given}."
         )
-    return model.guidance(*reversed(given))
+    start, end = (None, *given)[-2:] if given else (None, None)
+    return model.guidance(end, start, arguments.guidance_power)
 
 
-def sampling_of(arguments: argparse.Namespace, model):
+def decoding_of(arguments: argparse.Namespace, model):
+    """How a task decodes: what the options of `add_drawing` say, else the model's defaults."""
+    from ..decoding.orders import ORDERS
     from ..decoding.sampling import Sampling
+    from ..tasks.options import DecodingOptions
 
     temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
-    return Sampling(temperature, arguments.top_k, arguments.top_p)
+    return DecodingOptions(
+        guidance=guidance_of(arguments, model),
+        steps=model.defaults.steps if arguments.steps is None else arguments.steps,
+        seed=arguments.seed,
+        sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
+        order=ORDERS[arguments.order or model.defaults.order],
+    )
 
 
-def order_of(arguments: argparse.Namespace, model):
-    from ..decoding.orders import ORDERS
-
-    return ORDERS[arguments.order or model.defaults.order]
+def device_of_model(model):
+    return next(model.decoder.parameters()).device
 
 
 def classes_of(given: Sequence[str], model) -> list[int]:

@@ -1,0 +1,135 @@
+"""`randar inpaint`, `outpaint`, `extrapolate`, `refine`: from a picture to another one."""
+
+import argparse
+from pathlib import Path
+
+from . import options
+
+
+def register(subparsers) -> None:
+    inpaint = _command(subparsers, "inpaint", _inpaint, "repaint the part of a picture that a mask marks")
+    inpaint.add_argument("mask", type=Path, help="a picture of the same size, white where to repaint")
+    inpaint.add_argument("class_name", metavar="class", help="what to paint: its own class, or another (class edit)")
+    inpaint.add_argument("--denoise", type=float, default=1.0, help="share of the masked cells that is redrawn")
+    inpaint.add_argument("--grow", type=int, default=0, help="pixels by which the mask grows (default: 0)")
+    inpaint.add_argument("--seam", type=int, default=8, help="pixels over which the new part fades in (default: 8)")
+    inpaint.add_argument("--context", type=float, default=2.0, help="width seen, in widths of the mask (default: 2)")
+
+    outpaint = _command(subparsers, "outpaint", _outpaint, "extend a picture beyond its edges")
+    outpaint.add_argument("class_name", metavar="class", help="what the whole picture shows")
+    for side in ("left", "top", "right", "bottom"):
+        outpaint.add_argument(f"--{side}", type=int, default=0, help="pixels to add (default: 0)")
+    outpaint.add_argument("--overlap", type=int, help="cells that a window knows of what was there (default: half)")
+    outpaint.add_argument(
+        "--seam", type=int, default=16, help="pixels over which errors at the edge fade (default: 16)"
+    )
+
+    extrapolate = _command(subparsers, "extrapolate", _extrapolate, "redraw a picture with a finer grid")
+    extrapolate.add_argument("class_name", metavar="class", help="what the picture shows")
+    extrapolate.add_argument("--factor", type=int, default=2, help="default: 2, the paper's")
+    extrapolate.add_argument("--spatial-guidance", type=float, default=2.5, help="0 switches it off (default: 2.5)")
+    extrapolate.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
+
+    refine = _command(subparsers, "refine", _refine, "forget the tokens the model is least sure of and redraw them")
+    refine.add_argument("class_name", metavar="class", help="what the picture shows")
+    which = refine.add_mutually_exclusive_group()
+    which.add_argument("--share", type=float, help="of the cells to forget (default: 0.2)")
+    which.add_argument("--below", type=float, help="forget the cells below this probability")
+    refine.add_argument("--rounds", type=int, default=1, help="default: 1")
+
+
+def _command(subparsers, name: str, run, help: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=help)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--out", type=Path, help=f"the .png to write (default: the picture's name with _{name})")
+    options.add_model(parser)
+    options.add_drawing(parser)
+    parser.set_defaults(run=lambda arguments: _run(arguments, name, run))
+    return parser
+
+
+def _run(arguments: argparse.Namespace, name: str, task) -> None:
+    """Read the picture, run `task` on it with a progress bar, write what comes out."""
+    import torch
+    from tqdm import tqdm
+
+    from ..images import read_pixels, save_png, writable_folder
+
+    pixels = read_pixels(arguments.picture)
+    out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png")
+    writable_folder(out.parent)
+    model = options.load_model(arguments)
+    decoding = options.decoding_of(arguments, model)
+    device = options.device_of_model(model)
+    classes = torch.tensor(options.classes_of([arguments.class_name], model), device=device)
+    with torch.inference_mode(), tqdm(unit=" calls") as bar:
+
+        def on_call(now):
+            bar.total = now.calls
+            bar.update(now.call - bar.n)
+
+        result = task(arguments, model, pixels.to(device), classes, decoding, on_call)[0]
+    facts = {"task": name, "model": model.name, "class": int(classes), "seed": arguments.seed, "steps": decoding.steps}
+    save_png(out, result, facts)
+    print(f"{out} ({result.shape[2]}×{result.shape[1]})")
+
+
+def _inpaint(arguments, model, pixels, classes, decoding, on_call):
+    from ..images import read_pixels
+    from ..tasks.inpaint import inpaint
+
+    mask = read_pixels(arguments.mask).mean(1)
+    settings = {name: getattr(arguments, name) for name in ("denoise", "grow", "seam", "context")}
+    return inpaint(model.decoder, model.tokenizer, pixels, mask, classes, decoding, on_call=on_call, **settings).pixels
+
+
+def _outpaint(arguments, model, pixels, classes, decoding, on_call):
+    from ..tasks.outpaint import outpaint
+
+    settings = {name: getattr(arguments, name) for name in ("left", "top", "right", "bottom", "overlap", "seam")}
+    return outpaint(model.decoder, model.tokenizer, pixels, classes, decoding, on_call=on_call, **settings).pixels
+
+
+def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
+    from ..decoding.guidance import Linear, spatial_guidance
+    from ..tasks.extrapolate import extrapolate
+
+    spatial = None
+    if arguments.spatial_guidance:
+        # The paper's class weight beside spatial guidance is constant (RandAR, section 3.4).
+        weight = 3.0 if arguments.guidance is None else arguments.guidance[-1]
+        spatial = spatial_guidance(
+            Linear(weight, weight), Linear(arguments.spatial_guidance, arguments.spatial_guidance)
+        )
+    ids = model.tokenizer.encode(_own_size(pixels, model))
+    drawn = extrapolate(
+        model.decoder,
+        classes,
+        arguments.factor,
+        decoding,
+        spatial,
+        ids,
+        drop_ratio=arguments.drop_ratio,
+        on_call=on_call,
+    )
+    return model.tokenizer.decode(drawn.ids)
+
+
+def _refine(arguments, model, pixels, classes, decoding, on_call):
+    from ..tasks.refine import refine
+
+    share = 0.2 if arguments.share is None and arguments.below is None else arguments.share
+    ids = model.tokenizer.encode(_own_size(pixels, model))
+    drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
+    return model.tokenizer.decode(drawn.ids)
+
+
+def _own_size(pixels, model):
+    """`pixels`, which must have the model's own size."""
+    side = model.decoder.config.grid * model.tokenizer.factor
+    if tuple(pixels.shape[2:]) != (side, side):
+        raise ValueError(
+            f"The picture has {pixels.shape[3]}×{pixels.shape[2]} pixels; the model's own size is {side}×{side}. "
+            "Scale or crop it to that."
+        )
+    return pixels
