@@ -37,7 +37,9 @@ def register(subparsers) -> None:
     network.add_argument("--width", type=int, default=256, help="default: 256")
     network.add_argument("--layers", type=int, default=8, help="default: 8")
     network.add_argument("--heads", type=int, default=4, help="default: 4")
-    network.add_argument("--class-dropout", type=float, default=0.1, help="share of samples without class (default: 0.1)")
+    network.add_argument(
+        "--class-dropout", type=float, default=0.1, help="share of samples without class (default: 0.1)"
+    )
     drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
     drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
     drawing.add_argument("--sheet-steps", type=int, default=88, help="calls for a picture (default: 88)")
@@ -56,7 +58,9 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
     )
-    group.add_argument("--size", type=int, default=128, help="pixels of a side; pictures are scaled down (default: 128)")
+    group.add_argument(
+        "--size", type=int, default=128, help="pixels of a side; pictures are scaled down (default: 128)"
+    )
     group.add_argument("--count", type=int, default=24_000, help="pictures of the drawn set (default: 24000)")
     group.add_argument("--workers", type=int, default=0, help="processes that read pictures ahead (default: 0)")
 

@@ -31,9 +31,9 @@ TOKENIZER = LlamaGenConfig(
 )
 TOKENIZER_LOOP = LoopSetting(steps=2800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
-DECODER_PICTURES = Pictures(seed=2, count=24_000)
+DECODER_PICTURES = Pictures(seed=2, count=16_000)
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
-DECODER_LOOP = LoopSetting(steps=4800, batch=16, learning_rate=1.5e-3, warmup=150, weight_decay=0.05, average=0.999)
+DECODER_LOOP = LoopSetting(steps=3200, batch=16, learning_rate=2e-3, warmup=150, weight_decay=0.05, average=0.999)
 
 DEFAULTS = Defaults(guidance=2.0, guidance_start=1.0, steps=88)
 
@@ -44,7 +44,7 @@ def procedural_facts(pictures: Pictures) -> dict:
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
-    """Train both networks under `folder`, each from its last checkpoint with `resume`; returns the bundle, in bfloat16."""
+    """Train both networks under `folder`, with `resume` from the last checkpoints; returns the bundle, in bfloat16."""
     tokenizer_folder, decoder_folder = folder / "tokenizer", folder / "decoder"
     for each in (tokenizer_folder, decoder_folder):
         each.mkdir(parents=True, exist_ok=True)
@@ -58,9 +58,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         device,
         resume,
     )
-    tokens = encoded(
-        tokenizer, DECODER_PICTURES, procedural_facts(DECODER_PICTURES), decoder_folder, device, workers
-    )
+    tokens = encoded(tokenizer, DECODER_PICTURES, procedural_facts(DECODER_PICTURES), decoder_folder, device, workers)
     decoder = train_decoder(
         tokens,
         tokenizer,

@@ -13,7 +13,7 @@ import torch
 
 @dataclass
 class Checkpoint:
-    """`step` steps are done. `setting` is everything that the course of the training depends on, as JSON-able values."""
+    """`step` steps are done. `setting` is all that the course of the training depends on, as JSON-able values."""
 
     step: int
     setting: dict[str, Any]

@@ -26,7 +26,7 @@ class DecoderObjective(nn.Module):
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `classes` [B], `tokens` [B, N] along `order` [B, N] -> the mean loss in nats a token, no more figures."""
+        """batch: `classes` [B], `tokens` [B, N] along `order` [B, N] -> the mean loss in nats a token, no figures."""
         with QuickCausalAttention():
             logits = self.model(batch["classes"], batch["tokens"], batch["order"])
         return F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten()), {}

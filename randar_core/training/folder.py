@@ -49,21 +49,24 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
     """Read every picture of `root` once and keep those that can be used.
 
     Classes and files are in the order of their names; hidden ones and other kinds of files are left out. Raises
-    ValueError where there is no folder, no sub-folder, a sub-folder without pictures or a class whose pictures all fail.
+    ValueError where there is no folder, no sub-folder, or a class without pictures that can be used.
     """
     if not root.is_dir():
         raise ValueError(f"There is no folder '{root}'. Give one that holds a sub-folder of pictures for each class.")
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise ValueError(
-            f"'{root}' has no sub-folders. Put the pictures of each class into a sub-folder of its own, named as the class."
+            f"'{root}' has no sub-folders. Put the pictures of each class into a sub-folder with the name of the class."
         )
     files, skipped = [], []
     with ThreadPoolExecutor(workers) as pool:
         for label, folder in enumerate(folders):
-            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+            found = [p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
+            found.sort()
             if not found:
-                raise ValueError(f"The class folder '{folder}' holds no pictures. Put some there, or remove the folder.")
+                raise ValueError(
+                    f"The class folder '{folder}' holds no pictures. Put some there, or remove the folder."
+                )
             faults = list(pool.map(lambda path: fault_of(path, size), found))
             skipped += [f"{path}: {fault}" for path, fault in zip(found, faults, strict=True) if fault]
             good = [(path, label) for path, fault in zip(found, faults, strict=True) if fault is None]
@@ -86,7 +89,7 @@ def fault_of(path: Path, size: int) -> str | None:
     except Exception as error:
         return f"it can't be read ({error})"
     if min(width, height) < size:
-        return f"it has {width}×{height} pixels, less than the {size}×{size} of the training; a smaller --size would take it"
+        return f"it has {width}×{height} pixels, less than the training's {size}×{size}; a smaller --size would take it"
     return None
 
 

@@ -1,7 +1,7 @@
 """The one training loop: optimizer, schedule, averaging, checkpoints, log. What is learnt is the objective's affair.
 
 An objective is a module with the network as `.model`; `forward(batch, step)` gives the loss and figures for the log,
-`after_step(step, optimizer)` does what is due between steps and gives more figures now and then; `FIGURES` names them all.
+`after_step(step, optimizer)` does what is due between steps and at times gives more figures; `FIGURES` names them all.
 Under `torchrun` every process
 takes its share of each global batch; one process with the same batch walks the same way.
 """
@@ -29,7 +29,7 @@ CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 
 @dataclass(frozen=True)
 class LoopSetting:
-    """`batch` counts the samples of a step over all processes. `average` is the decay of the averaged weights, 0 for none."""
+    """`batch` counts a step's samples over all processes. `average` is the decay of averaged weights, 0 for none."""
 
     steps: int
     batch: int
@@ -75,7 +75,7 @@ def make_optimizer(model: nn.Module, setting: LoopSetting) -> torch.optim.Optimi
 
 
 class Shares:
-    """For a DataLoader: from step `first` on, the numbers of this process's samples. Sample n is the n-th of all steps."""
+    """For a DataLoader: the numbers of this process's samples from step `first` on. Sample n is the n-th of all."""
 
     def __init__(self, setting: LoopSetting, first: int, rank: int, processes: int):
         self.setting, self.first, self.rank = setting, first, rank
@@ -103,8 +103,8 @@ def train(
     """Train `objective.model` and return it, with its averaged weights where `setting` asks for them.
 
     `samples[n]` is sample n of the training as a dict of tensors. `facts` (the network's configuration, the data) are
-    what beside `setting` must be the same at a resume. `on_sample(step)` draws a sheet; it is called in process 0 alone,
-    with the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
+    what beside `setting` must be the same at a resume. `on_sample(step)` draws a sheet; process 0 alone calls it, with
+    the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
     already and a loss that is no number; OSError where a checkpoint can't be written.
     """
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -114,7 +114,9 @@ def train(
     identity = {"loop": asdict(setting), **facts}
     objective.to(device)
     optimizer = make_optimizer(objective.model, setting)
-    average = {name: p.detach().float().clone() for name, p in objective.model.named_parameters()} if setting.average else {}
+    average = {}
+    if setting.average:
+        average = {name: p.detach().float().clone() for name, p in objective.model.named_parameters()}
     first = 0
     if resume:
         found = checkpoint.load(path)
@@ -124,9 +126,11 @@ def train(
         average = {name: value.to(device) for name, value in found.average.items()}
         first = found.step
     elif path.exists():
-        raise ValueError(f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out.")
+        raise ValueError(
+            f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out."
+        )
 
-    wrapped = DistributedDataParallel(objective, broadcast_buffers=False) if processes > 1 else objective
+    wrapped = DistributedDataParallel(objective) if processes > 1 else objective
     batches = DataLoader(
         samples,
         batch_sampler=Shares(setting, first, rank, processes),
@@ -157,8 +161,7 @@ def train(
                 rare = {}
                 if not math.isfinite(row["loss"]):
                     raise ValueError(
-                        f"The loss of step {done} is {row['loss']}. Look for damaged pictures, or begin anew with a lower "
-                        "learning rate."
+                        f"The loss of step {done} is {row['loss']}. Begin anew with a lower learning rate."
                     )
                 log.write(done, rate(setting, step), done * setting.batch, row)
             log.advance()

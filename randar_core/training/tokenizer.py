@@ -50,7 +50,7 @@ class TokenizerObjective(nn.Module):
             quantised, code_loss = vectors, vectors.new_zeros(())
         else:
             ids = self.model.nearest(vectors)
-            self.uses += torch.bincount(ids.flatten(), minlength=self.model.codebook_size)
+            self.uses += _sum_over_processes(torch.bincount(ids.flatten(), minlength=self.model.codebook_size))
             codes = self.model.vectors(ids)
             code_loss = F.mse_loss(codes, vectors.detach()) + self.recipe.commitment * F.mse_loss(
                 vectors, codes.detach()
@@ -81,7 +81,7 @@ class TokenizerObjective(nn.Module):
         if done == recipe.free_steps:
             self.start_codebook(optimizer)
         elif done > recipe.free_steps and (done - recipe.free_steps) % recipe.revive_every == 0:
-            uses = _sum_over_processes(self.uses)
+            uses = self.uses.clone()
             self.uses.zero_()
             dead = (uses == 0).nonzero().squeeze(1)
             if done < recipe.settled * self.steps:
@@ -104,13 +104,13 @@ class TokenizerObjective(nn.Module):
         self.move(torch.arange(size, device=centres.device), centres, optimizer)
 
     def candidates(self, count: int, step: int) -> Tensor:
-        """`count` vectors [count, C] of the latest batch, drawn from the seed and the step; the same in all processes."""
+        """`count` vectors [count, C] of the latest batch, drawn from seed and step; the same in all processes."""
         vectors = _gather_over_processes(self.latest)
         chosen = torch.randint(len(vectors), (count,), generator=stream(self.seed, "codes", step))
         return vectors[chosen.to(vectors.device)]
 
     def move(self, codes: Tensor, vectors: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Put the rows `codes` [n] of the codebook at `vectors` [n, C]; what the optimizer knew of them is forgotten."""
+        """Put the rows `codes` [n] of the codebook at `vectors` [n, C]; the optimizer forgets what it knew of them."""
         weight = self.model.quantize.embedding.weight
         weight[codes] = vectors.to(weight.dtype)
         for moments in optimizer.state[weight].values():
@@ -119,11 +119,9 @@ class TokenizerObjective(nn.Module):
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:
-    if not dist.is_initialized():
-        return values.clone()
-    total = values.clone()
-    dist.all_reduce(total)
-    return total
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
 
 
 def _gather_over_processes(vectors: Tensor) -> Tensor:

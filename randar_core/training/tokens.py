@@ -66,7 +66,7 @@ def save_tokens(tokens: TokenSet, path: Path) -> None:
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)
-        raise OSError(f"The ids of the pictures can't be written to '{path}': {error}. Make room and run again.") from error
+        raise OSError(f"The ids can't be written to '{path}': {error}. Make room and run again.") from error
 
 
 def load_tokens(path: Path, facts: dict) -> TokenSet | None:
