@@ -1,14 +1,15 @@
 """How fast and how large decoding is, with random weights of the released sizes, beside what the machine allows.
 
     python benchmarks/decode.py                         # sizes L and XL, batches 1, 4, 16, 88 steps, bf16 and float32
-    python benchmarks/decode.py --sizes L --batches 1 --steps 256 88 32 --pixels 256 512 --known 0 0.75
+    python benchmarks/decode.py --sizes L RAR-B --batches 1 --steps 256 88 32 --pixels 256 512 --known 0 0.75
 
 Every case runs in a process of its own. Writes a table (`--out`, Markdown) and the raw numbers beside it (JSON).
-Floors: a call must read the weights and the cache once (bytes over the measured bandwidth) and do its multiplications
-(operations over the measured rate of a large matrix product); the larger of the two is given.
+Floors: a call must read the weights of its layers and half of the cache, its mean filling (bytes over the measured
+bandwidth), and do its multiplications (operations over the measured rate of a large matrix product).
 """
 
 import argparse
+import ctypes
 import json
 import platform
 import subprocess
@@ -17,7 +18,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-SIZES = {"L": "randar-l-llamagen", "XL": "randar-xl-llamagen", "XXL": "randar-xxl-llamagen"}
+SIZES = {
+    "L": "randar-l-llamagen",
+    "XL": "randar-xl-llamagen",
+    "XXL": "randar-xxl-llamagen",
+    "RAR-B": "rar-b",
+    "RAR-L": "rar-l",
+    "RAR-XL": "rar-xl",
+}
 
 
 def main():
@@ -32,13 +40,14 @@ def main():
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
+    parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
     parser.add_argument("--out", type=Path, default=Path("out/decode.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
-    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls")}
+    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "plain")}
     machine = run_case(machine_only=True, **common)
     print(f"{machine['name']}: {machine['threads']} threads, {machine['bandwidth']:.1f} GB/s")
     results = []
@@ -121,23 +130,37 @@ def clock(device) -> float:
     return time.perf_counter()
 
 
-def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls) -> dict:
+def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, plain) -> dict:
     import torch
 
+    from randar_core.checkpoints.bundle import Model
+    from randar_core.checkpoints.recognise import FAMILIES
     from randar_core.checkpoints.releases import find_release
     from randar_core.decoding.canvas import Canvas
-    from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
+    from randar_core.decoding.guidance import Linear, spatial_guidance
     from randar_core.decoding.loop import Setting, decode
+    from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
-    from randar_core.models.randar import RandAR, RandARConfig
+    from randar_core.models.packing import pack
 
     torch_dtype, device = getattr(torch, dtype), torch.device(device)
     before = resident()
-    config = RandARConfig(**find_release(SIZES[size]).config)
-    model = RandAR(config, device, torch_dtype).eval().requires_grad_(False)
+    release = find_release(SIZES[size])
+    family = next(family for family in FAMILIES if family.name == release.family)
+    config = family.config(**release.config)
+    model = family.network(config, device, torch_dtype).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.normal_(0, 0.02)
     weights = sum(parameter.nbytes for parameter in model.parameters())
+    read = sum(
+        module.weight.nbytes
+        for name, module in model.named_modules()
+        # Adaptive norms are computed once for many calls.
+        if isinstance(module, torch.nn.Linear) and "adaLN" not in name
+    )
+    if not plain:
+        pack(model)
+    forget_peak()
     side = pixels // 16
     cells, factor = side * side, side // config.grid
     canvas = Canvas.empty(batch, side, side, device)
@@ -145,7 +168,8 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     known_cells = cells // factor**2 if factor > 1 else int(known * cells)
     mark[torch.randperm(cells)[:known_cells]] = True
     canvas = Canvas(canvas.ids, mark.view(1, side, side).expand(batch, -1, -1).contiguous().to(device))
-    setting = Setting(torch.zeros(batch, dtype=torch.long, device=device), class_guidance(Linear(1.0, 3.4)))
+    guidance = Model(release.name, model, None, (), release.defaults).guidance()
+    setting = Setting(torch.zeros(batch, dtype=torch.long, device=device), guidance)
     if factor > 1:  # extrapolation: a large grid, a third row of guidance
         guidance = spatial_guidance(Linear(3.0, 3.0), Linear(2.5, 2.5))
         setting = Setting(
@@ -154,7 +178,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
             table=model.extrapolated_table(factor),
             context_kept=torch.ones(batch, cells, device=device),
         )
-    plan = make_plan(canvas, steps, seed=0)
+    plan = make_plan(canvas, steps, 0, ORDERS[release.defaults.order], parallel=model.parallel)
     sizes = plan.sizes[0][:calls]
     prefill = max(sizes[0], 2 * known_cells + 1 + sizes[0])
 
@@ -176,15 +200,24 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         "seconds": median(times),
         "spread": max(times) - min(times),
         "peak_bytes": peak(device) - before if device.type == "cpu" else peak(device),
+        "packed": not plain,
         "weights": weights,
+        "read": read,
         "cache": cache,
-        "activations": prefill * rows * (6 * config.width + 3 * config.hidden_width) * torch_dtype.itemsize
+        # The intermediates of one block in the widest call, the logits and what guidance and sampling hold of them.
+        "activations": rows * max(prefill, 3 * max(sizes)) * config.width * 12 * torch_dtype.itemsize
         + 3 * rows * max(sizes) * config.codebook_size * 4,
-        "multiplications": (weights // torch_dtype.itemsize)
+        "multiplications": (read // torch_dtype.itemsize)
         * rows
         * (prefill + sum(2 * a - 1 + b for a, b in zip(sizes, sizes[1:], strict=False))),
-        "width": config.width,
     }
+
+
+def forget_peak() -> None:
+    """Count the peak from here: making random weights and packing them is no part of decoding."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident() -> int:
@@ -207,7 +240,7 @@ def status(name: str) -> int:
 
 def floors(result: dict, machine: dict) -> tuple[float, float]:
     """Milliseconds a call that reading and that multiplying take at least."""
-    read = (result["weights"] + result["cache"] / 2) / machine["bandwidth"] / 1e6
+    read = (result["read"] + result["cache"] / 2) / machine["bandwidth"] / 1e6
     multiply = 2 * result["multiplications"] / result["calls"] / machine["rates"][result["dtype"]] / 1e6
     return read, multiply
 
