@@ -17,10 +17,18 @@ else
 	@echo "Tests inside ComfyUI skipped: make test COMFYUI_DIR=/path/to/ComfyUI runs them too."
 endif
 
-# The tests start the ComfyUI of COMFYUI_DIR with the Python that runs it (COMFYUI_PYTHON when it is not in a venv there).
+# Inside the ComfyUI of COMFYUI_DIR: the node tests in its own Python, then a real server. COMFYUI_PYTHON is the Python that
+# runs it, by default that of a venv in its folder. pytest goes into a folder of ours: nothing is installed there.
+COMFYUI_PYTHON ?= $(firstword $(wildcard $(COMFYUI_DIR)/.venv/bin/python $(COMFYUI_DIR)/venv/bin/python) $(PYTHON))
+COMFYUI_ROOT = $(abspath $(COMFYUI_DIR))
+HOST_TESTS := build/host-tests
+
 test-comfyui: $(VENV)/.installed
 	@test -f "$(COMFYUI_DIR)/main.py" || { echo "COMFYUI_DIR='$(COMFYUI_DIR)' has no main.py: give the folder of a ComfyUI."; exit 2; }
-	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
+	$(BIN)/python -m pip --python "$(COMFYUI_PYTHON)" install -q --upgrade --target $(HOST_TESTS) pytest
+	cd "$(COMFYUI_ROOT)" && NODE_TEST_HOST="$(COMFYUI_ROOT)" PYTHONPATH="$(CURDIR)/$(HOST_TESTS)" "$(COMFYUI_PYTHON)" -m pytest \
+		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/test_nodes*.py
+	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/decode.py
