@@ -99,8 +99,8 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
             f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token."
         )
     writable_folder(arguments.out)
-    pictures, facts, _ = _pictures(arguments)
     with processes(options.device_of(arguments.device)) as device:
+        pictures, facts, _ = _pictures(arguments)
         loop, reporting = _loop(arguments), _reporting(arguments)
         train_tokenizer(pictures, facts, config, TokenizerRecipe(), loop, reporting, device, arguments.resume)
 
@@ -158,11 +158,18 @@ def _pictures(arguments: argparse.Namespace):
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
     from ..training.pictures import CLASSES, Pictures
+    from ..training.runs import is_first_process
 
     if arguments.pictures == PROCEDURAL:
         pictures = Pictures(arguments.seed, arguments.count, arguments.size)
         return pictures, procedural_facts(pictures), CLASSES
     folder = open_folder(Path(arguments.pictures), arguments.size)
+    if is_first_process():
+        _report(folder)
+    return folder, folder.facts(), folder.classes
+
+
+def _report(folder) -> None:
     print(f"{len(folder):,} pictures in {len(folder.classes)} classes: {', '.join(folder.classes[:20])}")
     for line in folder.skipped:
         print(f"skipped {line}")
@@ -170,7 +177,6 @@ def _pictures(arguments: argparse.Namespace):
         print(f"{len(folder.skipped)} files were skipped.")
     if len(folder.classes) == 1:
         print("There is one class only: guidance will have nothing to choose between.")
-    return folder, folder.facts(), folder.classes
 
 
 def _loop(arguments: argparse.Namespace):

@@ -14,7 +14,7 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from .loop import LoopSetting, Reporting
+from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, Pictures
 from .runs import encoded, is_first_process, train_decoder, train_tokenizer
 from .tokenizer import TokenizerRecipe
@@ -44,7 +44,7 @@ def procedural_facts(pictures: Pictures) -> dict:
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
-    """Train both networks under `folder`, with `resume` from the last checkpoints; returns the bundle, in bfloat16."""
+    """Train both networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
     tokenizer_folder, decoder_folder = folder / "tokenizer", folder / "decoder"
     for each in (tokenizer_folder, decoder_folder):
         each.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         TOKENIZER_LOOP,
         Reporting(tokenizer_folder, save_every=200, sample_every=400, workers=workers),
         device,
-        resume,
+        resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
     tokens = encoded(tokenizer, DECODER_PICTURES, procedural_facts(DECODER_PICTURES), decoder_folder, device, workers)
     decoder = train_decoder(
@@ -68,7 +68,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         DECODER_LOOP,
         Reporting(decoder_folder, save_every=200, sample_every=400, workers=workers),
         device,
-        resume,
+        resume and (decoder_folder / CHECKPOINT).exists(),
     )
     path = folder / "builtin.safetensors"
     if is_first_process():

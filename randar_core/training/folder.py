@@ -97,4 +97,4 @@ def read_square(path: Path, size: int) -> np.ndarray:
     """uint8 [size, size, 3]. Raises OSError for a file that can't be read any more."""
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
+    return np.array(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))

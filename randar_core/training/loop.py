@@ -8,6 +8,7 @@ takes its share of each global batch; one process with the same batch walks the 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -172,9 +173,7 @@ def train(
                 with averaged(objective.model, average):
                     on_sample(done)
     objective.eval()
-    with torch.no_grad():
-        for name, value in average.items():
-            objective.model.get_parameter(name).copy_(value)
+    put_weights(objective.model, average)
     return objective.model
 
 
@@ -188,24 +187,23 @@ def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, s
     torch._foreach_lerp_(list(average.values()), weights, 1 - decay)
 
 
-class averaged:  # noqa: N801 - a context manager, used like a function
-    """Within it, `model` has the weights of `average` (nothing changes where that is empty) and is in eval mode."""
+@contextlib.contextmanager
+def averaged(model: nn.Module, average: dict[str, Tensor]):
+    """Within it, `model` has the weights of `average` (its own where that is empty) and is in eval mode."""
+    own = {name: model.get_parameter(name).detach().clone() for name in average}
+    put_weights(model, average)
+    model.eval()
+    try:
+        yield
+    finally:
+        put_weights(model, own)
+        model.train()
 
-    def __init__(self, model: nn.Module, average: dict[str, Tensor]):
-        self.model, self.average = model, average
 
-    @torch.no_grad()
-    def __enter__(self):
-        self.own = {name: self.model.get_parameter(name).detach().clone() for name in self.average}
-        for name, value in self.average.items():
-            self.model.get_parameter(name).copy_(value)
-        self.model.eval()
-
-    @torch.no_grad()
-    def __exit__(self, *_):
-        for name, value in self.own.items():
-            self.model.get_parameter(name).copy_(value)
-        self.model.train()
+@torch.no_grad()
+def put_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    for name, value in weights.items():
+        model.get_parameter(name).copy_(value)
 
 
 def mean_over_processes(value: Tensor | float, device: torch.device) -> float:

@@ -7,6 +7,7 @@ import hashlib
 import types
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ def processes(device: torch.device):
     if not dist.is_torchelastic_launched():
         yield device
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Long enough for the first process to make the ids of a large set while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     try:
         if device.type == "cuda":
             device = torch.device("cuda", dist.get_node_local_rank())

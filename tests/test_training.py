@@ -1,0 +1,340 @@
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from randar_core.cli import train as command
+from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.training import checkpoint, runs
+from randar_core.training.attention import causal_attention
+from randar_core.training.decoder import DecoderObjective, TokenSamples, initialise
+from randar_core.training.folder import open_folder
+from randar_core.training.loop import LoopSetting, Reporting, make_optimizer, rate, train
+from randar_core.training.pictures import Pictures
+from randar_core.training.samples import PixelSamples, item_of
+from randar_core.training.tokenizer import TokenizerObjective, TokenizerRecipe
+from randar_core.training.tokens import TokenSet, encode_set, load_tokens, save_tokens
+
+CPU = torch.device("cpu")
+SETTING = LoopSetting(steps=8, batch=4, learning_rate=1e-2, warmup=2, average=0.9)
+DECODER = RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=3, grid=3)
+TOKENIZER = LlamaGenConfig(4, (1, 2), 1, 8, 4, 8, 2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def decoder_run(folder: Path, setting=SETTING, resume=False, on_sample=None, config=DECODER, **reporting) -> RandAR:
+    folder.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(config.codebook_size, (10, config.grid**2), generator=generator)
+    decoder = RandAR(config)
+    initialise(decoder, setting.seed)
+    samples = TokenSamples(ids, torch.arange(10) % config.classes, decoder.null_class, setting.seed)
+    report = Reporting(folder, **{"log_every": 1, "save_every": 3, "sample_every": 1} | reporting)
+    objective = DecoderObjective(decoder)
+    return train(objective, samples, setting, report, {"decoder": vars(config)}, CPU, resume, on_sample)
+
+
+def tokenizer_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    recipe = TokenizerRecipe(free_steps=2, revive_every=2)
+    objective = TokenizerObjective(LlamaGenTokenizer(TOKENIZER), recipe, 8, seed=0)
+    samples = PixelSamples(Pictures(0, 10, size=16), seed=0)
+    report = Reporting(folder, log_every=1, save_every=3, sample_every=1)
+    return train(objective, samples, SETTING, report, {}, CPU, resume, on_sample)
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def kill_at(step: int):
+    def on_sample(done: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return on_sample
+
+
+@pytest.mark.parametrize("run", [decoder_run, tokenizer_run])
+def test_a_killed_training_resumes_exactly(run, tmp_path):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", on_sample=kill_at(5))
+    resumed = run(tmp_path / "killed", resume=True)
+    for (name, expected), found in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(expected, found), name
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_the_same_seed_gives_the_same_training_and_another_seed_another(tmp_path):
+    first, second = decoder_run(tmp_path / "first"), decoder_run(tmp_path / "second")
+    other = decoder_run(tmp_path / "other", replace(SETTING, seed=1))
+    assert torch.equal(first.output.weight, second.output.weight)
+    assert not torch.equal(first.output.weight, other.output.weight)
+
+
+def test_training_learns(tmp_path):
+    decoder_run(tmp_path / "run", replace(SETTING, steps=80, batch=10), save_every=80, sample_every=80)
+    course = losses(tmp_path / "run")
+    assert course[0] == pytest.approx(np.log(16), rel=1e-3)
+    assert np.mean(course[-5:]) < 0.8 * course[0]
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_training
+from randar_core.training import runs
+test_training.torch.set_num_threads(1)
+with runs.processes(test_training.CPU):
+    test_training.decoder_run(Path({folder!r}, "decoder"))
+    test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
+"""
+
+
+def test_two_processes_walk_as_one(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    decoder_run(tmp_path / "one_decoder")
+    tokenizer_run(tmp_path / "one_tokenizer")
+    # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
+    for name, tolerance in (("decoder", 1e-3), ("tokenizer", 5e-3)):
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    with pytest.raises(ValueError, match="batch of 4 can't be shared evenly among 3"):
+        decoder_run(tmp_path / "run")
+
+
+def test_another_configuration_is_named_at_a_resume(tmp_path):
+    decoder_run(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"decoder\.width: 32 then, 64 now"):
+        decoder_run(tmp_path / "run", resume=True, config=replace(DECODER, width=64))
+    with pytest.raises(ValueError, match=r"loop\.batch: 4 then, 2 now"):
+        decoder_run(tmp_path / "run", replace(SETTING, batch=2), resume=True)
+
+
+def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
+    decoder_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="holds a training already. Add --resume"):
+        decoder_run(tmp_path / "run")
+
+
+def test_a_resume_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        decoder_run(tmp_path / "run", resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    decoder_run(tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="checkpoint.pt' is no checkpoint of a training, or it is damaged"):
+        decoder_run(tmp_path / "run", resume=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    state = checkpoint.Checkpoint(3, {"a": 1}, {"w": torch.ones(1000)}, {}, {})
+    checkpoint.save(state, path)
+    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="checkpoint of step 6 can't be written.*the one before it is untouched"):
+        checkpoint.save(replace(state, step=6), path)
+    assert checkpoint.load(path).step == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    with pytest.raises(ValueError, match="loss of step .* is (nan|inf)"):
+        decoder_run(tmp_path / "run", replace(SETTING, learning_rate=1e30, clip=1e30))
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    setting = LoopSetting(steps=100, batch=1, learning_rate=1.0, warmup=10)
+    rates = [rate(setting, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert 0.9 < max(rates) <= 1 and rates.index(max(rates)) == 9
+    assert rates[-1] < 1e-3 and rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_only_matrices_decay():
+    decoder = RandAR(DECODER)
+    groups = make_optimizer(decoder, SETTING).param_groups
+    decaying = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    names = {name for name, p in decoder.named_parameters() if id(p) in decaying}
+    assert names == {n for n, _ in decoder.named_parameters() if n.endswith((".wqkv.weight", ".wo.weight"))} | {
+        "layers.0.feed_forward.w1.weight",
+        "layers.0.feed_forward.w2.weight",
+        "layers.0.feed_forward.w3.weight",
+        "output.weight",
+    }
+
+
+def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own():
+    epochs = [[item_of(number, 7, seed=0) for number in range(start, start + 7)] for start in (0, 7)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 2
+    assert epochs[0] != epochs[1]
+
+
+def test_a_sample_has_its_own_order_and_at_times_no_class():
+    ids = torch.arange(90).reshape(10, 9)
+    samples = TokenSamples(ids, torch.arange(10) % 3, null_class=3, seed=0)
+    drawn = [samples[number] for number in range(400)]
+    assert torch.equal(drawn[7]["order"], samples[7]["order"])
+    assert len({tuple(sample["order"].tolist()) for sample in drawn}) > 390
+    for sample in drawn[:20]:
+        assert torch.equal(sample["tokens"] % 9, sample["order"])
+    assert 0.05 < np.mean([int(sample["classes"]) == 3 for sample in drawn]) < 0.16
+
+
+def test_quick_attention_is_attention():
+    query, key, value = (torch.randn(5, 2, 300, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    expected = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    assert torch.allclose(causal_attention(query, key, value), expected, atol=1e-5)
+
+
+def test_dead_codes_move_onto_vectors_of_the_batch():
+    tokenizer = LlamaGenTokenizer(TOKENIZER)
+    objective = TokenizerObjective(tokenizer, TokenizerRecipe(free_steps=0, revive_every=1), steps=10, seed=0)
+    optimizer = torch.optim.AdamW(tokenizer.parameters())
+    with torch.no_grad():
+        tokenizer.quantize.embedding.weight[1:] = -tokenizer.quantize.embedding.weight[:1]
+    loss, _ = objective({"pixels": torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))}, step=1)
+    loss.backward()
+    optimizer.step()
+    uses = objective.uses.clone()
+    figures = objective.after_step(1, optimizer)
+    dead = (uses == 0).nonzero().squeeze(1)
+    assert len(dead) >= 6 and figures["usage"] == pytest.approx(1 - len(dead) / 8)
+    rows = tokenizer.quantize.embedding.weight[dead]
+    assert all((objective.latest - row).norm(dim=1).min() < 1e-6 for row in rows)
+
+
+def test_ids_are_kept_for_the_same_pictures_only(tmp_path):
+    tokens = encode_set(LlamaGenTokenizer(TOKENIZER), Pictures(0, 5, size=16), {"a": 1}, CPU)
+    assert tokens.ids.shape == (5, 64) and tokens.labels.tolist() == [0, 1, 2, 3, 4]
+    save_tokens(tokens, tmp_path / "ids.safetensors")
+    assert torch.equal(load_tokens(tmp_path / "ids.safetensors", {"a": 1}).ids, tokens.ids)
+    assert load_tokens(tmp_path / "ids.safetensors", {"a": 2}) is None
+
+
+# --- a folder of pictures ---------------------------------------------------------------------------------------------
+
+
+def save_picture(path: Path, width=20, height=16, colour=(200, 30, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), colour).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    root = tmp_path / "pictures"
+    for label, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0))):
+        for index in range(3):
+            save_picture(root / label / f"{index}.png", colour=colour)
+    return root
+
+
+def test_sub_folders_are_classes_in_the_order_of_their_names(pictures):
+    folder = open_folder(pictures, size=16)
+    assert folder.classes == ("blue", "red") and len(folder) == 6
+    pixels, label = folder[5]
+    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 and label == 1 and pixels[0, 0, 0] == 200
+
+
+def test_an_empty_class_folder_is_named(pictures):
+    (pictures / "green").mkdir()
+    with pytest.raises(ValueError, match="class folder '.*green' holds no pictures"):
+        open_folder(pictures, 16)
+
+
+def test_broken_and_small_pictures_are_skipped_by_name(pictures):
+    (pictures / "red" / "noise.png").write_bytes(b"no picture")
+    whole = (pictures / "red" / "0.png").read_bytes()
+    (pictures / "red" / "cut.png").write_bytes(whole[: len(whole) - 30])
+    save_picture(pictures / "blue" / "small.png", 15, 40)
+    folder = open_folder(pictures, 16)
+    assert len(folder) == 6
+    skipped = "\n".join(folder.skipped)
+    assert all(name in skipped for name in ("noise.png", "cut.png", "small.png")) and "15×40" in skipped
+
+
+def test_a_class_whose_pictures_all_fail_is_refused(pictures):
+    with pytest.raises(ValueError, match="None of the 3 pictures of the class folder '.*blue' can be.*smaller --size"):
+        open_folder(pictures, 32)
+
+
+def test_a_folder_without_classes_is_refused(tmp_path):
+    save_picture(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match="has no sub-folders"):
+        open_folder(tmp_path, 16)
+    with pytest.raises(ValueError, match="There is no folder"):
+        open_folder(tmp_path / "nowhere", 16)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def randar(*words: object) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers(required=True))
+    arguments = parser.parse_args([str(word) for word in words])
+    arguments.run(arguments)
+
+
+def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
+    from randar_core.checkpoints.bundle import load
+
+    shutil.rmtree(pictures / "red")
+    short = ("--steps", 3, "--batch", 2, "--save-every", 2, "--sample-every", 3, "--device", "cpu", "--size", 16)
+    small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *short, *small)
+    tiny = ("--width", 16, "--layers", 1, "--heads", 2, "--sheet-steps", 3)
+    tokenizer = tmp_path / "t" / runs.TOKENIZER_FILE
+    randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *short, *tiny)
+    assert "one class only" in capsys.readouterr().out
+    model = load(tmp_path / "d" / runs.MODEL_FILE)
+    assert model.class_names == ("blue",) and model.decoder.config.grid == 8
+    assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
+
+
+def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
+    with pytest.raises(ValueError, match="--size 15 is no multiple of 8"):
+        randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)
+
+
+def test_tokens_keep_their_labels():
+    tokens = TokenSet(torch.zeros(2, 4, dtype=torch.int32), torch.tensor([1, 0]), {})
+    samples = TokenSamples(tokens.ids, tokens.labels, null_class=2, seed=0, class_dropout=0.0)
+    assert sorted(int(samples[number]["classes"]) for number in range(2)) == [0, 1]
