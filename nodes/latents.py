@@ -31,9 +31,7 @@ def start_from(latent: dict | None, model: RandARModel, classes: int, batch_size
     if latent is None:
         pictures = list(range(batch_size * classes))
         return Start(Canvas.empty(len(pictures), model.grid, model.grid), pictures, filled=False)
-    samples = latent["samples"]
-    if samples.is_nested:
-        raise ValueError("This latent holds several parts, as video models make them. Connect a latent of pictures.")
+    samples = samples_of(latent)
     count = max(len(samples), classes)
     pictures = repeated_indices(latent.get("batch_index", range(len(samples))), count)
     if not samples.any():
@@ -50,6 +48,18 @@ def start_from(latent: dict | None, model: RandARModel, classes: int, batch_size
     if "noise_mask" in latent:
         redrawn = repeated(masked_cells(latent["noise_mask"], model.grid), len(ids))
     return Start(Canvas(repeated(ids, count), ~repeated(redrawn, count)), pictures, filled=True)
+
+
+def samples_of(latent: dict) -> Tensor:
+    if latent["samples"].is_nested:
+        raise ValueError("This latent holds several parts, as video models make them. Connect a latent of pictures.")
+    return latent["samples"]
+
+
+def ids_of(latent: dict, model: RandARModel) -> tuple[Tensor, list[int]]:
+    """The tokens `[B, h, w]` of a LATENT of any size, and the indices of its pictures."""
+    ids = model.vae.ids(samples_of(latent))
+    return ids, repeated_indices(latent.get("batch_index", range(len(ids))), len(ids))
 
 
 def masked_cells(mask: Tensor, grid: int) -> Tensor:
@@ -80,8 +90,3 @@ def result(latent: dict | None, samples: Tensor, pictures: list[int]) -> dict:
     for key in ("downscale_ratio_spacial", "downscale_ratio_temporal"):
         out.pop(key, None)
     return out
-
-
-def at_picture_size(cells: Tensor, factor: int) -> Tensor:
-    """A value a cell `[B, h, w]` as a MASK `[B, H, W]`."""
-    return cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2)

@@ -41,10 +41,13 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
-def picture_bytes(decoder, options: DecodingOptions, cells: int, known: int = 0, scored: bool = False) -> int:
-    """Bytes that one picture of `cells` cells takes while it is decoded: the KV cache and the peak of activations.
+def picture_bytes(
+    decoder, options: DecodingOptions, rows: int, cells: int, known: int = 0, scored: bool = False
+) -> int:
+    """Bytes that one picture of `cells` cells takes while it is decoded in `rows` rows of guidance.
 
-    `known` cells are given and fed in the first call. `scored`: a scoring pass reads the whole picture first.
+    That is the KV cache and the peak of activations. `known` cells are given and fed in the first call. `scored`: a
+    scoring pass reads the whole picture first.
     """
     config = decoder.config
     sizes = call_sizes(cells, options.steps, known, decoder.parallel) or [0]
@@ -52,7 +55,6 @@ def picture_bytes(decoder, options: DecodingOptions, cells: int, known: int = 0,
     fed = max(2 * known + sizes[0], 3 * asked)
     if scored:
         fed, asked = max(fed, 2 * cells), max(asked, cells)
-    rows = len(options.guidance.rows)
     size = next(decoder.parameters()).element_size()
     cache = decoder.cache_bytes(rows, cells, size)
     places = rows * cells * (config.width * size + 8 * config.width // config.heads)

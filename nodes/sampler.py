@@ -1,12 +1,11 @@
 """Sampler: draws tokens, from nothing or into a latent."""
 
-import comfy.model_management
 from comfy_api.latest import io
 
 from ..randar_core.tasks.confidence import forget_unsure, sureness
 from ..randar_core.tasks.windows import fill
-from .drawing import COMMON_SOCKETS, COMMON_WIDGETS, class_ids, options_for, run
-from .latents import at_picture_size, result, start_from
+from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
+from .latents import result, start_from
 from .types import RandARClass, RandARModel
 
 
@@ -22,7 +21,7 @@ class Sampler(io.ComfyNode):
             inputs=[
                 RandARModel.Input("model", tooltip="The model that draws."),
                 RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
-                *COMMON_WIDGETS,
+                *common_widgets(),
                 io.Int.Input(
                     "batch_size",
                     default=1,
@@ -70,8 +69,6 @@ class Sampler(io.ComfyNode):
 
         known = int(canvas.known.flatten(1).sum(1).max())
         decoded = run(model, task, options, canvas.batch, known=known, scored=partly)
-        confidence = decoded.confidence.to(comfy.model_management.intermediate_device())
         return io.NodeOutput(
-            result(latent_image, model.vae.vectors(decoded.ids), start.pictures),
-            at_picture_size(confidence, model.vae.factor),
+            result(latent_image, model.vae.vectors(decoded.ids), start.pictures), mask_of(model, decoded.confidence)
         )

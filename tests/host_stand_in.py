@@ -145,6 +145,7 @@ def install(models: Path) -> None:
             "io": types.SimpleNamespace(
                 **{name: own_type(name) for name in "Combo Int Float String Boolean Image Mask Latent Vae".split()},
                 Custom=own_type,
+                Input=Input,
                 Schema=Schema,
                 ComfyNode=ComfyNode,
                 NodeOutput=NodeOutput,

@@ -1,0 +1,115 @@
+"""Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
+
+from comfy_api.latest import io
+from einops import rearrange
+
+from ..randar_core.tasks.inpaint import inpaint
+from .drawing import (
+    COMMON_SOCKETS,
+    LoadedTokenizer,
+    class_ids,
+    common_widgets,
+    latent_of,
+    options_for,
+    pixels_of,
+    run,
+    to_host,
+)
+from .types import RandARClass, RandARModel
+
+
+class Inpaint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandARInpaint",
+            display_name="RandAR Inpaint",
+            category="RandAR",
+            description="Repaints the masked part of a picture of any size. Another class changes what is there.",
+            search_aliases=["inpaint", "class edit", "replace object", "remove", "fill mask", "repaint", "img2img"],
+            inputs=[
+                RandARModel.Input("model", tooltip="The model that draws."),
+                RandARClass.Input("classes", tooltip="What the picture is to show, or what is to come into the mask."),
+                io.Image.Input("image", tooltip="The picture, of any size. Outside of the mask it stays as it is."),
+                io.Mask.Input("mask", tooltip="What to repaint. Regions far apart are repainted each by itself."),
+                *common_widgets(),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the mask is redrawn. Below 1, the tokens that fit the class best stay.",
+                ),
+                io.Float.Input(
+                    "context",
+                    default=2.0,
+                    min=1.0,
+                    max=16.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="How much of the picture the model sees: the width of the square around a region, in "
+                    "widths of the region. At least the model's own picture where there is room.",
+                ),
+                io.Int.Input(
+                    "grow_mask_by",
+                    default=8,
+                    min=0,
+                    max=1024,
+                    tooltip="Pixels by which the mask grows first. Beyond that no pixel changes.",
+                ),
+                io.Int.Input(
+                    "seam",
+                    default=8,
+                    min=0,
+                    max=1024,
+                    tooltip="Pixels inside the grown mask over which the new picture fades in.",
+                ),
+                *COMMON_SOCKETS,
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),
+                io.Latent.Output(display_name="latent", tooltip="The tokens of the squares that were repainted."),
+                io.Mask.Output(
+                    display_name="confidence",
+                    tooltip="How sure the model was of what it drew; 1 where nothing was drawn.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, classes, image, mask, denoise=1.0, context=2.0, grow_mask_by=8, seam=8, **settings
+    ) -> io.NodeOutput:
+        options = options_for(model, None, **settings)
+        pixels, masks = pixels_of(image), mask.reshape(-1, *mask.shape[-2:])
+        ids = class_ids(model, classes, len(classes))
+
+        def task(options, on_call):
+            return inpaint(
+                model.decoder,
+                LoadedTokenizer(model.vae),
+                pixels.to(model.device),
+                masks.to(model.device),
+                ids,
+                options,
+                denoise,
+                grow_mask_by,
+                seam,
+                context,
+                on_call,
+            )
+
+        painted = run(
+            model,
+            task,
+            options,
+            max(len(pixels), len(masks), len(classes)),
+            known=model.grid**2 * 3 // 4,
+            scored=denoise < 1,
+            with_pixels=True,
+        )
+        latent = latent_of(model, painted.decoded.ids) if painted.decoded else {"samples": model.vae.encode(image)}
+        return io.NodeOutput(
+            rearrange(to_host(painted.pixels), "b c h w -> b h w c"), latent, to_host(painted.confidence)
+        )

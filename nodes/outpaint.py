@@ -1,0 +1,179 @@
+"""Outpaint and Canvas: pictures larger than the model's own, by a window that slides."""
+
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ..randar_core.tasks.generate import generate
+from ..randar_core.tasks.outpaint import outpaint
+from .drawing import (
+    COMMON_SOCKETS,
+    LoadedTokenizer,
+    class_ids,
+    common_widgets,
+    latent_of,
+    mask_of,
+    options_for,
+    pixels_of,
+    run,
+    to_host,
+)
+from .types import RandARClass, RandARModel
+
+SIDES = ("left", "top", "right", "bottom")
+
+
+def overlap_widget() -> io.Input:
+    return io.Float.Input(
+        "overlap",
+        default=0.5,
+        min=0.0,
+        max=0.9,
+        step=0.05,
+        round=0.001,
+        advanced=True,
+        tooltip="How much of its window the model knows already when the window slides on. More holds the picture "
+        "better together and takes longer.",
+    )
+
+
+class Outpaint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandAROutpaint",
+            display_name="RandAR Outpaint",
+            category="RandAR",
+            description="Extends a picture beyond its edges by any amount; its own pixels stay as they are.",
+            search_aliases=["outpaint", "extend", "expand image", "uncrop", "zoom out", "pad image"],
+            inputs=[
+                RandARModel.Input("model", tooltip="The model that draws."),
+                RandARClass.Input("classes", tooltip="What the picture shows."),
+                io.Image.Input("image", tooltip="The picture to extend, of any size."),
+                *(
+                    io.Int.Input(side, default=64, min=0, max=16384, step=8, tooltip=f"Pixels to add: {side}.")
+                    for side in SIDES
+                ),
+                *common_widgets(),
+                overlap_widget(),
+                io.Int.Input(
+                    "seam",
+                    default=16,
+                    min=0,
+                    max=1024,
+                    advanced=True,
+                    tooltip="Pixels over which the new picture adapts to the edge of the old one.",
+                ),
+                *COMMON_SOCKETS,
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="The mask of Pad Image for Outpainting, where the picture comes from there. It then says "
+                    "what to draw, and left, top, right and bottom say nothing.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The extended picture."),
+                io.Latent.Output(display_name="latent", tooltip="Its tokens."),
+                io.Mask.Output(display_name="confidence", tooltip="How sure the model was; 1 where nothing was drawn."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, classes, image, left, top, right, bottom, overlap=0.5, seam=16, mask=None, **settings
+    ) -> io.NodeOutput:
+        options = options_for(model, None, **settings)
+        pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))
+        if mask is not None:
+            pixels, margins = without_padding(pixels, mask)
+        ids = class_ids(model, classes, len(classes))
+
+        def task(options, on_call):
+            return outpaint(
+                model.decoder,
+                LoadedTokenizer(model.vae),
+                pixels.to(model.device),
+                ids,
+                options,
+                **margins,
+                overlap=int(overlap * model.grid),
+                seam=seam,
+                on_call=on_call,
+            )
+
+        batch = max(len(pixels), len(classes))
+        drawn = run(model, task, options, batch, known=model.grid**2 // 2, with_pixels=True)
+        y, x = (
+            place * model.vae.factor - margins[side] for place, side in ((drawn.row, "top"), (drawn.column, "left"))
+        )
+        height, width = drawn.pixels.shape[2:]
+        return io.NodeOutput(
+            rearrange(to_host(drawn.pixels), "b c h w -> b h w c"),
+            latent_of(model, drawn.decoded.ids),
+            mask_of(model, drawn.decoded.confidence)[:, y : y + height, x : x + width],
+        )
+
+
+def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """The picture inside the frame that a mask covers, and the frame's width on each side.
+
+    Raises ValueError for a mask that is no frame or has another size than the picture.
+    """
+    covered = mask.reshape(-1, *mask.shape[-2:]).cpu()[0] >= 1
+    if covered.shape != pixels.shape[2:]:
+        raise ValueError(
+            f"The mask is {covered.shape[1]}×{covered.shape[0]} pixels, the picture {pixels.shape[3]}×"
+            f"{pixels.shape[2]}. Connect picture and mask of the same Pad Image for Outpainting."
+        )
+    rows, columns = ((~covered).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    if not rows:
+        raise ValueError("The mask covers the whole picture, so there is nothing to extend. Use RandAR Canvas instead.")
+    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    if covered[top:bottom, left:right].any():
+        raise ValueError("The mask is no frame around the picture. RandAR Inpaint repaints masks of any shape.")
+    height, width = covered.shape
+    margins = {"left": left, "top": top, "right": width - right, "bottom": height - bottom}
+    return pixels[:, :, top:bottom, left:right], margins
+
+
+class DrawCanvas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RandARCanvas",
+            display_name="RandAR Canvas",
+            category="RandAR",
+            description="Draws a picture of any width and height, such as a panorama, by a window that slides.",
+            search_aliases=["panorama", "wide image", "large canvas", "any size", "tiled generation"],
+            inputs=[
+                RandARModel.Input("model", tooltip="The model that draws."),
+                RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                *common_widgets(),
+                *(
+                    io.Int.Input(
+                        name, default=size, min=8, max=16384, step=8, tooltip="In pixels, rounded up to whole tokens."
+                    )
+                    for name, size in (("width", 512), ("height", 256))
+                ),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="Pictures of each class."),
+                overlap_widget(),
+                *COMMON_SOCKETS,
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
+                io.Mask.Output(display_name="confidence", tooltip="How sure the model was of each token."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, classes, width, height, batch_size=1, overlap=0.5, **settings) -> io.NodeOutput:
+        options, count = options_for(model, None, **settings), batch_size * len(classes)
+        ids = class_ids(model, classes, count)
+        columns, rows = (-(-size // model.vae.factor) for size in (width, height))
+
+        def task(options, on_call):
+            return generate(model.decoder, ids, options, rows, columns, int(overlap * model.grid), on_call)
+
+        decoded = run(model, task, options, count, known=int(overlap * model.grid**2))
+        return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))

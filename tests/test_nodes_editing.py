@@ -1,0 +1,145 @@
+"""The nodes that edit pictures, inside the stand-in host or the real one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+
+@pytest.fixture
+def run(pack, model):
+    """Run a node with the tiny model, the class star and a few steps."""
+
+    def run(node_id, **inputs):
+        star = pack.run("RandARClassList", class_list="star")[0]
+        common = {"model": model, "classes": star, "seed": 1, "steps": 4, "cfg": 2.0}
+        return pack.run(node_id, **(common | inputs))
+
+    return run
+
+
+@pytest.fixture
+def picture():
+    return torch.rand(1, 40, 53, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def latent(model):
+    ids = torch.randint(32, (2, 4, 4), generator=torch.Generator().manual_seed(5))
+    return {"samples": model.vae.vectors(ids)}
+
+
+# --- inpaint
+
+
+def test_inpainting_leaves_every_pixel_outside_of_the_grown_mask(run, picture):
+    mask = torch.zeros(1, 40, 53)
+    mask[:, 10:20, 15:30] = 1
+    image, latent, confidence = run("RandARInpaint", image=picture, mask=mask, grow_mask_by=3, seam=2)
+    grown = F.max_pool2d(mask, 7, 1, 3)[0] > 0
+    assert image.shape == picture.shape and image[0][~grown].equal(picture[0][~grown])
+    assert not image[0][grown].equal(picture[0][grown])
+    assert (confidence[0][~grown] == 1).all() and latent["samples"].shape[1:] == (4, 4, 4)
+
+
+def test_an_empty_mask_gives_the_picture_back(run, picture):
+    image, latent, confidence = run("RandARInpaint", image=picture, mask=torch.zeros(1, 40, 53))
+    assert image.equal(picture) and (confidence == 1).all() and latent["samples"].isfinite().all()
+
+
+def test_alpha_is_kept(run, picture):
+    alpha = torch.cat([picture, torch.rand(1, 40, 53, 1)], -1)
+    mask = torch.zeros(1, 40, 53)
+    mask[:, :8, :8] = 1
+    assert run("RandARInpaint", image=alpha, mask=mask)[0][..., 3].equal(alpha[..., 3])
+
+
+def test_one_picture_is_edited_towards_several_classes(pack, run, picture):
+    three = pack.run("RandARClassList", class_list="circle, square, star")[0]
+    image, *_ = run("RandARInpaint", classes=three, image=picture, mask=torch.ones(1, 40, 53), denoise=0.5)
+    assert len(image) == 3
+
+
+def test_a_mask_of_another_size_is_answered(run, picture):
+    try:
+        image, *_ = run("RandARInpaint", image=picture, mask=torch.zeros(1, 64, 64))
+        assert image.equal(picture)
+    except ValueError as error:
+        assert "64" in str(error)
+
+
+# --- outpaint and canvas
+
+
+def test_outpainting_keeps_the_picture(run, picture):
+    image, latent, confidence = run("RandAROutpaint", image=picture, left=5, top=0, right=16, bottom=3)
+    assert image.shape == (1, 43, 74, 3) and image[:, :40, 5:58].equal(picture)
+    assert confidence.shape == (1, 43, 74)
+
+
+def test_outpainting_by_nothing_gives_the_picture_back(run, picture):
+    assert run("RandAROutpaint", image=picture, left=0, top=0, right=0, bottom=0)[0].equal(picture)
+
+
+def test_the_cores_padding_says_where_to_outpaint(run, picture):
+    padded = F.pad(picture, (0, 0, 8, 0, 0, 16), value=0.5)
+    mask = F.pad(torch.zeros(1, 40, 53), (8, 0, 0, 16), value=1.0)
+    by_mask = run("RandAROutpaint", image=padded, mask=mask, left=64, top=64, right=64, bottom=64)[0]
+    assert by_mask.equal(run("RandAROutpaint", image=picture, left=8, top=0, right=0, bottom=16)[0])
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.zeros(1, 64, 64), "64×64 pixels, the picture 53×40"),
+        (torch.ones(1, 40, 53), "covers the whole picture"),
+        (F.pad(torch.ones(1, 20, 20), (10, 23, 10, 10)), "no frame"),
+    ],
+)
+def test_a_mask_that_is_no_frame_is_refused(run, picture, mask, words):
+    with pytest.raises(ValueError, match=words):
+        run("RandAROutpaint", image=picture, mask=mask, left=0, top=0, right=0, bottom=0)
+
+
+def test_a_canvas_has_any_size(run, model):
+    latent, confidence = run("RandARCanvas", width=50, height=18)
+    assert latent["samples"].shape == (1, 4, 5, 13) and confidence.shape == (1, 20, 52)
+    assert model.vae.decode(latent["samples"]).shape == (1, 20, 52, 3)
+
+
+# --- extrapolate
+
+
+@pytest.mark.parametrize("spatial_cfg", [1.0, 2.5])
+def test_an_extrapolated_picture_is_twice_as_large(run, spatial_cfg):
+    latent, confidence = run("RandARExtrapolate", factor=2, spatial_cfg=spatial_cfg, cfg=3.0)
+    assert latent["samples"].shape == (1, 4, 8, 8) and confidence.shape == (1, 32, 32)
+    assert (confidence > 0).all()
+
+
+def test_a_given_picture_is_the_context(run, latent):
+    large, confidence = run("RandARExtrapolate", factor=2, latent_image=latent)
+    assert large["samples"][..., ::2, ::2].equal(latent["samples"])
+    assert (confidence[:, ::8, ::8] == 1).all()
+
+
+# --- refine and confidence
+
+
+@pytest.mark.parametrize(("forget", "amount"), [("share", 0.25), ("probability", 0.5)])
+def test_refining_redraws_some_tokens(run, latent, forget, amount):
+    refined, confidence = run("RandARRefine", latent=latent, forget=forget, amount=amount, rounds=2)
+    assert refined["samples"].shape == latent["samples"].shape and confidence.shape == (2, 16, 16)
+    assert not refined["samples"].equal(latent["samples"])
+
+
+def test_refining_nothing_changes_nothing(run, latent):
+    refined, _ = run("RandARRefine", latent=latent, forget="share", amount=0.0)
+    assert refined["samples"].equal(latent["samples"])
+
+
+def test_confidence_is_a_mask_and_a_picture(pack, model, latent):
+    star = pack.run("RandARClassList", class_list="star")[0]
+    confidence, heat_map = pack.run("RandARConfidence", model=model, classes=star, latent=latent, cfg=1.0)
+    assert confidence.shape == (2, 16, 16) and 0 < confidence.min() and confidence.max() < 1
+    assert heat_map.shape == (2, 16, 16, 3)
+    assert pack.run("RandARHeatMap", confidence=confidence)[0].equal(heat_map)
