@@ -50,10 +50,14 @@ def rotary_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 1
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn neighbouring pairs of `x` `[..., d]` by `angles` `[..., d / 2, 2]` (cosine, sine), in float32."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cosine, sine = angles.unbind(-1)
-    return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], -1).flatten(-2).to(x.dtype)
+    """Turn neighbouring pairs of `x` `[..., d]` by `angles` `[2, ..., d]`, in float32.
+
+    `angles` has a cosine for each element, and a sine that is negative for the first element of a pair.
+    """
+    cosine, sine = angles
+    wide = x.float()
+    swapped = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(wide * cosine, swapped, sine).to(x.dtype)
 
 
 @dataclass
@@ -61,7 +65,7 @@ class DecodeState:
     """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
 
     classes: Tensor  # [R]
-    angles: Tensor  # [R, N, 1, d / 2, 2], along the order
+    angles: Tensor  # [2, R, N, 1, d], along the order, see `rotate`
     instructions: Tensor  # [R, N, D], along the order
     context_kept: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is blanked
     cache: Tensor  # [layers, 2, R, heads, 1 + 2N, d]
@@ -187,14 +191,15 @@ class RandAR(nn.Module):
         return rotary_table(places[cells // side], places[cells % side], self.config.head_width)
 
     def instructions(self, angles: Tensor) -> Tensor:
-        """Position instruction tokens `[R, N, D]` for cells with `angles` `[R, N, 1, d / 2, 2]`: one vector, turned."""
+        """Position instruction tokens `[R, N, D]` for cells with `angles` `[2, R, N, 1, d]`: one vector, turned."""
         vector = self.pos_instruct_embeddings.to(angles.device)
         return rotate(rearrange(vector, "one (h d) -> one h d", h=self.config.heads), angles).flatten(2)
 
     def cell_angles(self, order: Tensor, table: Tensor | None) -> Tensor:
-        """Angles `[R, N, 1, d / 2, 2]` of the cells along `order` `[R, N]`."""
+        """Angles `[2, R, N, 1, d]` of the cells along `order` `[R, N]`, as `rotate` takes them."""
         table = self.table() if table is None else table
-        return table.to(order.device)[order + 1].unsqueeze(2)
+        cosine, sine = table.to(order.device)[order + 1].unsqueeze(2).unbind(-1)
+        return torch.stack([torch.stack([cosine, cosine], -1), torch.stack([-sine, sine], -1)]).flatten(-2)
 
     def blocks(self, x: Tensor, angles: Tensor, cache: Tensor | None = None, start: int = 0, mask=None) -> Tensor:
         for index, layer in enumerate(self.layers):
@@ -225,8 +230,8 @@ class RandAR(nn.Module):
         pairs = rearrange([instructions, embedded], "two r n d -> r (n two) d")
         # The last token predicts nothing.
         x = torch.cat([self.cls_embedding.embedding_table(classes).unsqueeze(1), pairs[:, :-1]], 1)
-        pair_angles = angles.repeat_interleave(2, 1)[:, :-1]
-        x = self.blocks(x, torch.cat([torch.zeros_like(pair_angles[:, :1]), pair_angles], 1))
+        pair_angles = angles.repeat_interleave(2, 2)[:, :, :-1]
+        x = self.blocks(x, torch.cat([torch.zeros_like(pair_angles[:, :, :1]), pair_angles], 2))
         return self.head(x[:, 1::2])
 
     def start(
@@ -263,14 +268,14 @@ class RandAR(nn.Module):
         if state.context_kept is not None:
             embedded = embedded * state.context_kept[:, done : done + fresh]
         pairs = torch.stack([state.instructions[:, done : done + fresh], embedded], 2).flatten(1, 2)
-        pair_angles = repeat(state.angles[:, done : done + fresh], "r m one d two -> r (m k) one d two", k=2)
+        pair_angles = repeat(state.angles[:, :, done : done + fresh], "two r m one d -> two r (m k) one d", k=2)
         x = torch.cat([pairs, state.instructions[:, done + fresh : end]], 1)
-        angles = torch.cat([pair_angles, state.angles[:, done + fresh : end]], 1)
+        angles = torch.cat([pair_angles, state.angles[:, :, done + fresh : end]], 2)
         if state.length == 0:
             x = torch.cat([self.cls_embedding.embedding_table(state.classes).unsqueeze(1), x], 1)
-            angles = torch.cat([torch.zeros_like(state.angles[:, :1]), angles], 1)
+            angles = torch.cat([torch.zeros_like(state.angles[:, :, :1]), angles], 2)
         else:  # the first instruction is in the cache already
-            x, angles = x[:, 1:], angles[:, 1:]
+            x, angles = x[:, 1:], angles[:, :, 1:]
         mask = state.causal_mask(x.shape[1]) if state.length > 0 and x.shape[1] > 1 else None
         x = self.blocks(x, angles, state.cache, state.length, mask)
         state.done = done + fresh
