@@ -1,0 +1,160 @@
+"""The quality report: measures the built-in model, writes quality.json, quality.md and plots.
+
+Every figure is kept in quality.json as soon as it is measured, so that a run may be cut and taken up again, or done
+section by section (`--only`). Figures of another model are dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import quality_editing
+import quality_sections
+import torch
+from judge import TrainedJudge, load_judge
+from quality_bench import Bench, Counts, Row
+from quality_page import page
+from quality_plots import draw_plots
+from tqdm import tqdm
+
+from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.locate import locate
+from randar_core.cli.options import dtype_of
+
+SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
+    section.__name__: section
+    for section in (
+        quality_sections.cost,
+        quality_sections.tokenizer,
+        quality_sections.floors,
+        quality_sections.guidance,
+        quality_sections.parallel,
+        quality_sections.context,
+        quality_editing.inpainting,
+        quality_editing.refining,
+        quality_editing.seams,
+        quality_editing.extrapolation,
+        quality_sections.orders,
+    )
+}
+
+
+def machine() -> dict:
+    """What the seconds were measured on."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "cpu": cpu or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+    }
+
+
+def model_facts(bench: Bench) -> dict:
+    model = bench.model
+    return {
+        "name": model.name,
+        "sha256": hashlib.sha256(bench.path.read_bytes()).hexdigest(),
+        "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
+        "decoder_parameters": sum(p.numel() for p in model.decoder.parameters()),
+        "tokenizer_parameters": sum(p.numel() for p in model.tokenizer.parameters()),
+        "defaults": dataclasses.asdict(model.defaults),
+    }
+
+
+def judge_facts(judge: TrainedJudge) -> dict:
+    return {
+        "accuracy": judge.accuracy,
+        "count": judge.accuracy_count,
+        "reference_count": judge.reference_count,
+        "training_pictures": judge.training_count,
+        "parameters": sum(p.numel() for p in judge.network.parameters()),
+    }
+
+
+def read_report(path: Path, facts: dict) -> dict:
+    """The report so far, without figures of another model or judge."""
+    if path.exists():
+        report = json.loads(path.read_text())
+        if all(report[part] == facts[part] for part in ("model", "judge")):
+            return report | facts
+        tqdm.write(f"{path} is of another model or judge: everything is measured anew.")
+    return facts | {"sections": {}, "complete": {}}
+
+
+def write_text(path: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+def measure(name: str, rows: Iterable[Row], report: dict, again: bool, keep: Callable[[], None]) -> None:
+    """Measure the `rows` of a section that `report` doesn't hold with as many pictures; `keep` after each."""
+    before = {} if again else report["sections"].get(name, {})
+    rows = list(rows)
+    section = {row.name: before[row.name] for row in rows if before.get(row.name, {}).get("count") == row.count}
+    for row in tqdm(rows, desc=name, unit=" rows", disable=None):
+        if row.name not in section:
+            with torch.inference_mode():
+                section[row.name] = {"count": row.count, **row.measure()}
+            report["sections"][name] = {row.name: section[row.name] for row in rows if row.name in section}
+            report["complete"][name] = len(section) == len(rows)
+            keep()
+    report["sections"][name], report["complete"][name] = {row.name: section[row.name] for row in rows}, True
+    keep()
+
+
+def run(bench: Bench, counts: Counts, sections: Iterable[str], folder: Path, again: bool = False) -> dict:
+    """Measure `sections` and write the report into `folder`; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "quality.json"
+    report = read_report(path, {"model": model_facts(bench), "judge": judge_facts(bench.judge), "machine": machine()})
+
+    def keep() -> None:
+        write_text(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+
+    for name in sections:
+        measure(name, SECTIONS[name](bench, counts), report, again, keep)
+    write_text(folder / "quality.md", page(report))
+    draw_plots(report, folder / "plots")
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="builtin", help="'builtin' or a bundle (default: builtin)")
+    parser.add_argument(
+        "--samples", type=int, default=1200, help="pictures of the headline row; others take a share (default: 1200)"
+    )
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder (default: benchmarks)")
+    parser.add_argument("--batch", type=int, default=48, help="pictures drawn together (default: 48)")
+    parser.add_argument("--threads", type=int, help="default: torch's")
+    parser.add_argument("--quick", action="store_true", help="a dozen pictures a row: only to see that it runs")
+    parser.add_argument("--again", action="store_true", help="measure what quality.json holds already once more")
+    arguments = parser.parse_args()
+    if arguments.samples < 1 or arguments.batch < 1:
+        parser.error("--samples and --batch must be at least 1")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    path = locate(arguments.model)
+    model = load(path, dtype=dtype_of("auto", torch.device("cpu")))
+    bench = Bench(path, model, load_judge(), arguments.batch)
+    counts = Counts(12 if arguments.quick else arguments.samples)
+    run(bench, counts, arguments.only or SECTIONS, arguments.out, arguments.again)
+    print(f"{arguments.out / 'quality.md'} written")
+
+
+if __name__ == "__main__":
+    main()

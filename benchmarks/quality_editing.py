@@ -1,0 +1,236 @@
+"""Sections of the quality report on the editing tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from einops import reduce
+from quality_bench import Bench, Counts, Row, Scenes, classes_of
+from quality_statistics import ratio_interval
+from torch import Tensor
+
+from randar_core.decoding.guidance import Linear, spatial_guidance
+from randar_core.tasks.extrapolate import extrapolate
+from randar_core.tasks.inpaint import inpaint
+from randar_core.tasks.outpaint import outpaint
+from randar_core.tasks.refine import refine
+from randar_core.tasks.windows import window_places
+from randar_core.training.pictures import CLASSES
+
+SPATIAL_WEIGHT = 2.5
+"""The authors' default (RandAR, section 3.4)."""
+
+MARGIN = 1 / 16
+"""What a mask takes around the object, in sides of the picture: its shadow, and no outline that tells its shape."""
+
+
+# --- masks and classes -----------------------------------------------------------------------------------------------
+
+
+def around_objects(objects: Tensor) -> Tensor:
+    """The boxes about `objects` `[B, H, W]` bool, grown by the margin: `[B, H, W]` bool."""
+    grow = round(MARGIN * objects.shape[2])
+    boxes = torch.zeros_like(objects)
+    for box, own in zip(boxes, objects, strict=True):
+        rows, columns = own.any(1).nonzero(), own.any(0).nonzero()
+        top, left = max(0, int(rows[0]) - grow), max(0, int(columns[0]) - grow)
+        box[top : int(rows[-1]) + 1 + grow, left : int(columns[-1]) + 1 + grow] = True
+    return boxes
+
+
+def halves(objects: Tensor, pictures: range) -> Tensor:
+    """One half of each object's box: left, right, top and bottom in turn, cut through the middle of the object."""
+    masks = around_objects(objects)
+    # Each class must meet each side.
+    for mask, own, picture in zip(masks, objects, pictures, strict=True):
+        axis, later = divmod(picture // len(CLASSES) % 4, 2)
+        places = own.any(axis).nonzero()
+        middle = int(places[0] + places[-1] + 1) // 2
+        kept = mask if axis else mask.T
+        if later:
+            kept[:middle] = False
+        else:
+            kept[middle:] = False
+    return masks
+
+
+def other_classes(pictures: range) -> Tensor:
+    """Another class than the picture's own; all of them in turn."""
+    count = len(CLASSES)
+    return torch.tensor([(i + 1 + i // count % (count - 1)) % count for i in pictures])
+
+
+# --- inpainting ------------------------------------------------------------------------------------------------------
+
+
+def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Half of the object is masked and drawn again; all of it becomes another class; what mask and tokenizer leave."""
+
+    def repainted(title: str, masks: Callable[[Scenes, range], Tensor], classes: Callable[[Scenes, range], Tensor]):
+        def made() -> Iterator[tuple[Tensor, Tensor]]:
+            for pictures in bench.pieces(counts.edits, title):
+                scenes = bench.scenes(pictures)
+                wanted = classes(scenes, pictures)
+                mask = masks(scenes, pictures).float()
+                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                painted = inpaint(decoder, tokenizer, scenes.pixels, mask, wanted, bench.options(pictures))
+                yield painted.pixels, wanted
+
+        return bench.judged(made())
+
+    def hidden() -> Iterator[tuple[Tensor, Tensor]]:
+        for pictures in bench.pieces(counts.edits, "half of the object hidden"):
+            scenes = bench.scenes(pictures)
+            mask = halves(scenes.objects, pictures)[:, None]
+            grey = scenes.pixels.mean((2, 3), keepdim=True)
+            yield torch.where(mask, grey, scenes.pixels), scenes.labels
+
+    def box(scenes: Scenes, pictures: range) -> Tensor:
+        return around_objects(scenes.objects)
+
+    def half(scenes: Scenes, pictures: range) -> Tensor:
+        return halves(scenes.objects, pictures)
+
+    def own(scenes: Scenes, pictures: range) -> Tensor:
+        return scenes.labels
+
+    def other(scenes: Scenes, pictures: range) -> Tensor:
+        return other_classes(pictures)
+
+    count = counts.edits
+    yield Row("half of the object hidden", count, lambda: bench.judged(hidden()))
+    yield Row("half of the object inpainted", count, lambda: repainted("inpaint a half", half, own))
+    yield Row("the whole object inpainted", count, lambda: repainted("inpaint the object", box, own))
+    yield Row("class edit of the whole object", count, lambda: repainted("class edit", box, other))
+
+
+# --- seams -----------------------------------------------------------------------------------------------------------
+
+
+def border_columns(known: Tensor, grid: int, overlap: int) -> list[int]:
+    """Cell columns whose left edge parts what was known or drawn by one window from what another drew.
+
+    `known` `[h, w]` bool.
+    """
+    drawn_by = torch.where(known, 0, -1)
+    for number, (_, top, left) in enumerate(window_places(known, grid, overlap), 1):
+        part = drawn_by[top : top + grid, left : left + grid]
+        part[part < 0] = number
+    return (drawn_by.diff(dim=1) != 0).any(0).nonzero().flatten().add(1).tolist()
+
+
+def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> dict:
+    """The mean step between neighbouring pixel columns across `borders`, as a ratio to the step elsewhere.
+
+    `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "Near" compares with the
+    columns within a cell of a border, since objects gather in the middle of a picture and steps with them.
+    """
+    steps = torch.cat([reduce(p.diff(dim=3).abs(), "b c h w -> b w", "mean") for p in pictures]).double()
+    places = torch.arange(1, steps.shape[1] + 1)
+    away = (places[:, None] - torch.tensor(borders)).abs().amin(1)
+    across = steps[:, away == 0].mean(1).numpy()
+    others = {
+        "inside": away > 0,
+        "near": (away > 0) & (away <= cell),
+        "cells": (away > 0) & (places % cell == 0),
+    }
+    return {
+        "across": float(across.mean()),
+        "inside": float(steps[:, away > 0].mean()),
+        **{f"ratio_{name}": ratio_interval(across, steps[:, where].mean(1).numpy()) for name, where in others.items()},
+    }
+
+
+def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Steps in the pixels across the borders of windows, in panoramas and in outpainted pictures."""
+    grid, cell = bench.model.decoder.config.grid, bench.model.tokenizer.factor
+    width, more = grid * 5 // 2, grid * cell // 2
+
+    def panorama() -> dict:
+        known = torch.zeros(grid, width, dtype=torch.bool)
+        borders = [column * cell for column in border_columns(known, grid, grid // 2)]
+        drawn = (
+            bench.decode(bench.generate(pictures, canvas=(grid, width)).ids)
+            for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2))
+        )
+        return seam_ratios(drawn, borders, cell)
+
+    def outpainted() -> dict:
+        def made() -> Iterator[Tensor]:
+            for pictures in bench.pieces(counts.few, "outpainting", max(1, bench.batch // 2)):
+                scenes = bench.scenes(pictures)
+                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                yield outpaint(
+                    decoder, tokenizer, scenes.pixels, scenes.labels, bench.options(pictures), left=more, right=more
+                ).pixels
+
+        # Each side is drawn by one window: the borders are the edges of the original.
+        return seam_ratios(made(), [more, more + bench.side], cell)
+
+    def real() -> dict:
+        """What the measure says of pictures that have no windows, at the places where half a window would end."""
+        pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
+        return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell)
+
+    yield Row(f"panorama, {width * cell}×{grid * cell} pixels", counts.few, panorama)
+    yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
+    yield Row("real pictures, at a quarter and three quarters", counts.few, real)
+
+
+# --- extrapolation and refining --------------------------------------------------------------------------------------
+
+
+def extrapolation(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Pictures of several times the trained size, from a class alone or from a picture, scaled down for the judge."""
+    defaults = bench.model.defaults
+    spatial = spatial_guidance(Linear(defaults.guidance_start, defaults.guidance), Linear(1.0, SPATIAL_WEIGHT))
+
+    def measure(factor: int, count: int, title: str, guidance=None, from_picture: bool = False) -> dict:
+        def made() -> Iterator[tuple[Tensor, Tensor]]:
+            for pictures in bench.pieces(count, title, max(1, bench.batch // (2 * factor**2))):
+                classes, ids = classes_of(pictures), None
+                if from_picture:
+                    scenes = bench.scenes(pictures)
+                    classes, ids = scenes.labels, bench.model.tokenizer.encode(scenes.pixels)
+                large = extrapolate(bench.model.decoder, classes, factor, bench.options(pictures), guidance, ids)
+                yield bench.decode(large.ids), classes
+
+        return bench.judged(made())
+
+    cases = [
+        ("×2, without spatial guidance", 2, counts.few, None, False),
+        ("×2, with spatial guidance", 2, counts.few, spatial, False),
+        ("×2 of a given picture, with spatial guidance", 2, counts.few, spatial, True),
+        ("×3, with spatial guidance", 3, counts.large, spatial, False),
+        ("×4, with spatial guidance", 4, counts.large, spatial, False),
+    ]
+    for name, factor, count, guidance, from_picture in cases:
+        yield Row(
+            name,
+            count,
+            lambda name=name, factor=factor, count=count, guidance=guidance, from_picture=from_picture: measure(
+                factor, count, name, guidance, from_picture
+            ),
+        )
+
+
+def refining(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Pictures drawn in many and in few calls, before and after the least sure quarter was drawn again."""
+
+    def measure(title: str, calls: int, rounds: int) -> dict:
+        def made() -> Iterator[tuple[Tensor, Tensor]]:
+            for pictures in bench.pieces(counts.edits, title):
+                classes = classes_of(pictures)
+                ids = bench.generate(pictures, steps=calls).ids
+                if rounds:
+                    options = bench.options(pictures)
+                    ids = refine(bench.model.decoder, ids, classes, options, share=0.25, rounds=rounds).ids
+                yield bench.decode(ids), classes
+
+        return bench.judged(made())
+
+    for calls in (bench.model.defaults.steps, 16):
+        for rounds in (0, 1, 2):
+            name = f"{calls} calls, " + ("as drawn" if not rounds else f"refined, rounds: {rounds}")
+            yield Row(name, counts.edits, lambda name=name, calls=calls, rounds=rounds: measure(name, calls, rounds))

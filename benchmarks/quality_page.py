@@ -1,0 +1,384 @@
+"""The quality report as Markdown, from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from quality_sections import CALLS_OF_ORDERS
+from quality_statistics import mean_interval, wilson
+
+from randar_core.decoding.orders import ORDERS
+
+Section = dict[str, dict]
+"""Records by the name of their row."""
+
+
+# --- words for numbers -----------------------------------------------------------------------------------------------
+
+
+def share(record: dict) -> str:
+    value, low, high = (100 * x for x in record["share"])
+    return f"{value:.1f} % ({low:.1f}–{high:.1f})"
+
+
+def distance(record: dict) -> str:
+    return interval(record["frechet"], 2)
+
+
+def interval(values: Sequence[float], digits: int) -> str:
+    value, low, high = values
+    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.0f} ms"
+
+
+def millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def picture(name: str, words: str) -> str:
+    return f"![{words}](plots/{name}.png)"
+
+
+# --- what must be reached --------------------------------------------------------------------------------------------
+
+
+def within(record: dict, low: float, high: float, key: str = "ratio_inside") -> bool:
+    return low <= record[key][0] <= high
+
+
+def closeness(few: dict, many: dict) -> tuple[str, bool]:
+    """Whether `few` calls are as good as `many`: at most 5 % worse, or within the confidence interval of `many`."""
+    worse = few["frechet"][0] / many["frechet"][0] - 1
+    reached = worse <= 0.05 or few["frechet"][0] <= many["frechet"][2]
+    return f"{distance(few)} against {distance(many)}: {100 * worse:+.1f} %".replace("-", "−"), reached
+
+
+def better(new: dict, old: dict) -> tuple[str, str]:
+    """Whether more are recognised or the Fréchet distance is smaller, by more than the interval of `old` allows for."""
+    words = f"{share(new)} against {share(old)}, Fréchet {distance(new)} against {distance(old)}"
+    gains = [new["share"][0] > old["share"][2], new["frechet"][0] < old["frechet"][1]]
+    losses = [new["share"][0] < old["share"][1], new["frechet"][0] > old["frechet"][2]]
+    if any(gains) and any(losses):
+        return words, "one of the two"
+    return words, "yes" if any(gains) else "**no**, worse" if any(losses) else "no difference shown"
+
+
+def starting(section: Section, words: str) -> dict:
+    return next(record for name, record in section.items() if name.startswith(words))
+
+
+Target = tuple[str, str, Callable[[Section], tuple[str, bool | str]]]
+
+TARGETS: tuple[Target, ...] = (
+    (
+        "at least 95 % of the samples are recognised at the default settings",
+        "guidance",
+        lambda s: (share(starting(s, "default")), starting(s, "default")["share"][0] >= 0.95),
+    ),
+    (
+        "88 calls within 5 % of 256 calls in Fréchet distance, or within its interval",
+        "parallel",
+        lambda s: closeness(s["88"], s["256"]),
+    ),
+    ("the model loads in under 1 s", "cost", lambda s: (seconds(s["load"]["seconds"]), s["load"]["seconds"] < 1)),
+    (
+        "one picture in under 3 s",
+        "cost",
+        lambda s: (seconds(s["one picture"]["seconds"]), s["one picture"]["seconds"] < 3),
+    ),
+    (
+        "inpainting half of the object keeps the class in at least 90 %",
+        "inpainting",
+        lambda s: (share(s["half of the object inpainted"]), s["half of the object inpainted"]["share"][0] >= 0.9),
+    ),
+    (
+        "a class edit of the whole object reaches the new class in at least 90 %",
+        "inpainting",
+        lambda s: (share(s["class edit of the whole object"]), s["class edit of the whole object"]["share"][0] >= 0.9),
+    ),
+    (
+        "no seam in panoramas: gradient across window borders within 10 % of the gradient inside",
+        "seams",
+        lambda s: (interval(starting(s, "panorama")["ratio_inside"], 2), within(starting(s, "panorama"), 0.9, 1.1)),
+    ),
+    (
+        "no seam in outpainted pictures, likewise",
+        "seams",
+        lambda s: (interval(starting(s, "outpainted")["ratio_inside"], 2), within(starting(s, "outpainted"), 0.9, 1.1)),
+    ),
+    (
+        "×2 pictures, scaled down, keep the class in at least 80 %",
+        "extrapolation",
+        lambda s: (share(s["×2, with spatial guidance"]), s["×2, with spatial guidance"]["share"][0] >= 0.8),
+    ),
+    (
+        "refining raises the share recognised or lowers the Fréchet distance",
+        "refining",
+        lambda s: better(starting_pair(s)[1], starting_pair(s)[0]),
+    ),
+    (
+        "locality-aware order against random at 32 calls",
+        "orders",
+        lambda s: better(s["locality-aware, 32"], s["random, 32"]),
+    ),
+    (
+        "locality-aware order against random at 16 calls",
+        "orders",
+        lambda s: better(s["locality-aware, 16"], s["random, 16"]),
+    ),
+    (
+        "inpainting a quarter of the cells takes at most 0.4 of a full picture's time",
+        "cost",
+        lambda s: (f"{s['a quarter of the cells']['ratio']:.2f}", s["a quarter of the cells"]["ratio"] <= 0.4),
+    ),
+)
+
+
+def starting_pair(section: Section) -> tuple[dict, dict]:
+    """As drawn at the default number of calls, and after one round."""
+    first, second, *_ = section.values()
+    return first, second
+
+
+def targets(report: dict) -> str:
+    judge = report["judge"]
+    rows = [
+        (
+            "the judge recognises at least 99 % of fresh pictures",
+            f"{share({'share': wilson(round(judge['accuracy'] * judge['count']), judge['count'])})}",
+            "yes" if judge["accuracy"] >= 0.99 else "**no**",
+        )
+    ]
+    for words, name, measure in TARGETS:
+        if report["complete"].get(name):
+            found, reached = measure(report["sections"][name])
+            rows.append((words, found, reached if isinstance(reached, str) else "yes" if reached else "**no**"))
+        else:
+            rows.append((words, "not measured", ""))
+    return table(("What", "Measured", "Reached"), rows)
+
+
+# --- sections --------------------------------------------------------------------------------------------------------
+
+
+def judged_table(section: Section, what: str) -> str:
+    return table(
+        (what, "pictures", "recognised", "Fréchet distance"),
+        ((name, record["count"], share(record), distance(record)) for name, record in section.items()),
+    )
+
+
+def guidance(section: Section) -> str:
+    headline = starting(section, "default")
+    each = headline["count"] // len(headline["classes"])
+    classes = ", ".join(f"{name} {right}" for name, right in headline["classes"].items())
+    return f"""## Guidance
+
+Class guidance rises from 1 to the weight; everything else as the model's defaults say.
+
+{judged_table(section, "guidance weight")}
+
+{picture("guidance", "Class accuracy and Fréchet distance by guidance weight")}
+
+Recognised at the default weight, of {each} each: {classes}."""
+
+
+def floors(section: Section) -> str:
+    return f"""## Floors
+
+What a perfect model could reach. A Fréchet distance falls with the number of pictures that it is measured from, so
+that a row elsewhere is to be held against the floor of as many pictures here.
+
+{judged_table(section, "pictures")}"""
+
+
+def parallel(section: Section) -> str:
+    rows = (
+        (
+            name,
+            record["count"],
+            share(record),
+            distance(record),
+            seconds(record["seconds"]),
+            seconds(record["seconds_alone"]),
+            f"{section['256']['seconds_alone'] / record['seconds_alone']:.1f} ×" if "256" in section else "",
+        )
+        for name, record in section.items()
+    )
+    header = ("calls", "pictures", "recognised", "Fréchet distance", "a picture, batched", "one alone", "faster")
+    return f"""## Parallel decoding
+
+Random order, default guidance, by the number of calls of the model for the 256 cells. Seconds from nothing to pixels.
+
+{table(header, rows)}
+
+{picture("parallel", "Fréchet distance and seconds by the number of calls")}"""
+
+
+def orders(section: Section) -> str:
+    def cell(order: str, calls: int, words: Callable[[dict], str]) -> str:
+        record = section.get(f"{order}, {calls}")
+        return words(record) if record else ""
+
+    def rows(words: Callable[[dict], str]) -> Iterable[list[str]]:
+        return ([order, *(cell(order, calls, words) for calls in CALLS_OF_ORDERS)] for order in ORDERS)
+
+    counts = sorted({record["count"] for record in section.values()})
+    header = ("order", *(f"{calls} calls" for calls in CALLS_OF_ORDERS))
+    return f"""## Orders
+
+{" or ".join(map(str, counts))} pictures a cell. Recognised:
+
+{table(header, rows(share))}
+
+Fréchet distance:
+
+{table(header, rows(distance))}
+
+{picture("orders", "Share recognised and Fréchet distance of every order by the number of calls")}"""
+
+
+def context(section: Section) -> str:
+    names = {
+        "nothing": "the class alone",
+        "one side": "one side (mean of the four)",
+        "four sides": "all four sides",
+        "everything around": "everything around",
+    }
+    rows = (
+        (names[name], record["cells"], record["count"], interval(record["likelihood"], 3))
+        for name, record in section.items()
+    )
+    text = f"""## Context
+
+Mean log-likelihood (nats a token, higher is better) of the true tokens of the centred block of a fresh picture, by
+what is known around it: teacher-forced, in random order within the block, without guidance.
+
+{table(("known", "cells", "pictures", "log-likelihood"), rows)}
+
+{picture("context", "Log-likelihood of the true tokens by what is known")}"""
+    if {"one side", "four sides"} <= section.keys():
+        gain = np.array(section["four sides"]["each"]) - np.array(section["one side"]["each"])
+        text += f"""
+
+As many cells on all four sides rather than on one add {interval(mean_interval(gain), 3)} nats a token (same pictures,
+paired)."""
+    return text
+
+
+def tokenizer(section: Section) -> str:
+    (record,) = section.values()
+    return f"""## Tokenizer
+
+Over {record["count"]} fresh pictures: PSNR {interval(record["psnr"], 2)} dB; {record["codes_used"]} of
+{record["codes"]} codes in use, perplexity {record["perplexity"]:.0f}."""
+
+
+def inpainting(section: Section) -> str:
+    return f"""## Inpainting and class edits
+
+Fresh procedural pictures. The mask is the box about the object and its shadow, or the left, right, upper or lower half
+of it. "Recognised" is as the class that was asked for; the first row shows what the judge makes of the visible half.
+
+{judged_table(section, "what")}
+
+{picture("editing", "Share recognised of every editing task, and what is asked of it")}"""
+
+
+def seams(section: Section) -> str:
+    def rows() -> Iterable[tuple]:
+        for name, record in section.items():
+            ratios = (interval(record[f"ratio_{where}"], 2) for where in ("inside", "near", "cells"))
+            yield name, record["count"], f"{record['across']:.4f}", *ratios
+
+    header = ("what", "pictures", "across", "to all others", "to those within a cell", "to other cell borders")
+    return f"""## Seams
+
+The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to other steps.
+Objects keep away from the edges of a picture, so that steps are not alike everywhere even without windows: the last
+row shows the measure on real pictures.
+
+{table(header, rows())}"""
+
+
+def extrapolation(section: Section) -> str:
+    return f"""## Extrapolation
+
+Several times the trained size, scaled down for the judge.
+
+{judged_table(section, "what")}"""
+
+
+def refining(section: Section) -> str:
+    return f"""## Refining
+
+The least sure quarter of the cells drawn again, everything else known.
+
+{judged_table(section, "what")}"""
+
+
+def cost(section: Section) -> str:
+    rows = []
+    for name, record in section.items():
+        if "ratio" in record:
+            words = f"{seconds(record['quarter'])} against {seconds(record['full'])}: {record['ratio']:.2f}"
+        else:
+            words = seconds(record["seconds"])
+        rows.append((name, words))
+    return f"""## Seconds
+
+At batch 1 and default settings. "A quarter of the cells" is drawn in the middle with the rest known, without the
+tokenizer; RandAR-L has random weights.
+
+{table(("what", "seconds"), rows)}"""
+
+
+SECTIONS = (
+    guidance,
+    floors,
+    parallel,
+    orders,
+    context,
+    tokenizer,
+    inpainting,
+    seams,
+    extrapolation,
+    refining,
+    cost,
+)
+
+
+def page(report: dict) -> str:
+    """The whole report. `report` is what quality.json holds."""
+    model, machine, judge = report["model"], report["machine"], report["judge"]
+    defaults = ", ".join(f"{name} {value}" for name, value in model["defaults"].items() if value is not None)
+    parts = [
+        f"""# Quality of the built-in model
+
+Written by `python benchmarks/quality.py`; the figures are in `quality.json`. Intervals are 95 %: Wilson's for shares,
+bootstrap for the rest.
+
+- Model: {model["name"]}, {millions(model["decoder_parameters"])} parameters and a tokenizer of
+  {millions(model["tokenizer_parameters"])}, {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
+- Judge: a classifier of {millions(judge["parameters"])} parameters, trained on {judge["training_pictures"]} procedural
+  pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
+  {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
+  {judge["reference_count"]} others.
+- Machine: {machine["cpu"]}, {machine["threads"]} threads, torch {machine["torch"]}, {machine["date"]}.""",
+        "## What must be reached",
+        targets(report),
+    ]
+    for section in SECTIONS:
+        name = section.__name__
+        if report["complete"].get(name):
+            parts.append(section(report["sections"][name]))
+    return "\n\n".join(parts) + "\n"
