@@ -14,7 +14,7 @@ from randar_core.checkpoints.bundle import load, load_decoder, save_bundle
 from randar_core.checkpoints.reading import CheckpointError
 from randar_core.checkpoints.releases import Defaults, find_release
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import PowerCosine, class_guidance
+from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance
 from randar_core.decoding.loop import Setting, decode, score
 from randar_core.decoding.orders import ORDERS, random, raster
 from randar_core.decoding.plan import make_plan
@@ -277,14 +277,19 @@ def test_a_released_pickle_is_recognised_and_drawn_from(tmp_path, small_releases
     assert torch.equal(loaded.decoder(*given), model(*given))
 
 
-def test_a_start_of_guidance_is_refused_where_the_course_has_none(tmp_path, small_releases, model):
+def test_guidance_rises_by_the_models_power_unless_another_course_is_asked_for(tmp_path, small_releases, model):
     torch.save(model.state_dict(), tmp_path / "rar_b.bin")
     torch.save(filled(MaskGITTokenizer(MASKGIT)).state_dict(), tmp_path / "t.bin")
     loaded = load(tmp_path / "rar_b.bin", tmp_path / "t.bin")
-    (course, _, _), *_ = loaded.guidance(4.0, start=1.0).terms
-    assert course == PowerCosine(4.0, 2.75)
-    with pytest.raises(ValueError, match="begins at 2.0.*rar-b rises from 1 by a power"):
-        loaded.guidance(4.0, start=2.0)
+    asked = {
+        PowerCosine(4.0, 2.75): {"end": 4.0},
+        PowerCosine(16.0, 0.0): {"power": 0.0},
+        Linear(2.0, 4.0): {"end": 4.0, "start": 2.0},
+    }
+    for expected, arguments in asked.items():
+        assert loaded.guidance(**arguments) == class_guidance(expected)
+    with pytest.raises(ValueError, match="a start .2.0. and a power .1.5.*give one of the two"):
+        loaded.guidance(4.0, start=2.0, power=1.5)
 
 
 def test_a_bundle_of_another_size_is_drawn_in_the_order_of_its_family(tmp_path, model):
