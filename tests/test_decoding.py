@@ -133,6 +133,11 @@ def test_a_seed_gives_the_same_picture_again_and_another_seed_another(model):
     assert not torch.equal(first[0], first[1])
 
 
+def test_any_whole_number_is_a_seed_of_its_own():
+    noise = [draw_noise(seed, [0], 16) for seed in (-1, 0, 1, 2**63, 2**64 - 1, 2**64, 10**30)]
+    assert len({tuple(row.flatten().tolist()) for row in noise}) == len(noise)
+
+
 def test_decoding_leaves_the_global_random_state_alone(model):
     before = torch.get_rng_state()
     canvas = Canvas.empty(1, GRID, GRID)
@@ -233,6 +238,25 @@ def test_classes_and_ids_out_of_range_are_refused(model):
         decode(model, canvas, plan, setting([0, 1]))
 
 
+@pytest.mark.parametrize("size", [(2, 8), (8, 2), (GRID, GRID + 1), (3, 3)])
+def test_a_canvas_of_another_shape_than_the_trained_grid_is_refused(model, size):
+    """The number of cells does not tell: 2×8 cells would be drawn as if they stood in 4 rows."""
+    canvas = Canvas.empty(1, *size)
+    plan = make_plan(canvas, 4, 0)
+    message = f"{size[1]}×{size[0]} cells.*draws 4×4 at once"
+    with pytest.raises(ValueError, match=message):
+        decode(model, canvas, plan, setting([0]))
+    with pytest.raises(ValueError, match=message):
+        score(model, canvas, plan.order, setting([0]))
+
+
+def test_a_table_of_another_grid_is_refused(model):
+    canvas = Canvas.empty(1, 2 * GRID, 2 * GRID)
+    wrong = Setting(torch.tensor([0]), UNGUIDED, table=model.extrapolated_table(3))
+    with pytest.raises(ValueError, match="has 145 rows; a canvas of 64 cells needs 65"):
+        decode(model, canvas, make_plan(canvas, 4, 0), wrong)
+
+
 # Guidance
 
 
@@ -252,6 +276,24 @@ def test_spatial_guidance_adds_its_own_term():
     a, b, c = torch.randn(3, 2, 1, 7)
     guided = spatial_guidance(Linear(3, 3), Linear(2.5, 2.5)).combine(torch.stack([a, b, c]), [0.2])
     torch.testing.assert_close(guided, c + 3 * (a - b) + 2.5 * (b - c))
+
+
+def test_a_spatial_weight_of_one_is_class_guidance():
+    assert spatial_guidance(Linear(3, 3), Linear(1, 1)) == class_guidance(Linear(3, 3))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_guidance_that_is_no_number_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"from 1.0 to {wrong}"):
+        Linear(1.0, wrong)
+    with pytest.raises(ValueError, match=f"rises to {wrong}"):
+        PowerCosine(wrong, 1.0)
+
+
+@pytest.mark.parametrize("power", [-1.0, float("nan")])
+def test_a_power_below_zero_is_refused(power):
+    with pytest.raises(ValueError, match=f"power of guidance is {power}"):
+        PowerCosine(4.0, power)
 
 
 def test_power_cosine_ends_at_its_scale_and_is_constant_for_power_zero():

@@ -27,7 +27,7 @@ def register(subparsers) -> None:
     extrapolate = _command(subparsers, "extrapolate", _extrapolate, "redraw a picture with a finer grid")
     extrapolate.add_argument("class_name", metavar="class", help="what the picture shows")
     extrapolate.add_argument("--factor", type=int, default=2, help="default: 2, the paper's")
-    extrapolate.add_argument("--spatial-guidance", type=float, default=2.5, help="0 switches it off (default: 2.5)")
+    extrapolate.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
     extrapolate.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
 
     refine = _command(subparsers, "refine", _refine, "forget the tokens the model is least sure of and redraw them")
@@ -94,13 +94,9 @@ def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
     from ..decoding.guidance import Linear, spatial_guidance
     from ..tasks.extrapolate import extrapolate
 
-    spatial = None
-    if arguments.spatial_guidance:
-        # The paper's class weight beside spatial guidance is constant (RandAR, section 3.4).
-        weight = 3.0 if arguments.guidance is None else arguments.guidance[-1]
-        spatial = spatial_guidance(
-            Linear(weight, weight), Linear(arguments.spatial_guidance, arguments.spatial_guidance)
-        )
+    # The paper's class weight beside spatial guidance is constant (RandAR, section 3.4).
+    weight = 3.0 if arguments.guidance is None else arguments.guidance[-1]
+    spatial = spatial_guidance(Linear(weight, weight), Linear(arguments.spatial_guidance, arguments.spatial_guidance))
     ids = model.tokenizer.encode(_own_size(pixels, model))
     drawn = extrapolate(
         model.decoder,

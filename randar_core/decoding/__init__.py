@@ -1,0 +1,1 @@
+"""Filling a canvas: orders, schedules, guidance, randomness, and the one loop over them, for any model family."""

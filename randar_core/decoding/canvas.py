@@ -1,6 +1,6 @@
 """The canvas: a grid of cells, some known. Every task is a canvas and a plan for the rest of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,10 +35,6 @@ class Canvas:
     @property
     def cells(self) -> int:
         return self.ids.shape[1] * self.ids.shape[2]
-
-    def forget(self, cells: Tensor) -> "Canvas":
-        """The same canvas without `cells` `[B, h, w]` bool."""
-        return replace(self, known=self.known & ~cells)
 
     def to(self, device) -> "Canvas":
         return Canvas(self.ids.to(device), self.known.to(device))

@@ -16,10 +16,14 @@ Course = Callable[[float], float]  # progress 0…1 → weight
 
 @dataclass(frozen=True)
 class Linear:
-    """A weight that goes from `start` to `end` in a line (RandAR)."""
+    """A weight that goes from `start` to `end` in a line (RandAR). Raises ValueError where one is no number."""
 
     start: float
     end: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise ValueError(f"Guidance goes from {self.start} to {self.end}; both must be finite numbers.")
 
     def __call__(self, progress: float) -> float:
         return self.start + (self.end - self.start) * progress
@@ -33,11 +37,17 @@ class Linear:
 class PowerCosine:
     """RAR's course (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant.
 
-    A `scale` of 0 means no guidance, as its authors use it.
+    A `scale` of 0 means no guidance, as its authors use it. Raises ValueError for a power below 0.
     """
 
     scale: float
     power: float
+
+    def __post_init__(self):
+        if not math.isfinite(self.scale):
+            raise ValueError(f"Guidance rises to {self.scale}; it must be a finite number.")
+        if not 0 <= self.power < math.inf:
+            raise ValueError(f"The power of guidance is {self.power}; it must be 0 (constant) or more.")
 
     def __call__(self, progress: float) -> float:
         return (self.scale - 1) * (1 - math.cos(math.pi * progress**self.power)) / 2 + 1
@@ -85,10 +95,13 @@ def class_guidance(course: Linear | PowerCosine) -> Guidance:
     return Guidance((Row(), Row(null_class=True)), 1, ((course, 0, 1),))
 
 
-def spatial_guidance(class_course: Course, spatial_course: Course) -> Guidance:
+def spatial_guidance(class_course: Linear | PowerCosine, spatial_course: Linear | PowerCosine) -> Guidance:
     """Guidance of resolution extrapolation (RandAR, section 3.4): `C + w_class (A − B) + w_spatial (B − C)`.
 
     A sees the class and the full context, B the null class and the full context, C the null class and the kept context.
+    A spatial weight of 1 throughout cancels C and leaves class guidance.
     """
+    if spatial_course.is_off:
+        return class_guidance(class_course)
     rows = (Row(), Row(null_class=True), Row(null_class=True, dropped_context=True))
     return Guidance(rows, 2, ((class_course, 0, 1), (spatial_course, 1, 2)))

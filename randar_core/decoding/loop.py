@@ -50,11 +50,13 @@ class Setting:
 OnCall = Callable[[Decoded], bool | None]  # False stops the decode
 
 
+@torch.no_grad()
 def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall | None = None) -> Decoded:
     """Fill the unknown cells of `canvas` by `plan`; after each call `on_call` sees the whole batch and may stop it.
 
     `model` is a decoder of any family (`start`, `step`, `null_class`). Images that know equally many cells are decoded
-    together, others after them, so that no image depends on its neighbours. Runs on the device of `canvas`.
+    together, others after them, so that no image depends on its neighbours. Runs on the device of `canvas`. Raises
+    ValueError as `check_setting` does.
     """
     check_setting(model, canvas, setting)
     ids, known = canvas.ids.flatten(1).clone(), canvas.known.flatten(1).clone()
@@ -95,11 +97,12 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
     return decoded()
 
 
+@torch.no_grad()
 def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
     """How sure the model is of every token of a given picture: `[B, h, w]`, in one teacher-forced pass.
 
     The number that `decode` reports: the token's probability under the guided logits, each read with the cells before
-    it in `order` `[B, N]` as context.
+    it in `order` `[B, N]` as context. Raises ValueError as `check_setting` does.
     """
     check_setting(model, canvas, setting)
     order = order.to(canvas.ids.device)
@@ -132,7 +135,19 @@ def rows(model, setting: Setting, order: Tensor, pictures: Tensor) -> dict:
 
 
 def check_setting(model, canvas: Canvas, setting: Setting) -> None:
-    """ValueError where classes, ids or context can't belong to this model and canvas."""
+    """ValueError where canvas, classes, ids, places or context can't belong to this model."""
+    height, width = canvas.ids.shape[1:]
+    grid = model.config.grid
+    if setting.table is None and (height, width) != (grid, grid):
+        raise ValueError(
+            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once, the grid "
+            "it was trained on. `tasks.windows.fill` draws a canvas of any size."
+        )
+    if setting.table is not None and len(setting.table) != 1 + canvas.cells:
+        raise ValueError(
+            f"The table of places has {len(setting.table)} rows; a canvas of {canvas.cells} cells needs "
+            f"{1 + canvas.cells}, one for the class and one a cell."
+        )
     if setting.classes.shape != (canvas.batch,):
         raise ValueError(
             f"A batch of {canvas.batch} needs {canvas.batch} class ids; found the shape {list(setting.classes.shape)}."
