@@ -7,6 +7,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import numpy
 import torch
 from einops import rearrange
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -16,13 +17,11 @@ from torch import Tensor
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture `[3, H, W]` in 0…1 (values beyond are clamped) as 8-bit RGB."""
     levels = (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(rearrange(levels, "c h w -> h w c").cpu().numpy(), "RGB")
+    return Image.fromarray(rearrange(levels, "c h w -> h w c").cpu().numpy())
 
 
 def to_pixels(image: Image.Image) -> Tensor:
     """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says, without alpha."""
-    import numpy
-
     levels = numpy.array(ImageOps.exif_transpose(image).convert("RGB"))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
@@ -67,7 +66,5 @@ def writable_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(
-            f"Nothing can be written to '{folder}': {error.strerror or error}. Name another --out."
-        ) from error
+        raise ValueError(f"Nothing can be written to '{folder}': {error.strerror or error}. Name another.") from error
     return folder

@@ -1,6 +1,8 @@
 """The command line, as a user meets it: what it writes and what it says."""
 
+import io
 import json
+import sys
 
 import numpy
 import pytest
@@ -49,6 +51,29 @@ def test_generate_writes_a_png_a_picture_with_its_parameters(bundle, tmp_path):
     assert picture.size == (8, 8)
     facts = json.loads(picture.text["parameters"])
     assert (facts["class_name"], facts["seed"], facts["picture"], facts["steps"]) == ("fish", 7, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "guidance", "power"),
+    [
+        ((), [2.0], None),
+        (("--guidance-power", 0), [2.0], 0.0),
+        (("--guidance", 1, 3), [1.0, 3.0], None),
+    ],
+)
+def test_a_picture_carries_the_guidance_it_was_drawn_with(bundle, tmp_path, given, guidance, power):
+    run("generate", "star", "--model", bundle, "--out", tmp_path, *given)
+    facts = json.loads(Image.open(tmp_path / "00000_star.png").text["parameters"])
+    assert (facts["guidance"], facts["guidance_power"]) == (guidance, power)
+
+
+def test_output_in_a_code_page_that_lacks_a_letter_still_comes(bundle, monkeypatch, tmp_path):
+    Image.new("RGB", (4, 6)).save(tmp_path / "a.png")
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="cp1251")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    assert run("encode", tmp_path / "a.png", "--model", bundle) == 0
+    narrow.flush()
+    assert b"3 ? 2 ids" in narrow.buffer.getvalue()
 
 
 def test_any_single_picture_of_a_run_can_be_drawn_again(bundle, tmp_path):
@@ -103,6 +128,8 @@ def test_download_without_a_name_lists_the_releases(capsys):
         (("generate", "star", "--steps", "0"), "at least 1"),
         (("generate", "star", "--temperature", "0"), "temperature is 0"),
         (("generate", "star", "--count", "0"), "--count is 0"),
+        (("generate", "star", "--guidance", "nan"), "both must be finite"),
+        (("generate", "star", "--guidance-power", "-1"), "power of guidance is -1.0"),
         (("generate", "star", "--guidance", "1", "2", "3"), "one or two numbers"),
         (("generate", "star", "--device", "nonsense"), "The device 'nonsense'"),
         (("generate", "star", "--out", __file__), "Nothing can be written"),

@@ -1,6 +1,7 @@
 """The command line: `randar COMMAND`, one module a group of commands."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in (generate, edit, images, files, train, demo):
         group.register(subparsers)
+    # Output that goes to a file or a pipe on Windows is in a code page, which may lack some of our characters.
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is not
+        sys.stdout.reconfigure(errors="replace")
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -91,6 +91,8 @@ def _file_name(picture: int, class_name: str) -> str:
 def _facts(arguments: argparse.Namespace, model, picture: int, class_id: int, decoding) -> dict:
     """What a picture carries, enough to draw it again."""
     defaults = model.defaults
+    # The line from a start to an end has no power.
+    default_power = None if len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
         "class": class_id,
@@ -102,7 +104,7 @@ def _facts(arguments: argparse.Namespace, model, picture: int, class_id: int, de
         "overlap": arguments.overlap,
         "steps": decoding.steps,
         "guidance": arguments.guidance or [defaults.guidance],
-        "guidance_power": arguments.guidance_power or defaults.guidance_power,
+        "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
         "temperature": decoding.sampling.temperature,
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,

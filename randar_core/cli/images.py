@@ -7,13 +7,13 @@ from . import options
 
 
 def register(subparsers) -> None:
-    encode = subparsers.add_parser("encode", help="picture → token ids (a .json beside it, or --out)")
+    encode = subparsers.add_parser("encode", help="picture to token ids (a .json beside it, or --out)")
     encode.add_argument("picture", type=Path)
     encode.add_argument("--out", type=Path, help="the .json to write (default: the picture's name)")
     options.add_model(encode)
     encode.set_defaults(run=_encode)
 
-    decode = subparsers.add_parser("decode", help="token ids → picture")
+    decode = subparsers.add_parser("decode", help="token ids to picture")
     decode.add_argument("ids", type=Path, help="a .json that `randar encode` wrote")
     decode.add_argument("--out", type=Path, help="the .png to write (default: the ids' name)")
     options.add_model(decode)
