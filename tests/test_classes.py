@@ -24,7 +24,7 @@ def test_an_unknown_name_suggests_near_ones():
 
 
 def test_a_word_of_a_name_suggests_the_names_that_have_it():
-    with pytest.raises(ValueError, match="malamute|husky|Eskimo|retriever"):
+    with pytest.raises(ValueError, match=r"Did you mean .*golden retriever \(207\)"):
         resolve_class("retriever", NAMES)
 
 
