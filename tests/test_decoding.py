@@ -1,5 +1,6 @@
 """The decode loop over canvases of known and unknown cells: schedules, orders, randomness, guidance, callbacks."""
 
+import copy
 import math
 
 import pytest
@@ -255,6 +256,14 @@ def test_a_table_of_another_grid_is_refused(model):
     wrong = Setting(torch.tensor([0]), UNGUIDED, table=model.extrapolated_table(3))
     with pytest.raises(ValueError, match="has 145 rows; a canvas of 64 cells needs 65"):
         decode(model, canvas, make_plan(canvas, 4, 0), wrong)
+
+
+def test_logits_that_are_no_numbers_are_told_in_words(model):
+    broken = copy.deepcopy(model)
+    broken.output.weight.fill_(float("nan"))
+    canvas = Canvas.empty(2, GRID, GRID)
+    with pytest.raises(ValueError, match="logits are no numbers.*bfloat16 or float32"):
+        decode(broken, canvas, make_plan(canvas, 4, 0), setting([0, 1]))
 
 
 # Guidance

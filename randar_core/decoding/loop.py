@@ -56,7 +56,7 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
 
     `model` is a decoder of any family (`start`, `step`, `null_class`). Images that know equally many cells are decoded
     together, others after them, so that no image depends on its neighbours. Runs on the device of `canvas`. Raises
-    ValueError as `check_setting` does.
+    ValueError as `check_setting` does, and where the logits are no numbers.
     """
     check_setting(model, canvas, setting)
     ids, known = canvas.ids.flatten(1).clone(), canvas.known.flatten(1).clone()
@@ -94,6 +94,11 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
             call += 1
             if on_call is not None and on_call(decoded()) is False:
                 return decoded()
+    if sure.isnan().any():  # asked once, in the end: every question waits for the device
+        raise ValueError(
+            "The model's logits are no numbers (NaN). Its weights may be damaged, or too large for float16: load the "
+            "model in bfloat16 or float32."
+        )
     return decoded()
 
 

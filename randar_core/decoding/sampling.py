@@ -45,7 +45,8 @@ def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
     total = cumulative[..., -1:]
     # Rounding must not reach the total itself, past the last token that has any probability.
     target = torch.minimum(noise.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    # NaN lies beyond the last token; as an index it would end a CUDA process before `decode` can say what is wrong.
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=probabilities.shape[-1] - 1)
 
 
 def confidence(logits: Tensor, ids: Tensor) -> Tensor:
