@@ -14,9 +14,10 @@ from ..randar_core.decoding.guidance import class_guidance
 from ..randar_core.decoding.loop import OnCall
 from ..randar_core.decoding.orders import ORDERS
 from ..randar_core.decoding.sampling import Sampling
+from ..randar_core.tasks.memory import picture_bytes
 from ..randar_core.tasks.options import DecodingOptions
 from .classes import ChosenClass
-from .memory import picture_bytes, split_to_fit
+from .memory import split_to_fit
 from .model import RandARModel
 from .progress import Progress
 from .types import RandARGuidance, RandAROrder

@@ -14,7 +14,7 @@ from ..randar_core.models.tokenizer import Codebook, Tokenizer
 from .memory import split_to_fit
 
 # Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
-ENCODE_BYTES, DECODE_BYTES = 6, 6
+ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
 
 
 class TokenizerVAE:
@@ -141,9 +141,9 @@ class TokenizerVAE:
     def decode_bytes(self, vectors: Tensor) -> int:
         return self.bytes_of(DECODE_BYTES, *(side * self.factor for side in vectors.shape[2:]))
 
-    def bytes_of(self, factor: int, height: int, width: int) -> int:
+    def bytes_of(self, factor: float, height: int, width: int) -> int:
         """What a picture of that many pixels takes on its way, the weights aside."""
-        return factor * height * width * self.first_stage_model.config.channels * self.vae_dtype.itemsize
+        return int(factor * height * width * self.first_stage_model.config.channels * self.vae_dtype.itemsize)
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
