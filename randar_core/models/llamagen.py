@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .tokenizer import Codebook, Tokenizer
+from .tokenizer import Codebook, Levels, Tokenizer
 
 
 @dataclass(frozen=True)
-class LlamaGenConfig:
+class LlamaGenConfig(Levels):
     """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first."""
 
     channels: int = 128
@@ -23,18 +23,6 @@ class LlamaGenConfig:
     codebook_dim: int = 8
     z_channels: int = 256
     norm_groups: int = 32
-
-    def __post_init__(self):
-        # JSON knows no tuples.
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
-
-    @property
-    def factor(self) -> int:
-        return 2 ** (len(self.multipliers) - 1)
-
-    @property
-    def widths(self) -> list[int]:
-        return [self.channels * multiplier for multiplier in self.multipliers]
 
 
 class LlamaGenTokenizer(Tokenizer):

@@ -8,11 +8,11 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tokenizer import Codebook, Tokenizer
+from .tokenizer import Codebook, Levels, Tokenizer
 
 
 @dataclass(frozen=True)
-class MaskGITConfig:
+class MaskGITConfig(Levels):
     """The defaults are the release (`maskgit-vqgan-imagenet-f16-256.bin`).
 
     `multipliers` widen `channels` level by level, finest first; the encoder ends in `codebook_dim` channels.
@@ -24,18 +24,6 @@ class MaskGITConfig:
     codebook_size: int = 1024
     codebook_dim: int = 256
     norm_groups: int = 32
-
-    def __post_init__(self):
-        # JSON knows no tuples.
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
-
-    @property
-    def factor(self) -> int:
-        return 2 ** (len(self.multipliers) - 1)
-
-    @property
-    def widths(self) -> list[int]:
-        return [self.channels * multiplier for multiplier in self.multipliers]
 
 
 class MaskGITTokenizer(Tokenizer):

@@ -13,6 +13,24 @@ DISTANCES_AT_ONCE = 2**25
 SHORT_LIST = 4
 
 
+class Levels:
+    """What `channels` and `multipliers` of a configuration say: `multipliers` widen `channels`, finest level first."""
+
+    def __post_init__(self):
+        # JSON knows no tuples.
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+
+    @property
+    def factor(self) -> int:
+        """Pixels along one side of a token: each further level halves the sides."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each level, the finest first."""
+        return [self.channels * multiplier for multiplier in self.multipliers]
+
+
 class Codebook(nn.Module):
     """`size` vectors of `dim` channels; `normalised` compares and returns them at length one."""
 
