@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from randar_core.checkpoints import recognise as recognising
 from randar_core.checkpoints.bundle import load, load_decoder, save_bundle
 from randar_core.checkpoints.reading import CheckpointError
 from randar_core.checkpoints.releases import Defaults, find_release
+from randar_core.cli import main
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance
 from randar_core.decoding.loop import Setting, decode, score
@@ -300,6 +302,26 @@ def test_a_bundle_of_another_size_is_drawn_in_the_order_of_its_family(tmp_path, 
     assert loaded.defaults == Defaults(order="raster")
     save_bundle(path, model, loaded.tokenizer, defaults=Defaults(2.0, guidance_power=1.5, order="random"))
     assert load(path).defaults.order == "random"
+
+
+def test_the_command_line_draws_and_converts_and_says_what_it_cannot(tmp_path, model, capsys):
+    path, picture = tmp_path / "b.safetensors", tmp_path / "00000_b.png"
+    defaults = Defaults(4.0, guidance_power=1.5, order="raster")
+    save_bundle(path, model, filled(MaskGITTokenizer(MASKGIT)), list("abcde"), defaults)
+    assert main(["generate", "b", "--model", str(path), "--out", str(tmp_path)]) == 0
+    facts = json.loads(Image.open(picture).text["parameters"])
+    assert (facts["order"], facts["guidance"], facts["guidance_power"]) == ("raster", [4.0], 1.5)
+    assert main(["convert", str(path), str(tmp_path / "half.safetensors"), "--dtype", "bfloat16"]) == 0
+    assert main(["info", str(tmp_path / "half.safetensors")]) == 0
+    assert "decoder: rar, " in capsys.readouterr().out
+    assert main(["extrapolate", str(picture), "b", "--model", str(path)]) == 2
+    assert "can't extrapolate" in capsys.readouterr().err
+
+
+def test_a_canvas_of_as_many_cells_but_another_shape_is_refused(model):
+    canvas = Canvas.empty(1, CELLS // 4, 4)
+    with pytest.raises(ValueError, match="4×9 cells.*draws 6×6 at once"):
+        decode(model, canvas, plan_for(canvas), setting([0]))
 
 
 def test_a_cut_pickle_is_named(tmp_path, model):
