@@ -1,9 +1,13 @@
 """Download Model: fetches a released model and its tokenizer, when and only when this node is run."""
 
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..randar_core.checkpoints.download import download
+from ..randar_core.checkpoints.download import DownloadError, download
 from ..randar_core.checkpoints.releases import RELEASES, find_release
 from .files import FOLDER
 
@@ -35,6 +39,23 @@ class DownloadModel(io.ComfyNode):
     def execute(cls, release) -> io.NodeOutput:
         chosen = find_release(release)
         folder = folder_paths.get_folder_paths(FOLDER)[0]
-        fetched = [download(name, folder) for name in (chosen.name, chosen.tokenizer) if name]
+        fetched = [fetch(name, folder) for name in (chosen.name, chosen.tokenizer) if name]
         lines = [f"{path.name} is in {path.parent}." for path in fetched]
         return io.NodeOutput(fetched[0].name, ui=ui.PreviewText("\n".join(lines)))
+
+
+def fetch(name: str, folder: str) -> Path:
+    """`download` with ComfyUI's progress bar and interrupt; an interrupted download goes on when it is run again."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def on_bytes(come: int, size: int | None) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(come, size or come)
+
+    try:
+        return download(name, folder, on_bytes)
+    except DownloadError as error:
+        # In ComfyUI 0.12 the interrupt is an Exception, and thus what the download stopped for.
+        if isinstance(error.__cause__, comfy.model_management.InterruptProcessingException):
+            raise error.__cause__ from None
+        raise

@@ -165,3 +165,17 @@ def test_every_release_has_a_tokenizer_among_them():
     names = {release.name for release in RELEASES}
     assert len(names) == len(RELEASES)
     assert {release.tokenizer for release in RELEASES} - {None} <= names
+
+
+def test_a_listener_hears_of_every_piece_and_may_stop_resumably(hub, tmp_path):
+    heard = []
+
+    def stop(come, size):
+        heard.append((come, size))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(TOKENIZER.name, tmp_path, stop)
+    assert heard and heard[0][1] == len(WEIGHTS)
+    assert download(TOKENIZER.name, tmp_path, lambda come, size: heard.append((come, size))).read_bytes() == WEIGHTS
+    assert hub.ranges[-1] is None or hub.ranges[-1].startswith("bytes=")

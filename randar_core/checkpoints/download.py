@@ -7,22 +7,26 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from .releases import Release, find_release
+
+OnBytes = Callable[[int, int | None], None]  # bytes that have come, bytes of the whole file if known
 
 
 class DownloadError(RuntimeError):
     """A file could not be fetched. The message says how far it came and what to do."""
 
 
-def download(name: str, folder: str | Path | None = None) -> Path:
+def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | None = None) -> Path:
     """Fetch the release `name` and return where it lies; a file that is there already is not fetched again.
 
     It comes from `HF_ENDPOINT` into `folder`, by default the assets folder of `HF_HOME` (both are looked up now, not
     when the hub library was imported), with the hub library's progress bar. A download that was cut goes on where it
     stopped: the hub library alone would start anew, so what has come is kept here, beside the file, and checked in the
-    end.
+    end. `on_bytes(come, all)` hears of every piece that comes; an exception of its own ends the download, resumably.
     Raises ValueError for an unknown name, DownloadError where the file can't be had or stored.
     """
     release = find_release(name)
@@ -38,7 +42,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f"The folder '{folder}' can't be made: {error}.") from error
-    _fetch(release, target)
+    _fetch(release, target, on_bytes)
     return target
 
 
@@ -51,7 +55,7 @@ def downloads_folder() -> Path:
     return cached_assets_path("randar", namespace="models", assets_dir=assets)
 
 
-def _fetch(release: Release, target: Path) -> None:
+def _fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -72,7 +76,8 @@ def _fetch(release: Release, target: Path) -> None:
         )
     try:
         with partial.open("ab") as file:
-            http_get(url, file, resume_size=here, headers=build_hf_headers(), expected_size=found.size)
+            into = file if on_bytes is None else _Heard(file, on_bytes, found.size)
+            http_get(url, into, resume_size=here, headers=build_hf_headers(), expected_size=found.size)
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             reason = f"The disk of '{target.parent}' is full."
@@ -88,6 +93,21 @@ def _fetch(release: Release, target: Path) -> None:
         partial.unlink()
         raise DownloadError(f"{target.name} came damaged and was deleted. Run `randar download {release.name}` again.")
     os.replace(partial, target)
+
+
+class _Heard:
+    """A file that tells how far it has been written."""
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes, size: int | None):
+        self.file, self.on_bytes, self.size = file, on_bytes, size
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def write(self, data: bytes) -> int:
+        written = self.file.write(data)
+        self.on_bytes(self.file.tell(), self.size)
+        return written
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,12 @@ def sampler(**inputs):
     return node("RandARSampler", model=["1", 0], classes=["2", 0], seed=next(seeds), **(widgets | inputs))
 
 
+def common_inputs():
+    """What every node that draws takes."""
+    inputs = sampler()["inputs"]
+    return {name: value for name, value in inputs.items() if name not in ("batch_size", "denoise")}
+
+
 def graph(model="tiny.safetensors", classes="star", extra=None, vae="VAEDecode", **inputs):
     """Generate and save, with `extra` nodes beside."""
     decode = {"samples": ["3", 0], "vae": ["1", 1]}
@@ -213,3 +219,73 @@ def test_a_broken_graph_says_what_is_wrong(server, case):
     assert run.status in ("error", "refused")
     assert words in (run.message if run.status == "error" else json.dumps(run.error, ensure_ascii=False))
     assert server.run(graph()).status == "success"
+
+
+EDITING = {
+    "RandARInpaint": (
+        {"image": ["10", 0], "mask": ["10", 1], "denoise": 0.7, "context": 2.0, "grow_mask_by": 4, "seam": 4},
+        (160, 128),
+    ),
+    "RandAROutpaint": (
+        {"image": ["10", 0], "left": 8, "top": 0, "right": 24, "bottom": 0, "overlap": 0.5, "seam": 8},
+        (192, 128),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EDITING)
+def test_pictures_are_edited(server, picture, kind):
+    inputs, size = EDITING[kind]
+    common = common_inputs()
+    run = server.run(
+        {
+            "1": load(),
+            "2": node("RandARClassList", class_list="star"),
+            "10": picture["10"],
+            "3": node(kind, **(common | inputs)),
+            "5": node("SaveImage", images=["3", 0], filename_prefix="edited"),
+        }
+    )
+    assert run.status == "success", run.message
+    assert [image.size for image in saved(server, run)] == [size]
+
+
+def test_the_cores_padded_picture_is_outpainted(server, picture):
+    common = common_inputs()
+    run = server.run(
+        {
+            "1": load(),
+            "2": node("RandARClassList", class_list="star"),
+            "10": picture["10"],
+            "11": node("ImagePadForOutpaint", image=["10", 0], left=0, top=16, right=0, bottom=8, feathering=0),
+            "3": node(
+                "RandAROutpaint",
+                image=["11", 0],
+                mask=["11", 1],
+                **common,
+                **{"left": 0, "top": 0, "right": 0, "bottom": 0, "overlap": 0.5, "seam": 8},
+            ),
+            "5": node("SaveImage", images=["3", 0], filename_prefix="edited"),
+        }
+    )
+    assert run.status == "success", run.message
+    assert [image.size for image in saved(server, run)] == [(160, 152)]
+
+
+def test_a_canvas_an_extrapolation_and_a_refined_picture_are_drawn(server):
+    common = common_inputs()
+    kinds = {
+        "RandARCanvas": {"width": 200, "height": 128, "batch_size": 1, "overlap": 0.5},
+        "RandARExtrapolate": {"factor": 2, "spatial_cfg": 2.5, "batch_size": 1, "drop_ratio": 0.5, "boundary": 2},
+        "RandARRefine": {"latent": ["3", 0], "forget": "share", "amount": 0.25, "rounds": 2},
+    }
+    for kind, inputs in kinds.items():
+        prompt = graph() | {"30": node(kind, **(common | inputs))}
+        prompt["31"] = node("VAEDecode", samples=["30", 0], vae=["1", 1])
+        prompt["32"] = node("RandARHeatMap", confidence=["30", 1])
+        prompt["5"] = node("SaveImage", images=["31", 0], filename_prefix="test")
+        prompt["33"] = node("PreviewImage", images=["32", 0])
+        run = server.run(prompt)
+        assert run.status == "success", (kind, run.message)
+        size = {"RandARCanvas": (200, 128), "RandARExtrapolate": (256, 256), "RandARRefine": (128, 128)}[kind]
+        assert [image.size for image in saved(server, run)] == [size]
