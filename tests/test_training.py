@@ -104,9 +104,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_training
-from randar_core.training import runs
+from randar_core.processes import processes
 test_training.torch.set_num_threads(1)
-with runs.processes(test_training.CPU):
+with processes(test_training.CPU):
     test_training.decoder_run(Path({folder!r}, "decoder"))
     test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
 """

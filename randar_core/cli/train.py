@@ -89,7 +89,8 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
 def _train_tokenizer(arguments: argparse.Namespace) -> None:
     from ..images import writable_folder
     from ..models.llamagen import LlamaGenConfig
-    from ..training.runs import processes, train_tokenizer
+    from ..processes import processes
+    from ..training.runs import train_tokenizer
     from ..training.tokenizer import TokenizerRecipe
 
     names = ("channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups")
@@ -111,7 +112,8 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
     from ..checkpoints.releases import Defaults
     from ..images import writable_folder
     from ..models.randar import RandARConfig
-    from ..training.runs import encoded, processes, train_decoder
+    from ..processes import processes
+    from ..training.runs import encoded, train_decoder
 
     writable_folder(arguments.out)
     with processes(options.device_of(arguments.device)) as device:
@@ -145,8 +147,8 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
 
 def _train_builtin(arguments: argparse.Namespace) -> None:
     from ..images import writable_folder
+    from ..processes import processes
     from ..training.builtin import train_builtin
-    from ..training.runs import processes
 
     writable_folder(arguments.out)
     with processes(options.device_of(arguments.device)) as device:
@@ -155,10 +157,10 @@ def _train_builtin(arguments: argparse.Namespace) -> None:
 
 def _pictures(arguments: argparse.Namespace):
     """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
+    from ..processes import is_first_process
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
     from ..training.pictures import CLASSES, Pictures
-    from ..training.runs import is_first_process
 
     if arguments.pictures == PROCEDURAL:
         pictures = Pictures(arguments.seed, arguments.count, arguments.size)

@@ -14,9 +14,10 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
+from ..processes import is_first_process
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, Pictures
-from .runs import encoded, is_first_process, train_decoder, train_tokenizer
+from .runs import encoded, train_decoder, train_tokenizer
 from .tokenizer import TokenizerRecipe
 
 TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
@@ -33,7 +34,7 @@ TOKENIZER_LOOP = LoopSetting(steps=2800, batch=16, learning_rate=2e-3, warmup=10
 
 DECODER_PICTURES = Pictures(seed=2, count=16_000)
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
-DECODER_LOOP = LoopSetting(steps=3200, batch=16, learning_rate=2e-3, warmup=150, weight_decay=0.05, average=0.999)
+DECODER_LOOP = LoopSetting(steps=3500, batch=16, learning_rate=2e-3, warmup=150, weight_decay=0.05, average=0.999)
 
 DEFAULTS = Defaults(guidance=2.0, guidance_start=1.0, steps=88)
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import types
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -26,6 +23,7 @@ from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
+from ..processes import is_first_process, wait_for_all
 from .decoder import DecoderObjective, TokenSamples, initialise
 from .log import progress
 from .loop import LoopSetting, Reporting, train
@@ -104,8 +102,7 @@ def encoded(
     if is_first_process() and load_tokens(path, facts) is None:
         with progress(len(pictures), " pictures", "ids") as advance:
             save_tokens(encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance), path)
-    if dist.is_initialized():
-        dist.barrier()
+    wait_for_all()
     return load_tokens(path, facts)
 
 
@@ -167,24 +164,3 @@ def draw(
     with torch.autocast(device.type, torch.bfloat16):
         decoded = decode(decoder, canvas, make_plan(canvas, defaults.steps, seed), setting)
         return tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()
-
-
-def is_first_process() -> bool:
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-@contextlib.contextmanager
-def processes(device: torch.device):
-    """Join the processes that `torchrun` started, if it did; yields this process's device."""
-    if not dist.is_torchelastic_launched():
-        yield device
-        return
-    # Long enough for the first process to make the ids of a large set while the others wait.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
-    try:
-        if device.type == "cuda":
-            device = torch.device("cuda", dist.get_node_local_rank())
-            torch.cuda.set_device(device)
-        yield device
-    finally:
-        dist.destroy_process_group()

@@ -1,0 +1,52 @@
+"""The processes that torch's launcher (`torchrun`) started for one command, on one machine or several."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def processes(device: torch.device):
+    """Join the processes that `torchrun` started, if it did; yields this process's device."""
+    if not dist.is_torchelastic_launched():
+        yield device
+        return
+    # Long enough for the first process to make the ids of a large set while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
+    try:
+        if device.type == "cuda":
+            device = torch.device("cuda", dist.get_node_local_rank())
+            torch.cuda.set_device(device)
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def is_first_process() -> bool:
+    return place()[0] == 0
+
+
+def agreed(ask: Callable[[], T]) -> T:
+    """What `ask` answers in the first process, in all of them: what lies on a disk may change between two looks."""
+    answer = [ask() if is_first_process() else None]
+    if dist.is_initialized():
+        dist.broadcast_object_list(answer)
+    return answer[0]
+
+
+def wait_for_all() -> None:
+    if dist.is_initialized():
+        dist.barrier()
