@@ -66,8 +66,7 @@ def model_facts(bench: Bench) -> dict:
         "name": model.name,
         "sha256": hashlib.sha256(bench.path.read_bytes()).hexdigest(),
         "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
-        "decoder_parameters": sum(p.numel() for p in model.decoder.parameters()),
-        "tokenizer_parameters": sum(p.numel() for p in model.tokenizer.parameters()),
+        "parameters": bench.parameters,
         "defaults": dataclasses.asdict(model.defaults),
     }
 

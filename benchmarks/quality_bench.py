@@ -19,6 +19,7 @@ from randar_core.decoding.guidance import Guidance
 from randar_core.decoding.loop import Decoded
 from randar_core.decoding.orders import ORDERS
 from randar_core.decoding.sampling import Sampling
+from randar_core.models.packing import pack
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
 from randar_core.training.pictures import CLASSES, picture_with_mask
@@ -93,14 +94,18 @@ class Bench:
     batch: int
     seed: int = 0
     reference: Reference = field(init=False)
+    parameters: dict[str, int] = field(init=False)
 
     def __post_init__(self):
+        networks = {"decoder": self.model.decoder, "tokenizer": self.model.tokenizer}
+        self.parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         if tuple(self.model.class_names) != CLASSES:
             raise ValueError(
                 f"The quality report judges the {len(CLASSES)} procedural classes; '{self.model.name}' draws "
                 f"{len(self.model.class_names)} others ({', '.join(self.model.class_names[:3])}, …)."
             )
         self.reference = Reference(self.judge.reference_mean, self.judge.reference_covariance)
+        pack(self.model.decoder)
 
     @property
     def side(self) -> int:

@@ -10,7 +10,7 @@ from quality_bench import Bench, Counts, Row, Scenes, classes_of
 from quality_statistics import ratio_interval
 from torch import Tensor
 
-from randar_core.decoding.guidance import Linear, spatial_guidance
+from randar_core.decoding.guidance import Guidance, Linear, class_guidance, spatial_guidance
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.inpaint import inpaint
 from randar_core.tasks.outpaint import outpaint
@@ -18,8 +18,8 @@ from randar_core.tasks.refine import refine
 from randar_core.tasks.windows import window_places
 from randar_core.training.pictures import CLASSES
 
-SPATIAL_WEIGHT = 2.5
-"""The authors' default (RandAR, section 3.4)."""
+CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
+"""The authors' defaults for extrapolation, the same throughout (RandAR, section 3.4)."""
 
 MARGIN = 1 / 16
 """What a mask takes around the object, in sides of the picture: its shadow, and no outline that tells its shape."""
@@ -183,17 +183,17 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
 
 def extrapolation(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Pictures of several times the trained size, from a class alone or from a picture, scaled down for the judge."""
-    defaults = bench.model.defaults
-    spatial = spatial_guidance(Linear(defaults.guidance_start, defaults.guidance), Linear(1.0, SPATIAL_WEIGHT))
+    spatial = spatial_guidance(CLASS_WEIGHT, SPATIAL_WEIGHT)
 
-    def measure(factor: int, count: int, title: str, guidance=None, from_picture: bool = False) -> dict:
+    def measure(factor: int, count: int, title: str, spatial: Guidance | None, from_picture: bool) -> dict:
         def made() -> Iterator[tuple[Tensor, Tensor]]:
             for pictures in bench.pieces(count, title, max(1, bench.batch // (2 * factor**2))):
                 classes, ids = classes_of(pictures), None
                 if from_picture:
                     scenes = bench.scenes(pictures)
                     classes, ids = scenes.labels, bench.model.tokenizer.encode(scenes.pixels)
-                large = extrapolate(bench.model.decoder, classes, factor, bench.options(pictures), guidance, ids)
+                options = bench.options(pictures, guidance=class_guidance(CLASS_WEIGHT))
+                large = extrapolate(bench.model.decoder, classes, factor, options, spatial, ids)
                 yield bench.decode(large.ids), classes
 
         return bench.judged(made())

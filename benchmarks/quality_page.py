@@ -367,8 +367,8 @@ def page(report: dict) -> str:
 Written by `python benchmarks/quality.py`; the figures are in `quality.json`. Intervals are 95 %: Wilson's for shares,
 bootstrap for the rest.
 
-- Model: {model["name"]}, {millions(model["decoder_parameters"])} parameters and a tokenizer of
-  {millions(model["tokenizer_parameters"])}, {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
+- Model: {model["name"]}, {millions(model["parameters"]["decoder"])} parameters and a tokenizer of
+  {millions(model["parameters"]["tokenizer"])}, {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
 - Judge: a classifier of {millions(judge["parameters"])} parameters, trained on {judge["training_pictures"]} procedural
   pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
