@@ -67,7 +67,7 @@ class Refine(io.ComfyNode):
                 on_call=on_call,
             )
 
-        known = int(model.grid**2 * (1 - amount))
+        known = model.grid**2 * 3 // 4
         refined = run(model, task, options, len(ids), known=known, scored=True)
         return io.NodeOutput(
             result(latent, model.vae.vectors(refined.ids), pictures), mask_of(model, refined.confidence)

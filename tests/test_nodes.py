@@ -513,3 +513,41 @@ def test_a_download_is_interrupted(pack, monkeypatch, wrapped):
     monkeypatch.setattr(pack.module("nodes.download"), "download", download)
     with pytest.raises(management.InterruptProcessingException):
         pack.run("RandARDownloadModel", release="llamagen-vq16")
+
+
+# --- the second family
+
+
+@pytest.fixture
+def rar(pack, tiny):
+    """A tiny RAR model, as `model` is a tiny RandAR."""
+    bundle, releases = pack.module("randar_core.checkpoints.bundle"), pack.module("randar_core.checkpoints.releases")
+    family, whole = pack.module("randar_core.models.rar"), bundle.load(tiny)
+    decoder = family.RAR(family.RARConfig(32, 2, 4, mlp_width=64, codebook_size=32, classes=3, grid=4))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2, generator)
+    defaults = releases.Defaults(guidance=8.0, guidance_power=1.2, order="raster", steps=16)
+    path = pack.models / "rar.safetensors"
+    bundle.save_bundle(path, decoder, whole.tokenizer, whole.class_names, defaults)
+    yield pack.run("RandARLoadModel", model_name=path.name)[0]
+    path.unlink()
+
+
+def test_the_same_nodes_serve_rar(pack, rar, star, reports, picture):
+    latent, _ = pack.run("RandARSampler", model=rar, classes=star, seed=1, steps=4, cfg=8.0)
+    assert latent["samples"].shape == (1, 4, 4, 4) and reports[-1][:2] == (16, 16)
+    course = pack.run("RandARGuidance", course="cosine", start=1.0, end=8.0, power=1.2)[0]
+    same, _ = pack.run("RandARSampler", model=rar, classes=star, seed=1, steps=4, cfg=1.0, guidance=course)
+    assert same["samples"].equal(latent["samples"])
+    given = {
+        "samples": rar.vae.encode(picture),
+        "noise_mask": torch.zeros(1, 16, 16).index_fill(1, torch.arange(8, 16), 1),
+    }
+    completed, _ = pack.run("RandARSampler", model=rar, classes=star, seed=1, steps=4, cfg=8.0, latent_image=given)
+    assert completed["samples"][:, :, :2].equal(given["samples"][:, :, :2])
+
+
+def test_rar_says_that_it_cannot_extrapolate(pack, rar, star):
+    with pytest.raises(ValueError, match="can't extrapolate.*Use a RandAR model"):
+        pack.run("RandARExtrapolate", model=rar, classes=star, seed=1, steps=4, cfg=2.0, factor=2)
