@@ -13,7 +13,7 @@ from ..decoding.loop import Decoded, OnCall, Setting
 from ..decoding.orders import Order, Painted
 from ..decoding.plan import make_plan
 from .confidence import forget_unsure, sureness
-from .options import DecodingOptions, check_batch, check_pixels, derived_seed, one_each
+from .options import DecodingOptions, check_batch, check_pixels, one_each
 from .windows import Window, decode_windows
 
 
@@ -147,12 +147,11 @@ def plan_cutouts(
     """Windows for `cutouts` of pictures of `size` (height, width); `canvas` `[cutouts, g, g]` is theirs."""
     windows = []
     for place, cutout in enumerate(cutouts):
-        # The squares of one picture must not share their random numbers.
         before = sum(other.picture == cutout.picture for other in cutouts[:place])
         plan = make_plan(
             Canvas(canvas.ids[place : place + 1], canvas.known[place : place + 1]),
             options.steps,
-            derived_seed(options.seed, "window", before) if before else options.seed,
+            options.window_seed(before),
             order_of(options.order, cutout, *size),
             [options.picture(cutout.picture)],
             parallel,

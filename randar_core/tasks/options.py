@@ -34,6 +34,13 @@ class DecodingOptions:
         """The index of the picture at a `place` in the batch."""
         return place if self.pictures is None else int(self.pictures[place])
 
+    def window_seed(self, window: int) -> int:
+        """The seed of a picture's `window`, counted from 0, for its random order and numbers.
+
+        The first has the picture's own, so that a picture of one window is drawn as the decode loop alone would.
+        """
+        return derived_seed(self.seed, "window", window) if window else self.seed
+
 
 class Watch:
     """Hands every state of a decode to `on_call` and remembers whether it asked to stop."""

@@ -12,7 +12,7 @@ from ..decoding.loop import Decoded, OnCall, Setting, decode
 from ..decoding.orders import Order, Painted, check_order
 from ..decoding.plan import Plan, make_plan
 from ..decoding.randomness import draw_noise
-from .options import DecodingOptions, Watch, check_batch, derived_seed
+from .options import DecodingOptions, Watch, check_batch
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,7 @@ def plan_waves(
             plan = make_plan(
                 Canvas(torch.zeros(1, grid, grid, dtype=torch.long), part.clone().unsqueeze(0)),
                 options.steps,
-                # Else every window of a picture would have the same random order.
-                derived_seed(options.seed, "window", drawn) if drawn else options.seed,
+                options.window_seed(drawn),
                 orders(place, rows, columns),
                 [picture],
                 parallel,
