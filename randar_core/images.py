@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 
+def to_levels(pixels: Tensor) -> Tensor:
+    """Pixels in 0…1 (values beyond are clamped) as uint8."""
+    return (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture `[3, H, W]` in 0…1 (values beyond are clamped) as 8-bit RGB."""
-    levels = (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(rearrange(levels, "c h w -> h w c").cpu().numpy())
+    return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
 
 
 def to_pixels(image: Image.Image) -> Tensor:
@@ -40,11 +45,22 @@ def read_pixels(path: str | Path) -> Tensor:
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
-    """Write a picture `[3, H, W]` in 0…1; `facts` go into its `parameters` text as JSON."""
+    """Write a picture `[3, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON."""
     information = PngImagePlugin.PngInfo()
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
-    to_image(pixels).save(path, pnginfo=information)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    to_image(pixels).save(part, pnginfo=information)
+    os.replace(part, path)
+
+
+def read_facts(path: Path) -> dict | None:
+    """What `save_png` was told of the picture; None where there is no such picture."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.info["parameters"])
+    except (FileNotFoundError, UnidentifiedImageError, KeyError, json.JSONDecodeError):
+        return None
 
 
 def contact_sheet(pictures: Tensor, columns: int, gap: int = 4) -> Tensor:

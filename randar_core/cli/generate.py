@@ -1,19 +1,41 @@
-"""`randar generate`: pictures of classes, of the model's own size or any other."""
+"""`randar generate`: pictures of classes, of the model's own size or any other, one or tens of thousands."""
 
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from . import options
 
+EXAMPLES = """
+50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight graphics cards (torch's launcher starts the
+processes, on one machine or several that share the folder); the same command with --resume goes on where it was cut:
+
+  torchrun --nproc-per-node 8 -m randar_core generate all --count 50 --batch 64 --model randar-l-llamagen --npz set.npz
+
+Every picture depends on its index, its class and the seed, not on the number of processes.
+"""
+
 
 def register(subparsers) -> None:
-    parser = subparsers.add_parser("generate", help="draw pictures")
+    parser = subparsers.add_parser(
+        "generate", help="draw pictures", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("classes", nargs="+", help="class ids or names (several, comma-separated, or 'all')")
     parser.add_argument("--count", type=int, default=1, help="pictures of each class (default: 1)")
-    parser.add_argument("--batch", type=int, default=8, help="pictures drawn together (default: 8)")
+    parser.add_argument("--batch", type=int, default=8, help="pictures drawn together, a process (default: 8)")
     parser.add_argument("--first", type=int, default=0, help="index of the first picture: any one can be drawn again")
     parser.add_argument("--sheet", action="store_true", help="one contact sheet in place of single files")
+    parser.add_argument(
+        "--npz",
+        type=Path,
+        metavar="FILE",
+        help="one file for evaluators in place of single files: arr_0 are the pictures, uint8 [N, H, W, 3], and arr_1 "
+        "their classes, which take turns",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what is there of the same pictures and draw the others"
+    )
     parser.add_argument(
         "--width", type=int, help="pixels; a window slides over a larger picture (default: the model's)"
     )
@@ -26,51 +48,89 @@ def register(subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    import torch
-    from tqdm import tqdm
-
-    from ..images import contact_sheet, save_png, writable_folder
-    from ..tasks.generate import generate
+    from ..images import writable_folder
+    from ..processes import agreed, is_first_process, place, processes, wait_for_all
+    from ..shards import Shards, batches_left
+    from .outputs import Files, Sheet
 
     for name in ("count", "batch"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1.")
-    folder = writable_folder(arguments.out)
-    model = options.load_model(arguments)
-    decoding, device = options.decoding_of(arguments, model), options.device_of_model(model)
-    height, width = cells(arguments.height, model, "height"), cells(arguments.width, model, "width")
-    wanted = [c for c in options.classes_of(arguments.classes, model) for _ in range(arguments.count)]
-    sheet, began = [], time.perf_counter()
-    with torch.inference_mode(), tqdm(total=len(wanted), unit=" pictures") as bar:
-        for start in range(0, len(wanted), arguments.batch):
-            classes = wanted[start : start + arguments.batch]
-            pictures = range(arguments.first + start, arguments.first + start + len(classes))
+    if arguments.sheet and (arguments.npz or arguments.resume):
+        raise ValueError("--sheet goes with neither --npz nor --resume: a sheet is drawn at once and is a file itself.")
+    if arguments.npz and arguments.npz.suffix != ".npz":
+        raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
+    folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out)
+    with processes(options.device_of(arguments.device)) as device:
+        process, of = place()
+        if arguments.sheet and of > 1:
+            raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
+        model = options.load_model(arguments, device)
+        decoding = options.decoding_of(arguments, model)
+        size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
+        classes = options.classes_of(arguments.classes, model)
+        # Evaluators score a set in parts, and each part should hold all classes: there they take turns.
+        in_turn = classes * arguments.count if arguments.npz else [c for c in classes for _ in range(arguments.count)]
+        wanted = dict(enumerate(in_turn, arguments.first))
+        facts = _facts(arguments, model, decoding)
 
-            def show(now):
-                bar.set_postfix_str(f"call {now.call} of {now.calls}")
+        def facts_of(picture: int) -> dict:
+            named = {"class": wanted[picture], "class_name": model.class_names[wanted[picture]]}
+            return {**facts, **named, "picture": picture}
 
+        def name_of(picture: int) -> str:
+            return _file_name(picture, model.class_names[wanted[picture]])
+
+        if arguments.npz:
+            asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
+            output = Shards(arguments.npz, {**facts, **asked})
+            finished = agreed(lambda: output.begin(arguments.resume))
+        elif arguments.sheet:
+            output, finished = Sheet(), set()
+        else:
+            output = Files(folder, name_of, facts_of)
+            finished = agreed(lambda: output.finished(list(wanted)) if arguments.resume else set())
+        began = time.perf_counter()
+        batches = batches_left(list(wanted), finished, arguments.batch)
+        title = f"process 1 of {of}" if of > 1 else None
+        _draw(model, decoding, size, wanted, batches[process::of], output, title)
+        wait_for_all()
+        if not is_first_process():
+            return
+        seconds = time.perf_counter() - began
+        if arguments.npz:
+            output.assemble(wanted)
+        if arguments.sheet:
+            # One row a class where every class has several pictures.
+            columns = arguments.count if 1 < arguments.count <= 16 else 8
+            output.save(folder / "sheet.png", columns, {"classes": in_turn})
+    drawn = sum(map(len, batches))
+    kept = f"{len(wanted) - drawn} were there, " if drawn < len(wanted) else ""
+    rate = f"{drawn / seconds:.2f} a second" if drawn else "none was drawn"
+    print(f"{len(wanted)} pictures in {arguments.npz or folder} ({kept}{rate})")
+
+
+def _draw(model, decoding, size, wanted: dict[int, int], batches: list[list[int]], output, title: str | None) -> None:
+    """Draw `batches` of the `wanted` pictures into `output`; the first process shows how far it is with its own."""
+    import torch
+    from tqdm import tqdm
+
+    from ..processes import is_first_process
+    from ..tasks.generate import generate
+
+    device = options.device_of_model(model)
+    bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
+    with torch.inference_mode(), bar:
+        for pictures in batches:
             drawn = generate(
                 model.decoder,
-                torch.tensor(classes, device=device),
+                torch.tensor([wanted[picture] for picture in pictures], device=device),
                 replace(decoding, pictures=pictures),
-                height,
-                width,
-                arguments.overlap,
-                on_call=show,
+                *size,
+                on_call=lambda now: bar.set_postfix_str(f"call {now.call} of {now.calls}"),
             )
-            pixels = model.tokenizer.decode(drawn.ids)
-            sheet += pixels.float().cpu() if arguments.sheet else []
-            for picture, class_id, image in zip(pictures, classes, pixels, strict=True):
-                if not arguments.sheet:
-                    facts = _facts(arguments, model, picture, class_id, decoding)
-                    save_png(folder / _file_name(picture, model.class_names[class_id]), image, facts)
-            bar.update(len(classes))
-    rate = len(wanted) / (time.perf_counter() - began)
-    if arguments.sheet:
-        # One row a class where every class has several pictures.
-        columns = arguments.count if 1 < arguments.count <= 16 else 8
-        save_png(folder / "sheet.png", contact_sheet(torch.stack(sheet), columns), {"classes": wanted})
-    print(f"{len(wanted)} pictures in {folder} ({rate:.2f} a second)")
+            output.add(pictures, model.tokenizer.decode(drawn.ids))
+            bar.update(len(pictures))
 
 
 def cells(pixels: int | None, model, what: str) -> int | None:
@@ -88,17 +148,14 @@ def _file_name(picture: int, class_name: str) -> str:
     return f"{picture:05}_{word}.png"
 
 
-def _facts(arguments: argparse.Namespace, model, picture: int, class_id: int, decoding) -> dict:
-    """What a picture carries, enough to draw it again."""
+def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
+    """What every picture carries beside its class and its index, enough to draw it again."""
     defaults = model.defaults
     # The line from a start to an end has no power.
     default_power = None if len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
-        "class": class_id,
-        "class_name": model.class_names[class_id],
         "seed": arguments.seed,
-        "picture": picture,
         "width": arguments.width,
         "height": arguments.height,
         "overlap": arguments.overlap,

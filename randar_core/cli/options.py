@@ -76,13 +76,13 @@ def dtype_of(name: str, device):
     return torch.bfloat16
 
 
-def load_model(arguments: argparse.Namespace):
-    """The model that the options name, on their device, in their dtype."""
+def load_model(arguments: argparse.Namespace, device=None):
+    """The model that the options name, in their dtype, on `device` or theirs."""
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
     from ..models.packing import pack
 
-    device = device_of(arguments.device)
+    device = device or device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
     model = load(path, tokenizer, device, dtype_of(arguments.dtype, device))
     pack(model.decoder)
