@@ -184,9 +184,10 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, decoder, wrong):
         load_decoder(path)
 
 
-def test_integer_weights_are_refused(tmp_path, decoder):
-    path = save_raw(tmp_path / "d.safetensors", decoder, **{"norm.weight": torch.ones(32, dtype=torch.int8)})
-    with pytest.raises(CheckpointError, match="norm.weight holds torch.int8"):
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_weights_of_another_kind_are_refused(tmp_path, decoder, dtype):
+    path = save_raw(tmp_path / "d.safetensors", decoder, **{"norm.weight": torch.ones(32).to(dtype)})
+    with pytest.raises(CheckpointError, match=f"norm.weight holds {dtype}; expected one of float32, bfloat16"):
         load_decoder(path)
 
 
@@ -397,6 +398,7 @@ def rewritten(path: Path, decoder: nn.Module, metadata: dict[str, str]) -> Path:
         ({"decoder": '{"family": "randar"}'}, "makes no RandARConfig"),
         ({"facts": '{"class_names": ["a"]}'}, "names 1 classes, but its decoder has 5"),
         ({"facts": '{"defaults": {"sampler": 1}}'}, "The defaults in .*sampler"),
+        ({"facts": '{"defaults": {"order": "zigzag"}}'}, "ask for the order 'zigzag'; known: random, raster"),
     ],
 )
 def test_bundles_that_are_not_understood_say_why(tmp_path, decoder, tokenizer, metadata, message):

@@ -21,9 +21,13 @@ from torch import nn
 
 from ..classes import imagenet_classes
 from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
+from ..decoding.orders import ORDERS
 from .reading import CheckpointError, read
 from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, recognise
 from .releases import RELEASES, Defaults, find_release
+
+# What weights may be stored in. Eight bits are left out: they come with scales of their own.
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,9 @@ def build(part: Part, device="cpu", dtype: torch.dtype | None = None, operations
     network = part.family.network(part.config, device="meta", dtype=dtype, operations=operations)
     weights = {}
     for key, tensor in part.tensors.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"In '{part.path}', {key} holds {tensor.dtype}; expected floating-point weights.")
+        if tensor.dtype not in DTYPES:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+            raise CheckpointError(f"In '{part.path}', {key} holds {tensor.dtype}; expected one of {known}.")
         # The extremes tell without a copy: both are NaN if any weight is, and infinite if any weight is.
         if not all(extreme.isfinite() for extreme in torch.aminmax(tensor)):
             raise CheckpointError(
@@ -196,9 +201,14 @@ def defaults_of(contents: Contents) -> Defaults:
         return decoder.release.defaults
     fields = contents.facts.get("defaults", {})
     try:
-        return Defaults(**{"order": decoder.family.network.trained_order, **fields})
+        defaults = Defaults(**{"order": decoder.family.network.trained_order, **fields})
     except TypeError as error:
         raise CheckpointError(f"The defaults in '{contents.path}' are not understood: {error}.") from error
+    if defaults.order not in ORDERS:
+        raise CheckpointError(
+            f"The defaults in '{contents.path}' ask for the order '{defaults.order}'; known: {', '.join(ORDERS)}."
+        )
+    return defaults
 
 
 def _decoder_of(contents: Contents) -> Part:
