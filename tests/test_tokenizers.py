@@ -146,6 +146,25 @@ def test_a_large_picture_is_searched_in_chunks_with_the_same_result(tokenizer, m
     assert torch.equal(tokenizer.nearest(vectors), expected)
 
 
+def test_a_large_batch_goes_slice_by_slice_with_the_same_result(tokenizer, monkeypatch):
+    pixels = picture(5, 3, 8, 16)
+    ids = tokenizer.encode(pixels)
+    whole = tokenizer.decode_vectors(tokenizer.vectors(ids))
+    taken = []
+    for name in ("pre_quant", "decode_vectors"):
+        part = getattr(tokenizer, name)
+        monkeypatch.setattr(tokenizer, name, lambda x, part=part: taken.append(len(x)) or part(x), raising=False)
+    monkeypatch.setattr(shared, "PIXELS_AT_ONCE_ON_CPU", 2 * 8 * 16)
+    assert (tokenizer.encode(pixels) == ids).all()
+    assert torch.allclose(tokenizer.decode(ids), whole, atol=1e-5)
+    assert taken == [2, 2, 1, 2, 2, 1]
+
+
+def test_a_picture_larger_than_a_slice_is_taken_whole(tokenizer, monkeypatch):
+    monkeypatch.setattr(shared, "PIXELS_AT_ONCE_ON_CPU", 1)
+    assert tokenizer.decode(torch.zeros(2, 3, 4, dtype=torch.long)).shape == (2, 3, 12, 16)
+
+
 def test_a_codebook_of_one_code_works():
     tokenizer = MaskGITTokenizer(MaskGITConfig(**{**SMALL, "codebook_size": 1}, codebook_dim=6))
     assert tokenizer.encode(picture(1, 3, 4, 8)).tolist() == [[[0, 0]]]

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 # The largest table of distances held at once: 2^25 float32 are 128 MiB.
 DISTANCES_AT_ONCE = 2**25
+# Pixels that `encode` and `decode` take at once, a whole picture at least: a larger batch goes slice by slice. A CPU is
+# quickest with small slices (benchmarks/tokenizers.py); 2^20 pixels are 16 pictures of 256×256 and take the released
+# tokenizers about 1.4 GB in 16 bits, twice that in 32.
+PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**17
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
 
@@ -91,7 +95,7 @@ class Tokenizer(nn.Module):
 
     A child sets `config` and `quantize` (its Codebook) and writes `pre_quant` and `decode_vectors`, which compute in
     the dtype of what they are given (plain torch.nn layers need that of the weights, casting layers take any).
-    `encode` and `decode` compute in the dtype of the weights.
+    `encode` and `decode` compute in the dtype of the weights, a large batch in slices.
     """
 
     @property
@@ -109,7 +113,10 @@ class Tokenizer(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> ids [B, h, w]. Raises ValueError for sizes that are no multiple of `factor`."""
-        return self.nearest(self.pre_quant(pixels.to(self.quantize.embedding.weight.dtype)))
+        self.check_pixels(pixels)
+        pixels = pixels.to(self.quantize.embedding.weight.dtype)
+        slices = pixels.split(pictures_at_once(*pixels.shape[2:], pixels.device))
+        return torch.cat([self.nearest(self.pre_quant(some)) for some in slices])
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes. Not differentiable."""
@@ -121,7 +128,10 @@ class Tokenizer(nn.Module):
 
     def decode(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W]. Raises ValueError for ids that the codebook does not have."""
-        return self.decode_vectors(self.vectors(ids).to(self.quantize.embedding.weight.dtype))
+        vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
+        height, width = (side * self.factor for side in ids.shape[1:])
+        slices = vectors.split(pictures_at_once(height, width, ids.device))
+        return torch.cat([self.decode_vectors(some) for some in slices])
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raises ValueError unless pixels are [B, 3, H, W] with H and W multiples of `factor`."""
@@ -134,6 +144,12 @@ class Tokenizer(nn.Module):
                 f"{self.factor}, the pixels along one side of a token. Scale or crop it, for example to "
                 f"{_multiple(width, self.factor)}×{_multiple(height, self.factor)}."
             )
+
+
+def pictures_at_once(height: int, width: int, device: torch.device) -> int:
+    """How many pictures of `height` × `width` pixels go through a tokenizer together, one at least."""
+    pixels = PIXELS_AT_ONCE_ON_CPU if device.type == "cpu" else PIXELS_AT_ONCE
+    return max(1, pixels // max(1, height * width))
 
 
 def _multiple(side: int, factor: int) -> int:
