@@ -5,9 +5,9 @@ from pathlib import Path
 import folder_paths
 
 from ..randar_core.checkpoints.bundle import check_pair
-from ..randar_core.checkpoints.locate import BUILTIN, fitting_tokenizers
+from ..randar_core.checkpoints.locate import BUILTIN
 from ..randar_core.checkpoints.reading import CheckpointError, read
-from ..randar_core.checkpoints.recognise import Contents, recognise
+from ..randar_core.checkpoints.recognise import Contents, fitting_tokenizers, recognise
 from ..randar_core.checkpoints.releases import RELEASES
 
 FOLDER = "randar"
@@ -49,7 +49,7 @@ def tokenizer_path(contents: Contents, choice: str) -> Path | None:
         return path_of(choice)
     if contents.tokenizer is not None or contents.decoder is None:
         return None
-    released = fitting_tokenizers(contents)
+    released = fitting_tokenizers(contents.decoder)
     wanted = {release.file for release in released}
     named = [name for name in file_names() if Path(name).name in wanted]
     found = named or [name for name in file_names() if holds_tokenizer_for(contents, path_of(name))]

@@ -23,8 +23,8 @@ from ..classes import imagenet_classes
 from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
 from ..decoding.orders import ORDERS
 from .reading import CheckpointError, read
-from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, recognise
-from .releases import RELEASES, Defaults, find_release
+from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, fitting_tokenizers, recognise
+from .releases import Defaults, find_release
 
 # What weights may be stored in. Eight bits are left out: they come with scales of their own.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -237,11 +237,7 @@ def _codebooks(decoder: int, tokenizer: int) -> str:
 
 def _tokenizer_hint(decoder: Part) -> str:
     """Which file to get for a decoder, as a sentence."""
-    if decoder.release:
-        fitting = [release for release in RELEASES if release.name == decoder.release.tokenizer]
-    else:
-        size = decoder.config.codebook_size
-        fitting = [r for r in RELEASES if r.tokenizer is None and r.config["codebook_size"] == size]
+    fitting = fitting_tokenizers(decoder)
     if not fitting:
         return f"Give the tokenizer it was trained with, one of {decoder.config.codebook_size} codes."
     files = " or ".join(f"{r.file} (`randar download {r.name}`, from {r.repo})" for r in fitting)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .download import downloads_folder
 from .reading import CheckpointError, read
-from .recognise import Contents, recognise
-from .releases import RELEASES, find_release
+from .recognise import Contents, fitting_tokenizers, recognise
+from .releases import find_release
 
 BUILTIN = Path(__file__).parents[1] / "builtin.safetensors"
 
@@ -48,7 +48,7 @@ def find_tokenizer(contents: Contents, folders: Iterable[Path]) -> Path:
 
     Raises CheckpointError where none does, naming what to fetch.
     """
-    fitting = fitting_tokenizers(contents)
+    fitting = fitting_tokenizers(contents.decoder)
     for folder in folders:
         for release in fitting:
             if (folder / release.file).is_file():
@@ -58,15 +58,6 @@ def find_tokenizer(contents: Contents, folders: Iterable[Path]) -> Path:
         f"'{contents.path}' holds a decoder alone and its tokenizer isn't there. "
         + (f"Put beside it {wanted}." if wanted else "Name the tokenizer it was trained with.")
     )
-
-
-def fitting_tokenizers(contents: Contents) -> list:
-    """The released tokenizers that a decoder may belong to: one for a release, else all of its codebook size."""
-    decoder = contents.decoder
-    if decoder.release:
-        return [find_release(decoder.release.tokenizer)]
-    size = decoder.config.codebook_size
-    return [release for release in RELEASES if release.tokenizer is None and release.config["codebook_size"] == size]
 
 
 def _existing(path: Path, remedy: str) -> Path:

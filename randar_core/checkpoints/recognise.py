@@ -16,7 +16,7 @@ from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.rar import RAR, RARConfig
 from .reading import Checkpoint, CheckpointError
-from .releases import RELEASES, Release
+from .releases import RELEASES, Release, find_release
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -153,6 +153,14 @@ def recognise(checkpoint: Checkpoint) -> Contents:
         part = _released(checkpoint, family, tensors)
     decoder, tokenizer = (part, None) if family.part == "decoder" else (None, part)
     return Contents(checkpoint.path, decoder, tokenizer, {})
+
+
+def fitting_tokenizers(decoder: Part) -> list[Release]:
+    """The released tokenizers that a decoder may belong to: its own for a release, else all of its codebook size."""
+    if decoder.release:
+        return [find_release(decoder.release.tokenizer)]
+    size = decoder.config.codebook_size
+    return [release for release in RELEASES if release.tokenizer is None and release.config["codebook_size"] == size]
 
 
 def _family(checkpoint: Checkpoint) -> Family:
