@@ -1,22 +1,35 @@
 """How fast and how large decoding is, with random weights of the released sizes, beside what the machine allows.
 
+    python benchmarks/decode.py --suite                 # what `make bench` runs
     python benchmarks/decode.py                         # sizes L and XL, batches 1, 4, 16, 88 steps, bf16 and float32
     python benchmarks/decode.py --sizes L RAR-B --batches 1 --steps 256 88 32 --pixels 256 512 --known 0 0.75
 
 Every case runs in a process of its own. Writes a table (`--out`, Markdown) and the raw numbers beside it (JSON).
 Floors: a call must read the weights of its layers and half of the cache, its mean filling (bytes over the measured
 bandwidth), and do its multiplications (operations over the measured rate of a large matrix product).
+
+Another implementation is timed beside ours, case by case, by a command that knows it:
+
+    python benchmarks/decode.py --batches 1 4 --other "theirs=python time_theirs.py /path/to/their/checkout"
+
+The command finds the case as JSON in the environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device,
+threads, repeats) and prints, as its last line, what decoding one such batch took:
+
+    case = json.loads(os.environ["BENCH_CASE"])
+    ...
+    print(json.dumps({"seconds": median(times), "calls": case["steps"]}))
 """
 
 import argparse
-import ctypes
+import itertools
 import json
-import platform
+import os
 import subprocess
-import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
+
+from machine import forget_peak, free, measure_machine_in_process, peak, resident, run_case, timed, write
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -26,10 +39,20 @@ SIZES = {
     "RAR-L": "rar-l",
     "RAR-XL": "rar-xl",
 }
+SUITE = (
+    {"dtypes": ["bfloat16"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
+    {"dtypes": ["bfloat16"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16]},
+    # As many tokens a call as 88 steps at 256 pixels.
+    {"dtypes": ["bfloat16"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4]},
+    {"dtypes": ["float32"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},
+)
 
 
-def main():
+def main(argv: Sequence[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--suite", action="store_true", help="the cases of `make bench`; only --sizes chooses from them"
+    )
     parser.add_argument("--sizes", nargs="+", default=["L", "XL"], choices=SIZES)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--steps", nargs="+", type=int, default=[88])
@@ -40,97 +63,69 @@ def main():
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
+    parser.add_argument("--limit", type=float, default=60, help="seconds after which a decode is cut and projected")
     parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND", help="time this beside ours")
     parser.add_argument("--out", type=Path, default=Path("out/decode.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.case:
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
-    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "plain")}
-    machine = run_case(machine_only=True, **common)
+    others = [other.partition("=") for other in arguments.other]
+    for name, _, command in others:
+        if not name or not command:
+            parser.error(f"--other is NAME=COMMAND; got '{name}'")
+    machine = measure_machine_in_process(arguments.device, arguments.threads)
     print(f"{machine['name']}: {machine['threads']} threads, {machine['bandwidth']:.1f} GB/s")
+    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain")}
     results = []
-    for size in arguments.sizes:
-        for dtype in arguments.dtypes:
-            for pixels in arguments.pixels:
-                for steps in arguments.steps:
-                    for known in arguments.known:
-                        for batch in arguments.batches:
-                            case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known}
-                            results.append(run_case(batch=batch, **case, **common))
-                            print(row(results[-1], machine))
-                            write(arguments.out, machine, results)
+    for case in cases(arguments):
+        ours = run_case(__file__, **case, **common)
+        theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in others]
+        for result in (ours, *theirs):
+            results.append(result)
+            print(row(result, machine), flush=True)
+        write(arguments.out, "Decoding speed", WORDS, HEADER, [row(r, machine) for r in results], machine, results)
 
 
-def run_case(**case) -> dict:
-    """The case in a process of its own, so that peaks of memory don't mix."""
-    command = [sys.executable, __file__, "--case", json.dumps(case)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+def cases(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Every case that is asked for, by size; the quick ones first."""
+    grids = SUITE if arguments.suite else (vars(arguments),)
+    for size, grid in itertools.product(arguments.sizes, grids):
+        for dtype, pixels, steps, known, batch in itertools.product(
+            *(grid[key] for key in ("dtypes", "pixels", "steps", "known", "batches"))
+        ):
+            yield {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
+
+
+def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
+    """The case as another implementation's `command` times it, and its time against `ours`."""
+    environment = {**os.environ, "BENCH_CASE": json.dumps(case)}
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode:
-        return {**case, "failed": f"exit status {done.returncode}"}
-    return json.loads(done.stdout.splitlines()[-1])
+        return {**case, "code": name, "failed": f"exit status {done.returncode}"}
+    try:
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+        found = {"seconds": float(said["seconds"]), "calls": int(said["calls"])}
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f'The last line of "{command}" is not JSON with "seconds" and "calls": {done.stdout[-200:]!r}'
+        ) from error
+    against = None if "failed" in ours else found["seconds"] / whole_seconds(ours)
+    return {**case, "code": name, **found, "whole_calls": found["calls"], "against_ours": against}
 
 
-def measure(machine_only: bool = False, threads: int | None = None, **case) -> dict:
+def measure(threads: int | None = None, **case) -> dict:
     import torch
 
     if threads:
         torch.set_num_threads(threads)
     with torch.inference_mode():
-        return measure_machine(torch.device(case["device"])) if machine_only else measure_decode(**case)
+        return measure_decode(**case)
 
 
-def measure_machine(device) -> dict:
-    """Bandwidth (GB/s, reading) and rate of matrix products (GFLOP/s by dtype), each the best of several."""
-    import torch
-
-    def best(run, repeats=5):
-        times = []
-        for _ in range(repeats):
-            began = clock(device)
-            run()
-            times.append(clock(device) - began)
-        return min(times)
-
-    numbers = torch.ones(256 * 2**20, dtype=torch.uint8, device=device).view(torch.int64)
-    bandwidth = numbers.nbytes / best(numbers.sum) / 1e9
-    rates = {}
-    for dtype in ("bfloat16", "float32"):
-        square = torch.randn(2048, 2048, device=device).to(getattr(torch, dtype))
-        rates[dtype] = 2 * 2048**3 / best(lambda square=square: square @ square) / 1e9
-    return {
-        "name": processor_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "bandwidth": bandwidth,
-        "rates": rates,
-    }
-
-
-def processor_name(device) -> str:
-    import torch
-
-    if device.type != "cpu":
-        return torch.get_device_module(device).get_device_name(device)
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def clock(device) -> float:
-    """Seconds, once everything asked of the device is done."""
-    import torch
-
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.perf_counter()
-
-
-def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, plain) -> dict:
+def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain) -> dict:
     import torch
 
     from randar_core.checkpoints.bundle import Model
@@ -143,6 +138,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     from randar_core.decoding.plan import make_plan
     from randar_core.models.packing import pack
 
+    case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
     torch_dtype, device = getattr(torch, dtype), torch.device(device)
     before = resident()
     release = find_release(SIZES[size])
@@ -179,26 +175,35 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
             context_kept=torch.ones(batch, cells, device=device),
         )
     plan = make_plan(canvas, steps, 0, ORDERS[release.defaults.order], parallel=model.parallel)
-    sizes = plan.sizes[0][:calls]
-    prefill = max(sizes[0], 2 * known_cells + 1 + sizes[0])
-
-    def run():
-        began = clock(device)
-        decode(model, canvas, plan, setting, (lambda now: now.call < calls) if calls else None)
-        return clock(device) - began
-
-    run()
-    times = [run() for _ in range(repeats)]
     rows = len(setting.guidance.rows) * batch
     cache = model.cache_bytes(rows, cells, torch_dtype.itemsize)
+    # Half as much again for what is computed on the way.
+    if 1.5 * cache > free(device):
+        return {**case, "failed": f"cache of {cache / 1e9:.1f} GB doesn't fit"}
+    wanted = min(calls or cells, len(plan.sizes[0]))
+
+    def run():
+        nonlocal wanted
+        reached, began = 0, time.perf_counter()
+
+        def watch(now):
+            nonlocal reached
+            reached = now.call
+            return now.call < wanted and time.perf_counter() - began < limit
+
+        decode(model, canvas, plan, setting, watch)
+        wanted = reached  # where the first was cut, the others end there too
+
+    times = timed(run, device, repeats, limit)
+    sizes = plan.sizes[0][:wanted]
+    prefill = max(sizes[0], 2 * known_cells + 1 + sizes[0])
     return {
-        **{"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch},
+        **case,
         "calls": len(sizes),
         "whole_calls": len(plan.sizes[0]),
         "rows": rows,
         "drawn": sum(sizes),
-        "seconds": median(times),
-        "spread": max(times) - min(times),
+        **times,
         "peak_bytes": peak(device) - before if device.type == "cpu" else peak(device),
         "packed": not plain,
         "weights": weights,
@@ -213,31 +218,6 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     }
 
 
-def forget_peak() -> None:
-    """Count the peak from here: making random weights and packing them is no part of decoding."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def resident() -> int:
-    return status("VmRSS")
-
-
-def peak(device) -> int:
-    """High-water mark of the process's memory, or of the accelerator's, in bytes."""
-    import torch
-
-    return status("VmHWM") if device.type == "cpu" else torch.accelerator.max_memory_allocated(device)
-
-
-def status(name: str) -> int:
-    information = Path("/proc/self/status")
-    if not information.exists():
-        return 0  # only Linux tells
-    return next(int(line.split()[1]) * 1024 for line in information.read_text().splitlines() if line.startswith(name))
-
-
 def floors(result: dict, machine: dict) -> tuple[float, float]:
     """Milliseconds a call that reading and that multiplying take at least."""
     read = (result["read"] + result["cache"] / 2) / machine["bandwidth"] / 1e6
@@ -245,48 +225,40 @@ def floors(result: dict, machine: dict) -> tuple[float, float]:
     return read, multiply
 
 
+def whole_seconds(result: dict) -> float:
+    """Seconds for the whole batch, projected where the decode was cut."""
+    return result["seconds"] / result["calls"] * result["whole_calls"]
+
+
+WORDS = (
+    "Random weights; median of the runs; guidance on. Where not all calls were timed (so many of so many), the time an "
+    "image is projected from the first ones; calls that come later draw more tokens and find a longer cache. Peak "
+    "memory: the high-water mark above the size before the run; computed is weights + cache + activations."
+)
 HEADER = (
-    "| model | dtype | pixels | steps | known | batch | calls | ms a call | floor: read | floor: multiply "
-    "| s an image | images a second | peak MB | computed MB |\n" + "|---" * 14 + "|"
+    "| code | model | dtype | pixels | steps | known | batch | calls | ms a call | floor: read | floor: multiply "
+    "| s an image | images a second | peak MB | computed MB | time against ours |\n" + "|---" * 16 + "|"
 )
 
 
 def row(result: dict, machine: dict) -> str:
-    head = [f"{result[key]}" for key in ("size", "dtype", "pixels", "steps", "known", "batch")]
+    code = result.get("code", "ours")
+    cells = [code, *(f"{result[key]}" for key in ("size", "dtype", "pixels", "steps", "known", "batch"))]
     if "failed" in result:
-        return "| " + " | ".join([*head, result["failed"], *[""] * 7]) + " |"
-    a_call = result["seconds"] / result["calls"]
-    whole = a_call * result["whole_calls"]
-    read, multiply = floors(result, machine)
-    computed = result["weights"] + result["cache"] + result["activations"]
-    numbers = [
-        str(result["whole_calls"]),
-        f"{1000 * a_call:.1f}",
-        f"{read:.1f}",
-        f"{multiply:.1f}",
-        f"{whole / result['batch']:.2f}",
-        f"{result['batch'] / whole:.3f}",
-        f"{result['peak_bytes'] / 1e6:.0f}",
-        f"{computed / 1e6:.0f}",
-    ]
-    return "| " + " | ".join([*head, *numbers]) + " |"
-
-
-def write(path: Path, machine: dict, results: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rates = ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in machine["rates"].items())
-    lines = [
-        "# Decoding speed",
-        "",
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; reads {machine['bandwidth']:.1f} "
-        f"GB/s, multiplies {rates}. Random weights; median of the runs; guidance on. Peak memory: the high-water mark "
-        "above the size before the run; computed is weights + cache + activations.",
-        "",
-        HEADER,
-        *(row(result, machine) for result in results),
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    path.with_suffix(".json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
+        return "| " + " | ".join([*cells, result["failed"], *[""] * 8]) + " |"
+    timed, whole = result["calls"], result["whole_calls"]
+    cells.append(f"{whole}" if timed == whole else f"{timed} of {whole}")
+    cells.append(f"{1000 * result['seconds'] / timed:.1f}")
+    cells += [f"{floor:.1f}" for floor in floors(result, machine)] if code == "ours" else ["", ""]
+    seconds = whole_seconds(result)
+    cells += [f"{seconds / result['batch']:.2f}", f"{result['batch'] / seconds:.3f}"]
+    if code == "ours":
+        computed = result["weights"] + result["cache"] + result["activations"]
+        cells += [f"{result['peak_bytes'] / 1e6:.0f}", f"{computed / 1e6:.0f}", ""]
+    else:
+        against = result["against_ours"]
+        cells += ["", "", "" if against is None else f"{against:.2f}"]
+    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,156 @@
+"""What a benchmark tells of the machine, and how it measures time and memory there."""
+
+import ctypes
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+
+def run_case(script: str, **case) -> dict:
+    """What `script` prints of the case, as JSON, in a process of its own, so that peaks of memory don't mix."""
+    command = [sys.executable, script, "--case", json.dumps(case)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return {**case, "failed": f"exit status {done.returncode}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_machine_in_process(device: str, threads: int | None) -> dict:
+    return run_case(__file__, device=device, threads=threads)
+
+
+def measure_machine(device) -> dict:
+    """Bandwidth (GB/s, reading) and rate of matrix products (GFLOP/s by dtype), each the best of several."""
+    import torch
+
+    def best(run, repeats=5):
+        times = []
+        for _ in range(repeats):
+            began = clock(device)
+            run()
+            times.append(clock(device) - began)
+        return min(times)
+
+    numbers = torch.ones(256 * 2**20, dtype=torch.uint8, device=device).view(torch.int64)
+    bandwidth = numbers.nbytes / best(numbers.sum) / 1e9
+    rates = {}
+    for dtype in ("bfloat16", "float16", "float32"):
+        for side in (256, 2048):
+            square = torch.randn(side, side, device=device).to(getattr(torch, dtype))
+            rates[dtype] = 2 * side**3 / best(lambda square=square: square @ square) / 1e9
+            if rates[dtype] < 5:  # a processor without the dtype would take minutes for a large product
+                break
+    return {
+        "name": processor_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "bandwidth": bandwidth,
+        "rates": rates,
+    }
+
+
+def processor_name(device) -> str:
+    import torch
+
+    if device.type != "cpu":
+        return torch.get_device_module(device).get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def clock(device) -> float:
+    """Seconds, once everything asked of the device is done."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
+def timed(run: Callable[[], object], device, repeats: int, limit: float) -> dict:
+    """Median `seconds` of several `runs` and their `spread`, after one to warm up.
+
+    Where they would take longer than `limit` seconds there are fewer; where the first does by itself, it is the one.
+    """
+    times: list[float] = []
+    while len(times) < 1 + repeats and (len(times) < 2 or sum(times) + times[-1] < limit):
+        if times and times[0] > limit:
+            break
+        began = clock(device)
+        run()
+        times.append(clock(device) - began)
+    times = times[1:] or times
+    return {"seconds": median(times), "spread": max(times) - min(times), "runs": len(times)}
+
+
+def forget_peak() -> None:
+    """Count the peak from here: making random weights and packing them is no part of decoding."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident() -> int:
+    return status("VmRSS")
+
+
+def peak(device) -> int:
+    """High-water mark of the process's memory, or of the accelerator's, in bytes."""
+    import torch
+
+    return status("VmHWM") if device.type == "cpu" else torch.accelerator.max_memory_allocated(device)
+
+
+def status(name: str) -> int:
+    information = Path("/proc/self/status")
+    if not information.exists():
+        return 0  # only Linux tells
+    return next(int(line.split()[1]) * 1024 for line in information.read_text().splitlines() if line.startswith(name))
+
+
+def free(device) -> float:
+    """Bytes that are free for a benchmark; without end where the system doesn't say."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    information = Path("/proc/meminfo")
+    if device.type != "cpu" or not information.exists():
+        return float("inf")
+    lines = information.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def in_words(machine: dict) -> str:
+    rates = ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in machine["rates"].items())
+    return (
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; reads {machine['bandwidth']:.1f} "
+        f"GB/s, multiplies {rates}."
+    )
+
+
+def write(path: Path, title: str, words: str, header: str, rows: list[str], machine: dict, results: list[dict]) -> None:
+    """The table as Markdown in `path`, the raw numbers beside it as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"# {title}", "", f"{in_words(machine)} {words}", "", header, *rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    import torch
+
+    case = json.loads(sys.argv[2])
+    if case["threads"]:
+        torch.set_num_threads(case["threads"])
+    with torch.inference_mode():
+        print(json.dumps(measure_machine(torch.device(case["device"]))))

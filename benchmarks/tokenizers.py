@@ -1,0 +1,153 @@
+"""How fast the tokenizers encode and decode, and what fewer bits do to the picture.
+
+    python benchmarks/tokenizers.py                      # both released sizes, random weights, batches 1 and 16
+    python benchmarks/tokenizers.py --tokenizers builtin --batches 1 --dtypes float32 bfloat16
+
+A tokenizer is `llamagen` or `maskgit` (the released size, random weights), or what `randar info` takes: a file, the
+name of a downloaded release, `builtin`. float16 is left out on the CPU unless it is asked for: one that doesn't compute
+in it takes minutes a picture. Every case runs in a process of its own. Writes a table (`--out`, Markdown) and the raw
+numbers beside it (JSON). The floor is the operations over the measured rate of a large matrix product.
+"""
+
+import argparse
+import itertools
+import json
+import math
+from pathlib import Path
+
+from machine import forget_peak, measure_machine_in_process, peak, resident, run_case, timed, write
+
+LAYOUTS = ("contiguous", "channels_last")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizers", nargs="+", default=["llamagen", "maskgit"])
+    parser.add_argument("--dtypes", nargs="+")
+    parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    parser.add_argument("--pixels", type=int, default=256, help="side of the pictures (default: 256)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--limit", type=float, default=30, help="seconds of a measurement; fewer repeats where it's long"
+    )
+    parser.add_argument("--whole", action="store_true", help="take a batch at once, not in slices as the library does")
+    parser.add_argument("--out", type=Path, default=Path("out/tokenizers.md"))
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(measure(**json.loads(arguments.case))))
+        return
+    dtypes = arguments.dtypes or ["float32", "bfloat16", *(["float16"] if arguments.device != "cpu" else [])]
+    machine = measure_machine_in_process(arguments.device, arguments.threads)
+    results = []
+    common = {key: getattr(arguments, key) for key in ("pixels", "device", "threads", "repeats", "limit", "whole")}
+    for name, batch, dtype, layout in itertools.product(
+        arguments.tokenizers, arguments.batches, dtypes, arguments.layouts
+    ):
+        results.append(run_case(__file__, tokenizer=name, batch=batch, dtype=dtype, layout=layout, **common))
+        print(row(results[-1], machine), flush=True)
+        rows = [row(result, machine) for result in results]
+        write(arguments.out, "Speed of the tokenizers", WORDS, HEADER, rows, machine, results)
+
+
+def load(name: str):
+    """The tokenizer in float32; of a released size with random weights, or of a file."""
+    import torch
+
+    from randar_core.checkpoints.bundle import load_tokenizer
+    from randar_core.checkpoints.locate import locate
+    from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+    from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+
+    torch.manual_seed(0)
+    if name == "llamagen":
+        return LlamaGenTokenizer(LlamaGenConfig())
+    if name == "maskgit":
+        return MaskGITTokenizer(MaskGITConfig())
+    return load_tokenizer(locate(name), torch.device("cpu"), torch.float32)
+
+
+def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, limit, whole) -> dict:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from randar_core.models import tokenizer as core
+    from randar_core.training.pictures import Pictures
+
+    if threads:
+        torch.set_num_threads(threads)
+    if whole:
+        core.PIXELS_AT_ONCE = core.PIXELS_AT_ONCE_ON_CPU = 2**62
+    case = {"tokenizer": tokenizer, "batch": batch, "dtype": dtype, "layout": layout, "pixels": pixels}
+    model = load(tokenizer).eval().requires_grad_(False).to(device)
+    drawn = [torch.from_numpy(Pictures(0, 1000, pixels)[i][0].copy()) for i in range(min(batch, 4))]
+    pictures = (torch.stack(drawn).movedim(-1, 1).float() / 255).to(device)
+    pictures = pictures.repeat(math.ceil(batch / len(pictures)), 1, 1, 1)[:batch]
+    with torch.inference_mode():
+        # What the same weights do with one picture in float32.
+        with FlopCounterMode(display=False) as encoding:
+            ids = model.encode(pictures[:1])
+        with FlopCounterMode(display=False) as decoding:
+            expected = model.decode(ids)
+        model.to(getattr(torch, dtype))
+        if layout == "channels_last":
+            model.to(memory_format=torch.channels_last)
+        found = model.decode(ids).float()
+        same_ids = (model.encode(pictures[:1]) == ids).float().mean().item()
+        many = ids.expand(batch, -1, -1)
+        before = resident()
+        forget_peak()
+        encoded = timed(lambda: model.encode(pictures), torch.device(device), repeats, limit)
+        encode_peak = peak(torch.device(device))
+        forget_peak()
+        decoded = timed(lambda: model.decode(many), torch.device(device), repeats, limit)
+    decode_peak, base = peak(torch.device(device)), before if device == "cpu" else 0
+    return {
+        **case,
+        "encode": {**encoded, "operations": encoding.get_total_flops(), "peak_bytes": encode_peak - base},
+        "decode": {
+            **decoded,
+            "operations": decoding.get_total_flops(),
+            "peak_bytes": decode_peak - base,
+        },
+        "psnr": psnr(found, expected),
+        "same_ids": same_ids,
+    }
+
+
+def psnr(found, expected) -> float | None:
+    """Peak signal to noise in dB, over the range that the expected pixels have; None where they are equal."""
+    error = (found - expected).square().mean().item()
+    reach = (expected.max() - expected.min()).item()
+    return 10 * math.log10(reach**2 / error) if error else None
+
+
+WORDS = (
+    "Milliseconds a picture, median of the runs; random weights for a released size. PSNR: the picture decoded in this "
+    "dtype against float32's, over its range; same ids: what is encoded as in float32. Peak: memory above the weights."
+)
+HEADER = (
+    "| tokenizer | batch | dtype | layout | encode ms | floor | decode ms | floor | PSNR dB | same ids % "
+    "| peak encode MB | peak decode MB |\n" + "|---" * 12 + "|"
+)
+
+
+def row(result: dict, machine: dict) -> str:
+    head = [f"{result[key]}" for key in ("tokenizer", "batch", "dtype", "layout")]
+    if "failed" in result:
+        return "| " + " | ".join([*head, result["failed"], *[""] * 7]) + " |"
+    numbers = []
+    for way in ("encode", "decode"):
+        numbers.append(f"{1000 * result[way]['seconds'] / result['batch']:.0f}")
+        numbers.append(f"{result[way]['operations'] / machine['rates'][result['dtype']] / 1e6:.0f}")
+    numbers.append("equal" if result["psnr"] is None else f"{result['psnr']:.1f}")
+    numbers.append(f"{100 * result['same_ids']:.0f}")
+    numbers += [f"{result[way]['peak_bytes'] / 1e6:.0f}" for way in ("encode", "decode")]
+    return "| " + " | ".join([*head, *numbers]) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The benchmarks: what they write, and how another implementation is timed beside ours."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+MACHINE = {
+    "name": "a slide rule",
+    "threads": 1,
+    "torch": "2",
+    "bandwidth": 10.0,
+    "rates": {"bfloat16": 100.0, "float32": 50.0, "float16": 1.0},
+}
+OURS = {"calls": 20, "whole_calls": 80, "seconds": 1.0, "peak_bytes": 2e9, "weights": 1e9, "read": 1e9}
+OURS |= {"cache": 1e8, "activations": 1e7, "multiplications": 1e11}
+THEIRS = """
+import json, os
+case = json.loads(os.environ["BENCH_CASE"])
+print("warming up")
+print(json.dumps({"seconds": 2.0 * case["batch"], "calls": case["steps"]}))
+"""
+
+
+@pytest.fixture
+def decode(monkeypatch):
+    """benchmarks/decode.py, with a machine and a measurement of our own that take no time."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = importlib.import_module("decode")
+    monkeypatch.setattr(module, "measure_machine_in_process", lambda *_: MACHINE)
+    monkeypatch.setattr(module, "run_case", lambda script, **case: {**case, **OURS})
+    yield module
+    del sys.modules["decode"]
+
+
+def table(path: Path) -> list[list[str]]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
+
+
+def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    other = f'theirs="{sys.executable}" "{tmp_path / "theirs.py"}"'
+    small = ["--sizes", "L", "--batches", "1", "2", "--dtypes", "bfloat16", "--other", other]
+    decode.main([*small, "--out", str(tmp_path / "table.md")])
+    head, *rows = table(tmp_path / "table.md")
+    assert [row[head.index("code")] for row in rows] == ["ours", "theirs", "ours", "theirs"]
+    # Ours were 20 of 80 calls in a second: 4 seconds in all.
+    assert [row[head.index("calls")] for row in rows] == ["20 of 80", "88", "20 of 80", "88"]
+    assert [row[head.index("s an image")] for row in rows] == ["4.00", "2.00", "2.00", "2.00"]
+    assert [row[head.index("time against ours")] for row in rows] == ["", "0.50", "", "1.00"]
+    found = json.loads((tmp_path / "table.json").read_text())
+    assert found["machine"]["name"] == "a slide rule" and len(found["results"]) == 4
+    assert "a slide rule" in (tmp_path / "table.md").read_text()
+
+
+def test_another_implementation_that_fails_is_a_row_that_says_so(decode, tmp_path):
+    fails = f'theirs="{sys.executable}" -c "raise SystemExit(3)"'
+    decode.main(
+        ["--sizes", "L", "--batches", "1", "--dtypes", "float32", "--other", fails, "--out", str(tmp_path / "t.md")]
+    )
+    assert "exit status 3" in table(tmp_path / "t.md")[2]
+
+
+def test_another_implementation_that_says_no_time_is_named(decode, tmp_path):
+    silent = f'theirs="{sys.executable}" -c "print(1)"'
+    with pytest.raises(ValueError, match='not JSON with "seconds"'):
+        decode.main(["--sizes", "L", "--batches", "1", "--other", silent, "--out", str(tmp_path / "t.md")])
+
+
+def test_the_suite_covers_sizes_batches_steps_and_known_cells(decode, tmp_path):
+    decode.main(["--suite", "--out", str(tmp_path / "t.md")])
+    results = json.loads((tmp_path / "t.json").read_text())["results"]
+    assert {(case["size"], case["pixels"]) for case in results} == {("L", 256), ("L", 512), ("XL", 256), ("XL", 512)}
+    assert {case["steps"] for case in results if case["pixels"] == 256} == {88, 256, 32}
+    assert {case["batch"] for case in results} == {1, 4, 16, 64}
+    assert any(case["known"] == 0.75 for case in results)
+
+
+def test_the_tokenizers_are_measured_against_float32(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"channels": 8, "multipliers": (1, 1), "res_blocks": 1, "codebook_size": 16, "codebook_dim": 4}
+    save_bundle(tmp_path / "tiny.safetensors", tokenizer=MaskGITTokenizer(MaskGITConfig(**sizes, norm_groups=4)))
+    common = {"tokenizer": str(tmp_path / "tiny.safetensors"), "batch": 2, "layout": "channels_last", "pixels": 32}
+    common |= {"device": "cpu", "threads": 1, "repeats": 1, "limit": 5, "whole": False}
+    measured = {}
+    for dtype in ("float32", "bfloat16"):
+        case = json.dumps({**common, "dtype": dtype})
+        command = [sys.executable, str(BENCHMARKS / "tokenizers.py"), "--case", case]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        measured[dtype] = json.loads(done.stdout)
+    assert measured["float32"]["same_ids"] == 1
+    assert measured["float32"]["psnr"] is None or measured["float32"]["psnr"] > 90
+    assert 15 < measured["bfloat16"]["psnr"] < 70
+    assert measured["bfloat16"]["decode"]["operations"] > 0
