@@ -7,7 +7,7 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from einops import rearrange
+from einops import rearrange, repeat
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from .vae import TokenizerVAE
 SECONDS_BETWEEN_PREVIEWS = 0.2
 CELL_PIXELS = 16  # of a preview; ComfyUI scales it
 UNSET = 32  # grey level of cells that are not drawn yet
-FITTED_CELLS = 12  # side of the grid from which colours are learnt
+CODES_LEARNT = 64  # codes that are decoded to learn colours from: the work of one picture
 
 
 class Progress:
@@ -53,17 +53,15 @@ def sheet(colours: Tensor, ids: Tensor, known: Tensor) -> Image.Image:
 
 
 def colours_of(vae: TokenizerVAE) -> Tensor:
-    """A colour a code, `[V, 3]` in 0…255: a linear map of its vector, learnt from one picture of random codes."""
+    """A colour a code, `[V, 3]` in 0…255: a linear map of its vector, learnt from small pictures of one code each."""
     if vae.colours is None:
         codes = vae.codebook.rows(torch.arange(vae.codebook.size))
-        generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(len(codes), (1, FITTED_CELLS, FITTED_CELLS), generator=generator)
-        pixels = vae.decode_ids(ids).cpu()
-        seen = rearrange(pixels, "1 rgb (h y) (w x) -> (h w) (y x) rgb", y=vae.factor, x=vae.factor).mean(1)
+        learnt = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:CODES_LEARNT]
+        seen = vae.decode_ids(repeat(learnt, "n -> n h w", h=2, w=2)).mean((2, 3)).cpu()
         centre, mean = codes.mean(0), seen.mean(0)
-        vectors = codes[ids.flatten()] - centre
-        # Ridge regression: there may be more channels than cells.
-        damping = 0.1 * vectors.square().sum(0).mean() * torch.eye(len(centre))
+        vectors = codes[learnt] - centre
+        # Ridge regression: there may be more channels than codes to learn from.
+        damping = 0.05 * vectors.square().sum(0).mean() * torch.eye(len(centre))
         slope = torch.linalg.solve(vectors.T @ vectors + damping, vectors.T @ (seen - mean))
         vae.colours = ((codes - centre) @ slope + mean).clamp(0, 1) * 255
     return vae.colours
