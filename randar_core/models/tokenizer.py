@@ -10,9 +10,9 @@ from torch import Tensor, nn
 # The largest table of distances held at once: 2^25 float32 are 128 MiB.
 DISTANCES_AT_ONCE = 2**25
 # Pixels that `encode` and `decode` take at once, a whole picture at least: a larger batch goes slice by slice. A CPU is
-# quickest with small slices (benchmarks/tokenizers.py); 2^20 pixels are 16 pictures of 256×256 and take the released
+# quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
-PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**17
+PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
 
