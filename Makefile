@@ -28,6 +28,7 @@ test-comfyui: $(VENV)/.installed
 	$(BIN)/python -m pip --python "$(COMFYUI_PYTHON)" install -q --upgrade --target $(HOST_TESTS) pytest
 	cd "$(COMFYUI_ROOT)" && NODE_TEST_HOST="$(COMFYUI_ROOT)" PYTHONPATH="$(CURDIR)/$(HOST_TESTS)" "$(COMFYUI_PYTHON)" -m pytest \
 		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/test_nodes*.py
+	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 
 bench: $(VENV)/.installed
