@@ -177,6 +177,15 @@ def test_an_empty_class_list_is_refused(pack):
         pack.run("RandARClassList", class_list=" \n,")
 
 
+def test_the_built_in_model_draws_its_own_classes(pack, reports):
+    model, vae = pack.run("RandARLoadModel", model_name="built-in")
+    options = inputs_of(pack.nodes["RandARClass"])["class_name"].options
+    assert options[: len(model.class_names)] == [f"built-in: {name}" for name in model.class_names]
+    star = pack.run("RandARClass", class_name="built-in: star")[0]
+    latent, _ = pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
+    assert vae.decode(latent["samples"]).shape == (1, model.side, model.side, 3)
+
+
 # --- the sampler
 
 

@@ -98,7 +98,7 @@ class Server:
     def view(self, image: dict) -> bytes:
         return self.get("/view?" + urllib.parse.urlencode(image), raw=True)
 
-    def run(self, prompt: dict, on_event=None, timeout: float = 300, **extra_data) -> Run:
+    def run(self, prompt: dict, on_event=None, timeout: float = 900, **extra_data) -> Run:
         """Queue an API graph and wait for its end; `on_event` sees each event as it comes."""
         listener = websocket.create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={self.client}", timeout=timeout)
         run = Run()
