@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from machine import forget_peak, free, measure_machine_in_process, peak, resident, run_case, timed, write
+from machine import clock, forget_peak, free, measure_machine_in_process, peak, resident, run_case, timed, write
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -180,27 +180,30 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     # Half as much again for what is computed on the way.
     if 1.5 * cache > free(device):
         return {**case, "failed": f"cache of {cache / 1e9:.1f} GB doesn't fit"}
-    wanted = min(calls or cells, len(plan.sizes[0]))
+    wanted, first = min(calls or cells, len(plan.sizes[0])), 0.0
 
     def run():
-        nonlocal wanted
-        reached, began = 0, time.perf_counter()
+        nonlocal wanted, first
+        reached, began = 0, clock(device)
 
         def watch(now):
-            nonlocal reached
+            nonlocal reached, first
             reached = now.call
-            return now.call < wanted and time.perf_counter() - began < limit
+            if reached == 1:
+                first = clock(device) - began
+            return reached < wanted and (reached < 4 or time.perf_counter() - began < limit)
 
         decode(model, canvas, plan, setting, watch)
         wanted = reached  # where the first was cut, the others end there too
 
     times = timed(run, device, repeats, limit)
-    sizes = plan.sizes[0][:wanted]
+    sizes = plan.sizes[0]
     prefill = max(sizes[0], 2 * known_cells + 1 + sizes[0])
     return {
         **case,
-        "calls": len(sizes),
-        "whole_calls": len(plan.sizes[0]),
+        "calls": wanted,
+        "whole_calls": len(sizes),
+        "first_call": first,
         "rows": rows,
         "drawn": sum(sizes),
         **times,
@@ -221,18 +224,21 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
 def floors(result: dict, machine: dict) -> tuple[float, float]:
     """Milliseconds a call that reading and that multiplying take at least."""
     read = (result["read"] + result["cache"] / 2) / machine["bandwidth"] / 1e6
-    multiply = 2 * result["multiplications"] / result["calls"] / machine["rates"][result["dtype"]] / 1e6
+    multiply = 2 * result["multiplications"] / result["whole_calls"] / machine["rates"][result["dtype"]] / 1e6
     return read, multiply
 
 
 def whole_seconds(result: dict) -> float:
-    """Seconds for the whole batch, projected where the decode was cut."""
-    return result["seconds"] / result["calls"] * result["whole_calls"]
+    """Seconds for the whole batch. Where the decode was cut, the calls after the first stand for those that lack."""
+    if result["calls"] == result["whole_calls"]:
+        return result["seconds"]
+    later = (result["seconds"] - result["first_call"]) / max(1, result["calls"] - 1)
+    return result["seconds"] + later * (result["whole_calls"] - result["calls"])
 
 
 WORDS = (
     "Random weights; median of the runs; guidance on. Where not all calls were timed (so many of so many), the time an "
-    "image is projected from the first ones; calls that come later draw more tokens and find a longer cache. Peak "
+    "image is projected from those after the first; later calls draw more tokens and find a longer cache. Peak "
     "memory: the high-water mark above the size before the run; computed is weights + cache + activations."
 )
 HEADER = (
@@ -248,9 +254,9 @@ def row(result: dict, machine: dict) -> str:
         return "| " + " | ".join([*cells, result["failed"], *[""] * 8]) + " |"
     timed, whole = result["calls"], result["whole_calls"]
     cells.append(f"{whole}" if timed == whole else f"{timed} of {whole}")
-    cells.append(f"{1000 * result['seconds'] / timed:.1f}")
-    cells += [f"{floor:.1f}" for floor in floors(result, machine)] if code == "ours" else ["", ""]
     seconds = whole_seconds(result)
+    cells.append(f"{1000 * seconds / whole:.1f}")
+    cells += [f"{floor:.1f}" for floor in floors(result, machine)] if code == "ours" else ["", ""]
     cells += [f"{seconds / result['batch']:.2f}", f"{result['batch'] / seconds:.3f}"]
     if code == "ours":
         computed = result["weights"] + result["cache"] + result["activations"]

@@ -20,7 +20,15 @@ MACHINE = {
     "bandwidth": 10.0,
     "rates": {"bfloat16": 100.0, "float32": 50.0, "float16": 1.0},
 }
-OURS = {"calls": 20, "whole_calls": 80, "seconds": 1.0, "peak_bytes": 2e9, "weights": 1e9, "read": 1e9}
+OURS = {
+    "calls": 21,
+    "whole_calls": 81,
+    "seconds": 3.0,
+    "first_call": 2.0,
+    "peak_bytes": 2e9,
+    "weights": 1e9,
+    "read": 1e9,
+}
 OURS |= {"cache": 1e8, "activations": 1e7, "multiplications": 1e11}
 THEIRS = """
 import json, os
@@ -53,10 +61,10 @@ def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
     decode.main([*small, "--out", str(tmp_path / "table.md")])
     head, *rows = table(tmp_path / "table.md")
     assert [row[head.index("code")] for row in rows] == ["ours", "theirs", "ours", "theirs"]
-    # Ours were 20 of 80 calls in a second: 4 seconds in all.
-    assert [row[head.index("calls")] for row in rows] == ["20 of 80", "88", "20 of 80", "88"]
-    assert [row[head.index("s an image")] for row in rows] == ["4.00", "2.00", "2.00", "2.00"]
-    assert [row[head.index("time against ours")] for row in rows] == ["", "0.50", "", "1.00"]
+    # Ours were a first call in two seconds and 20 of the other 80 in one: 6 seconds in all.
+    assert [row[head.index("calls")] for row in rows] == ["21 of 81", "88", "21 of 81", "88"]
+    assert [row[head.index("s an image")] for row in rows] == ["6.00", "2.00", "3.00", "2.00"]
+    assert [row[head.index("time against ours")] for row in rows] == ["", "0.33", "", "0.67"]
     found = json.loads((tmp_path / "table.json").read_text())
     assert found["machine"]["name"] == "a slide rule" and len(found["results"]) == 4
     assert "a slide rule" in (tmp_path / "table.md").read_text()
