@@ -94,6 +94,7 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
             call += 1
             if on_call is not None and on_call(decoded()) is False:
                 return decoded()
+        del state  # else the next group's cache would be made while this one is held
     if sure.isnan().any():  # asked once, in the end: every question waits for the device
         raise ValueError(
             "The model's logits are no numbers (NaN). Its weights may be damaged, or too large for float16: load the "
