@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.recognise import FAMILIES
-from randar_core.checkpoints.releases import RELEASES
+from randar_core.checkpoints.releases import find_release
+from randar_core.classes import imagenet_classes
 
 WORKFLOWS = sorted((Path(__file__).parent.parent.parent / "workflows").glob("*.json"))
-LAYERS = 2  # of a stand-in's decoder; all of them take minutes on a CPU
+STEPS = 4  # of RandAR-L; those of the workflow take minutes on a CPU
 UPSCALER = "RealESRGAN_x4plus.safetensors"
 TIMEOUT = 600_000  # milliseconds; a busy machine takes its time
 
@@ -35,26 +37,39 @@ INVALID = """() => app.graph._nodes.flatMap(node => {
     }
     return wrong;
 })"""
+FEWER_STEPS = """steps => {
+    const sampler = app.graph._nodes.find(node => node.type === 'RandARSampler');
+    if (steps) sampler.widgets.find(widget => widget.name === 'steps').value = steps;
+}"""
 SHOWN = """() => app.graph._nodes.filter(node => ['SaveImage', 'PreviewImage'].includes(node.type))
     .every(node => node.imgs?.length && node.imgs.every(image => image.complete && image.naturalWidth))"""
 
 
 @pytest.fixture(scope="module")
 def models(server):
-    """Stand-ins under the names of the released files, with their keys and widths and random weights."""
-    for release in RELEASES:
-        if release.name in ("randar-l-llamagen", "llamagen-vq16", "rar-b", "maskgit-vqgan"):
-            save_stand_in(release, server.base / "models/randar" / release.file)
+    """Random stand-ins for the files that must be fetched, under their names."""
+    folder = server.base / "models/randar"
+    # Keys and shapes are the released ones, the tokenizer has to be found.
+    for release in map(find_release, ("randar-l-llamagen", "llamagen-vq16")):
+        family = family_of(release)
+        save_file(random_weights(family.shapes(family.config(**release.config))), folder / release.file)
+    # RAR draws one token a call: 256 calls of all layers take minutes on a CPU.
+    rar, maskgit = find_release("rar-b"), find_release("maskgit-vqgan")
+    networks = random_network(rar, layers=2), random_network(maskgit, channels=32)
+    save_bundle(folder / rar.file, *networks, imagenet_classes(), rar.defaults, rar.name)
     save_upscaler(server.base / "models/upscale_models" / UPSCALER)
 
 
-def save_stand_in(release, path: Path) -> None:
-    family = next(family for family in FAMILIES if family.name == release.family)
-    config = dict(release.config) | ({"layers": LAYERS} if "layers" in release.config else {})
-    shapes = family.shapes(family.config(**config))
-    # A file of no released size says its configuration in its metadata.
-    metadata = {"config": json.dumps(config)} if config != release.config else None
-    save_file(random_weights(shapes), path, metadata)
+def family_of(release):
+    return next(family for family in FAMILIES if family.name == release.family)
+
+
+def random_network(release, **changes) -> torch.nn.Module:
+    family = family_of(release)
+    config = family.config(**dict(release.config) | changes)
+    network = family.network(config, device="meta", dtype=torch.bfloat16)
+    network.load_state_dict(random_weights(family.shapes(config)), assign=True)
+    return network
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
@@ -111,6 +126,7 @@ def test_a_workflow_opens_runs_and_draws(server, page, path, tmp_path):
     opened = page.evaluate("() => app.graph.serialize().nodes.map(node => [node.id, node.widgets_values || []])")
     assert sorted(opened) == sorted([node["id"], node.get("widgets_values", [])] for node in workflow["nodes"])
 
+    page.evaluate(FEWER_STEPS, STEPS if path.stem == "generate-randar-l" else None)
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     run = server.run(prompt, timeout=TIMEOUT / 1000, preview_method="auto")
     assert run.status == "success", run.message
