@@ -36,19 +36,18 @@ def locale_of(schemas) -> dict:
     }
 
 
-def tables_of(schema) -> str:
-    """The sections of a page that list inputs and outputs."""
-    inputs = [f"| `{each.id}` | {default_of(each)} | {each.tooltip} |" for each in schema.inputs]
-    outputs = [f"| `{each.display_name}` | {each.tooltip} |" for each in schema.outputs]
-    lines = ["## Inputs", "", "| | Default | |", "|---|---|---|", *inputs, ""]
-    return "\n".join(lines + ["## Outputs", "", "| | |", "|---|---|", *outputs, "", ""])
+def lists_of(schema) -> str:
+    """The sections of a page that list inputs and outputs. Lists, because ComfyUI's help panel is narrow."""
+    inputs = [f"- `{each.id}`{default_of(each)}: {each.tooltip}" for each in schema.inputs]
+    outputs = [f"- `{each.display_name}`: {each.tooltip}" for each in schema.outputs]
+    return "\n".join(["## Inputs", "", *inputs, "", "## Outputs", "", *outputs, "", ""])
 
 
 def default_of(socket) -> str:
     default = getattr(socket, "default", None)
     if default is None or default == "":
-        return "optional" if socket.optional else ""
-    return str(default)
+        return " (optional)" if socket.optional else ""
+    return f" ({default})"
 
 
 def row_of(release) -> str:
@@ -86,10 +85,10 @@ def test_every_page_lists_what_its_node_has(schemas):
         page = path.read_text(encoding="utf-8")
         if os.environ.get("UPDATE_HELP"):
             start, end = page.index("## Inputs"), page.index("## Tips")
-            path.write_text(page := page[:start] + tables_of(schema) + page[end:], encoding="utf-8")
+            path.write_text(page := page[:start] + lists_of(schema) + page[end:], encoding="utf-8")
         assert page.startswith(f"# {schema.display_name}\n")
         assert re.findall(r"^## (.*)$", page, re.MULTILINE) == SECTIONS
-        assert tables_of(schema) in page, f"{path.name} is out of date"
+        assert lists_of(schema) in page, f"{path.name} is out of date"
         assert section(page, "Tips") and section(page, "Example")
 
 
