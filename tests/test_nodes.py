@@ -400,16 +400,24 @@ def test_previews_show_the_batch_where_the_user_wants_them(pack, sample, reports
     assert len(image.getcolors(100000)) > 1
 
 
-def test_an_interrupt_ends_the_run_within_a_call_and_leaves_nothing(pack, model, sample, monkeypatch):
-    import comfy.model_management as management
-
-    kept, calls, start = [], [], type(model.decoder).start
+@pytest.fixture
+def caches(model, monkeypatch):
+    """Weak references to the KV caches that are made, in order."""
+    kept, start = [], type(model.decoder).start
 
     def watched(self, *arguments, **more):
         state = start(self, *arguments, **more)
         kept.append(weakref.ref(state.cache))
         return state
 
+    monkeypatch.setattr(type(model.decoder), "start", watched)
+    return kept
+
+
+def test_an_interrupt_ends_the_run_within_a_call_and_leaves_nothing(pack, sample, caches, monkeypatch):
+    import comfy.model_management as management
+
+    calls = []
     progress = pack.module("nodes.progress").Progress
     report = progress.__call__
 
@@ -419,25 +427,27 @@ def test_an_interrupt_ends_the_run_within_a_call_and_leaves_nothing(pack, model,
             management.interrupt_current_processing()
         return report(self, decoded)
 
-    monkeypatch.setattr(type(model.decoder), "start", watched)
     monkeypatch.setattr(progress, "__call__", interrupted)
     with pytest.raises(management.InterruptProcessingException):
         sample(steps=16)
     gc.collect()
-    assert calls[-1] == 2 and [ref() for ref in kept] == [None]
+    assert calls[-1] == 2 and [cache() for cache in caches] == [None]
 
 
-def test_the_cache_is_gone_after_a_run(model, sample, monkeypatch):
-    kept, start = [], type(model.decoder).start
+def test_an_error_in_the_middle_of_a_run_leaves_nothing(model, sample, caches, monkeypatch):
+    def broken(self, state, *arguments):
+        raise RuntimeError("a fault in the middle")
 
-    def watched(self, *arguments, **more):
-        state = start(self, *arguments, **more)
-        kept.append(weakref.ref(state.cache))
-        return state
+    monkeypatch.setattr(type(model.decoder), "step", broken)
+    with pytest.raises(RuntimeError, match="a fault in the middle"):
+        sample(steps=16)
+    gc.collect()
+    assert caches and all(cache() is None for cache in caches)
 
-    monkeypatch.setattr(type(model.decoder), "start", watched)
+
+def test_the_cache_is_gone_after_a_run(sample, caches):
     sample()
-    assert kept and not any(ref() is not None for ref in kept)
+    assert caches and all(cache() is None for cache in caches)
 
 
 @pytest.mark.parametrize(
