@@ -55,6 +55,7 @@ def machine() -> dict:
     return {
         "cpu": cpu or platform.machine(),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "torch": torch.__version__,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }
@@ -99,10 +100,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def measure(name: str, rows: Iterable[Row], report: dict, again: bool, keep: Callable[[], None]) -> None:
-    """Measure the `rows` of a section that `report` doesn't hold with as many pictures; `keep` after each."""
+    """Measure the `rows` of a section that `report` doesn't hold with as many pictures or more; `keep` after each."""
     before = {} if again else report["sections"].get(name, {})
     rows = list(rows)
-    section = {row.name: before[row.name] for row in rows if before.get(row.name, {}).get("count") == row.count}
+    section = {row.name: before[row.name] for row in rows if before.get(row.name, {}).get("count", 0) >= row.count}
     for row in tqdm(rows, desc=name, unit=" rows", disable=None):
         if row.name not in section:
             with torch.inference_mode():

@@ -53,11 +53,12 @@ class Counts:
         return self.share(1)
 
     @property
-    def half(self) -> int:
+    def compared(self) -> int:
+        """Where small differences are asked for."""
         return self.share(0.4)
 
     @property
-    def edits(self) -> int:
+    def some(self) -> int:
         return self.share(0.2)
 
     @property

@@ -69,7 +69,7 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def repainted(title: str, masks: Callable[[Scenes, range], Tensor], classes: Callable[[Scenes, range], Tensor]):
         def made() -> Iterator[tuple[Tensor, Tensor]]:
-            for pictures in bench.pieces(counts.edits, title):
+            for pictures in bench.pieces(counts.some, title):
                 scenes = bench.scenes(pictures)
                 wanted = classes(scenes, pictures)
                 mask = masks(scenes, pictures).float()
@@ -80,7 +80,7 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
         return bench.judged(made())
 
     def hidden() -> Iterator[tuple[Tensor, Tensor]]:
-        for pictures in bench.pieces(counts.edits, "half of the object hidden"):
+        for pictures in bench.pieces(counts.some, "half of the object hidden"):
             scenes = bench.scenes(pictures)
             mask = halves(scenes.objects, pictures)[:, None]
             grey = scenes.pixels.mean((2, 3), keepdim=True)
@@ -98,7 +98,7 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
     def other(scenes: Scenes, pictures: range) -> Tensor:
         return other_classes(pictures)
 
-    count = counts.edits
+    count = counts.some
     yield Row("half of the object hidden", count, lambda: bench.judged(hidden()))
     yield Row("half of the object inpainted", count, lambda: repainted("inpaint a half", half, own))
     yield Row("the whole object inpainted", count, lambda: repainted("inpaint the object", box, own))
@@ -220,7 +220,7 @@ def refining(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def measure(title: str, calls: int, rounds: int) -> dict:
         def made() -> Iterator[tuple[Tensor, Tensor]]:
-            for pictures in bench.pieces(counts.edits, title):
+            for pictures in bench.pieces(counts.some, title):
                 classes = classes_of(pictures)
                 ids = bench.generate(pictures, steps=calls).ids
                 if rounds:
@@ -233,4 +233,4 @@ def refining(bench: Bench, counts: Counts) -> Iterator[Row]:
     for calls in (bench.model.defaults.steps, 16):
         for rounds in (0, 1, 2):
             name = f"{calls} calls, " + ("as drawn" if not rounds else f"refined, rounds: {rounds}")
-            yield Row(name, counts.edits, lambda name=name, calls=calls, rounds=rounds: measure(name, calls, rounds))
+            yield Row(name, counts.some, lambda name=name, calls=calls, rounds=rounds: measure(name, calls, rounds))

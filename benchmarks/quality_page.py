@@ -9,6 +9,7 @@ from quality_sections import CALLS_OF_ORDERS
 from quality_statistics import mean_interval, wilson
 
 from randar_core.decoding.orders import ORDERS
+from randar_core.training.pictures import CLASSES
 
 Section = dict[str, dict]
 """Records by the name of their row."""
@@ -289,9 +290,7 @@ def inpainting(section: Section) -> str:
 Fresh procedural pictures. The mask is the box about the object and its shadow, or the left, right, upper or lower half
 of it. "Recognised" is as the class that was asked for; the first row shows what the judge makes of the visible half.
 
-{judged_table(section, "what")}
-
-{picture("editing", "Share recognised of every editing task, and what is asked of it")}"""
+{judged_table(section, "what")}"""
 
 
 def seams(section: Section) -> str:
@@ -365,7 +364,7 @@ def page(report: dict) -> str:
         f"""# Quality of the built-in model
 
 Written by `python benchmarks/quality.py`; the figures are in `quality.json`. Intervals are 95 %: Wilson's for shares,
-bootstrap for the rest.
+bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
 
 - Model: {model["name"]}, {millions(model["parameters"]["decoder"])} parameters and a tokenizer of
   {millions(model["parameters"]["tokenizer"])}, {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
@@ -373,7 +372,8 @@ bootstrap for the rest.
   pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
   {judge["reference_count"]} others.
-- Machine: {machine["cpu"]}, {machine["threads"]} threads, torch {machine["torch"]}, {machine["date"]}.""",
+- Machine: {machine["cpu"]}, {machine["threads"]} threads, torch {machine["torch"]}, {machine["date"]}.
+  Load average at the start of the last run: {machine["load"]} (above the number of cores, seconds are too long).""",
         "## What must be reached",
         targets(report),
     ]
@@ -381,4 +381,6 @@ bootstrap for the rest.
         name = section.__name__
         if report["complete"].get(name):
             parts.append(section(report["sections"][name]))
+    if all(report["complete"].get(name) for name in ("inpainting", "extrapolation", "refining")):
+        parts.append(picture("editing", "Share recognised of every editing task, and what is asked of it"))
     return "\n\n".join(parts) + "\n"

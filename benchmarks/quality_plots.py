@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of what it draws with
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 
@@ -70,7 +71,7 @@ def guidance(section: dict, floors: dict) -> Figure:
     rows = {float(name): record for name, record in section.items() if not name.startswith("default")}
     with_errors(left, list(rows), [r["share"] for r in rows.values()], 100, color=BLUE, marker="o")
     left.axhline(95, color=GREY, linestyle="--", linewidth=1)
-    left.set(xlabel="guidance weight", ylabel="recognised (%)")
+    left.set(xlabel="guidance weight", ylabel="recognised (%)", ylim=(0, 102))
     with_errors(right, list(rows), [r["frechet"] for r in rows.values()], color=ORANGE, marker="o")
     right.set(xlabel="guidance weight", ylabel="Fréchet distance")
     draw_floor(right, floors, next(iter(rows.values()))["count"])
@@ -105,7 +106,7 @@ def orders(section: dict) -> Figure:
         style["linewidth"] = 2.2 if order in ("random", "locality-aware") else 1
         left.plot(places, [100 * r["share"][0] for r in records], **style)
         right.plot(places, [r["frechet"][0] for r in records], **style)
-    left.set_ylabel("recognised (%)")
+    left.set(ylabel="recognised (%)", ylim=(0, 102))
     right.set_ylabel("Fréchet distance")
     right.set_ylim(bottom=0)
     for axes in (left, right):
@@ -123,6 +124,7 @@ def context(section: dict) -> Figure:
     names = [f"{name} ({record['cells']} cells)" for name, record in section.items()]
     axes.set_yticks(places, names)
     axes.set_ylim(-0.5, len(section) - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("log-likelihood of the true tokens (nats a token)")
     return figure
 

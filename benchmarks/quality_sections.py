@@ -31,7 +31,7 @@ def floors(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     A Fréchet distance falls with the number of pictures; hence the floor for each number that other sections use.
     """
-    for count in sorted({counts.headline, counts.half, counts.few}, reverse=True):
+    for count in sorted({counts.headline, counts.compared, counts.some, counts.few}, reverse=True):
 
         def real(count=count):
             scenes = (bench.scenes(pictures) for pictures in bench.pieces(count, f"{count} real pictures"))
@@ -52,9 +52,9 @@ def guidance(bench: Bench, counts: Counts) -> Iterator[Row]:
     for weight in WEIGHTS:
         yield Row(
             f"{weight:g}",
-            counts.half,
+            counts.some,
             lambda weight=weight: bench.drawn(
-                counts.half, f"guidance {weight:g}", guidance=bench.model.guidance(end=weight)
+                counts.some, f"guidance {weight:g}", guidance=bench.model.guidance(end=weight)
             ),
         )
 
@@ -63,11 +63,11 @@ def parallel(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Quality and seconds by the number of calls. One picture alone is timed too, as a user draws it."""
 
     def measure(calls: int) -> dict:
-        record = bench.drawn(counts.half, f"{calls} calls", steps=calls)
+        record = bench.drawn(counts.compared, f"{calls} calls", steps=calls)
         return record | {"seconds_alone": seconds_alone(bench, steps=calls)}
 
     for calls in CALLS:
-        yield Row(f"{calls}", counts.half, lambda calls=calls: measure(calls))
+        yield Row(f"{calls}", counts.compared, lambda calls=calls: measure(calls))
 
 
 def orders(bench: Bench, counts: Counts) -> Iterator[Row]:
@@ -95,7 +95,7 @@ def tokenizer(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def measure() -> dict:
         ratios, uses = [], torch.zeros(bench.model.tokenizer.codebook_size, dtype=torch.long)
-        for pictures in bench.pieces(counts.half, "tokenizer"):
+        for pictures in bench.pieces(counts.compared, "tokenizer"):
             pixels = bench.scenes(pictures).pixels
             ids = bench.model.tokenizer.encode(pixels)
             error = (bench.decode(ids) - pixels).square().mean((1, 2, 3))
@@ -109,7 +109,7 @@ def tokenizer(bench: Bench, counts: Counts) -> Iterator[Row]:
             "perplexity": float((-(shares * shares.log()).sum()).exp()),
         }
 
-    yield Row("fresh pictures", counts.half, measure)
+    yield Row("fresh pictures", counts.compared, measure)
 
 
 # --- context ---------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def block_likelihood(bench: Bench, ids: Tensor, labels: Tensor, known: Tensor, b
 
 def context(bench: Bench, counts: Counts) -> Iterator[Row]:
     """How likely the true tokens of the centre are, by what is known around it: all rows of the same pictures."""
-    grid, count = bench.model.decoder.config.grid, counts.edits
+    grid, count = bench.model.decoder.config.grid, counts.some
     block, contexts = context_cells(grid)
 
     def measure(places: list[Tensor], name: str) -> np.ndarray:
