@@ -15,9 +15,10 @@ from ..randar_core.decoding.loop import Decoded
 from .vae import TokenizerVAE
 
 SECONDS_BETWEEN_PREVIEWS = 0.2
+SHARE_OF_PREVIEWS = 0.05  # of the run at most; where a preview takes longer, fewer are shown
 CELL_PIXELS = 16  # of a preview; ComfyUI scales it
 UNSET = 32  # grey level of cells that are not drawn yet
-CODES_LEARNT = 64  # codes that are decoded to learn colours from: the work of one picture
+CODES_LEARNT = 32  # codes that are decoded to learn colours from: the work of half a picture
 
 
 class Progress:
@@ -26,19 +27,22 @@ class Progress:
     def __init__(self, vae: TokenizerVAE):
         self.colours = colours_of(vae) if args.preview_method != LatentPreviewMethod.NoPreviews else None
         self.bar: comfy.utils.ProgressBar | None = None
-        self.shown = -math.inf
+        self.next_preview = -math.inf
 
     def __call__(self, decoded: Decoded) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(decoded.calls)
-        self.bar.update_absolute(decoded.call, decoded.calls, self.preview(decoded))
+        began = time.monotonic()
+        preview = self.preview(decoded) if began >= self.next_preview or decoded.call == decoded.calls else None
+        self.bar.update_absolute(decoded.call, decoded.calls, preview)
+        if preview is not None:
+            ended = time.monotonic()
+            self.next_preview = ended + max(SECONDS_BETWEEN_PREVIEWS, (ended - began) / SHARE_OF_PREVIEWS)
 
     def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int] | None:
-        now = time.monotonic()
-        if self.colours is None or (now - self.shown < SECONDS_BETWEEN_PREVIEWS and decoded.call < decoded.calls):
+        if self.colours is None:
             return None
-        self.shown = now
         return ("JPEG", sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu()), args.preview_size)
 
 
