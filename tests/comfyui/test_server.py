@@ -119,16 +119,24 @@ def test_a_long_run_is_interrupted_at_once_and_the_next_one_runs(server):
     assert server.run(graph()).status == "success"
 
 
-def test_free_gives_the_memory_of_a_model_back(server):
+FREE = {"unload_models": True, "free_memory": True}
+
+
+@pytest.mark.parametrize(
+    "give_back",
+    [lambda server: server.post("/free", FREE), lambda server: server.run(graph())],
+    ids=["free", "another model"],
+)
+def test_the_memory_of_a_model_comes_back(server, give_back):
     server.run(graph())
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.post("/free", FREE)
     time.sleep(3)
     before = server.memory()
     run = server.run(graph("large.safetensors", steps=2))
     assert run.status == "success", run.message
     weights = (server.base / "models/randar/large.safetensors").stat().st_size
     assert server.memory() - before > 0.7 * weights
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    give_back(server)
     deadline = time.monotonic() + 60
     while server.memory() - before > 0.3 * weights and time.monotonic() < deadline:
         time.sleep(1)
