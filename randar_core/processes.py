@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ def processes(device: torch.device):
     if not dist.is_torchelastic_launched():
         yield device
         return
-    # Long enough for the first process to make the ids of a large set while the others wait.
+    # Long enough for the first process to write a large set or a picture grid while the others wait.
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     try:
         if device.type == "cuda":
@@ -45,6 +46,15 @@ def agreed(ask: Callable[[], T]) -> T:
     if dist.is_initialized():
         dist.broadcast_object_list(answer)
     return answer[0]
+
+
+def gather_interleaved(share: Tensor) -> Tensor:
+    """[n, …] of every process, on its device, equally long -> [n · processes, …], row 0 of each rank first."""
+    if not dist.is_initialized():
+        return share
+    shares = [torch.empty_like(share) for _ in range(dist.get_world_size())]
+    dist.all_gather(shares, share.contiguous())
+    return torch.stack(shares, 1).flatten(0, 1)
 
 
 def wait_for_all() -> None:

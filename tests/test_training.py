@@ -17,12 +17,12 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training import checkpoint, runs
 from randar_core.training.attention import causal_attention
-from randar_core.training.decoder import DecoderObjective, TokenSamples, initialise
+from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from randar_core.training.folder import open_folder
-from randar_core.training.loop import LoopSetting, Reporting, make_optimizer, rate, train
+from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.pictures import Pictures
 from randar_core.training.samples import PixelSamples, item_of
-from randar_core.training.tokenizer import TokenizerObjective, TokenizerRecipe
+from randar_core.training.tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
 from randar_core.training.tokens import TokenSet, encode_set, load_tokens, save_tokens
 
 CPU = torch.device("cpu")
@@ -61,6 +61,14 @@ def tokenizer_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokeniz
     return train(objective, samples, SETTING, report, {}, CPU, resume, on_sample)
 
 
+def pixels_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    report = Reporting(folder, log_every=1, save_every=3, sample_every=1)
+    objective = PixelsObjective(LlamaGenTokenizer(TOKENIZER), edges=1.0)
+    return train(objective, PixelSamples(Pictures(0, 10, size=16), 0), SETTING, report, {}, CPU, resume, on_sample)
+
+
 def losses(folder: Path) -> list[float]:
     with (folder / "log.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
@@ -74,7 +82,11 @@ def kill_at(step: int):
     return on_sample
 
 
-@pytest.mark.parametrize("run", [decoder_run, tokenizer_run])
+def muon_run(folder: Path, resume=False, on_sample=None) -> RandAR:
+    return decoder_run(folder, replace(SETTING, optimizer="muon"), resume, on_sample)
+
+
+@pytest.mark.parametrize("run", [decoder_run, muon_run, tokenizer_run, pixels_run])
 def test_a_killed_training_resumes_exactly(run, tmp_path):
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -108,8 +120,18 @@ from randar_core.processes import processes
 test_training.torch.set_num_threads(1)
 with processes(test_training.CPU):
     test_training.decoder_run(Path({folder!r}, "decoder"))
+    test_training.muon_run(Path({folder!r}, "muon"))
     test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
+    test_training.pixels_run(Path({folder!r}, "pixels"))
+    ids = test_training.some_ids(facts={{"shared": True}})
+    if test_training.torch.distributed.get_rank() == 1:
+        test_training.save_tokens(ids, Path({folder!r}, "ids.safetensors"))
 """
+
+
+def some_ids(facts: dict) -> TokenSet:
+    torch.manual_seed(0)
+    return encode_set(LlamaGenTokenizer(TOKENIZER), Pictures(0, 7, size=16), facts, CPU, batch=2)
 
 
 def test_two_processes_walk_as_one(tmp_path):
@@ -120,10 +142,14 @@ def test_two_processes_walk_as_one(tmp_path):
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     decoder_run(tmp_path / "one_decoder")
+    muon_run(tmp_path / "one_muon")
     tokenizer_run(tmp_path / "one_tokenizer")
+    pixels_run(tmp_path / "one_pixels")
     # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
-    for name, tolerance in (("decoder", 1e-3), ("tokenizer", 5e-3)):
+    for name, tolerance in (("decoder", 1e-3), ("muon", 1e-3), ("tokenizer", 5e-3), ("pixels", 5e-3)):
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+    shared, alone = load_tokens(tmp_path / "ids.safetensors", {"shared": True}), some_ids({"shared": True})
+    assert torch.equal(shared.ids, alone.ids) and torch.equal(shared.labels, alone.labels)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, monkeypatch):
@@ -188,7 +214,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 def test_only_matrices_decay():
     decoder = RandAR(DECODER)
-    groups = make_optimizer(decoder, SETTING).param_groups
+    groups = make_optimizers(decoder, SETTING)[0].param_groups
     decaying = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     names = {name for name, p in decoder.named_parameters() if id(p) in decaying}
     assert names == {n for n, _ in decoder.named_parameters() if n.endswith((".wqkv.weight", ".wo.weight"))} | {
@@ -197,6 +223,45 @@ def test_only_matrices_decay():
         "layers.0.feed_forward.w3.weight",
         "output.weight",
     }
+
+
+def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
+    decoder = RandAR(DECODER)
+    adamw, muon = make_optimizers(decoder, replace(SETTING, optimizer="muon"))
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    taken = [{id(p) for group in each.param_groups for p in group["params"]} for each in (adamw, muon)]
+    names = {name for name, p in decoder.named_parameters() if id(p) in taken[1]}
+    assert names == {f"layers.0.attention.{name}.weight" for name in ("wqkv", "wo")} | {
+        f"layers.0.feed_forward.{name}.weight" for name in ("w1", "w2", "w3")
+    }
+    assert not taken[0] & taken[1] and len(taken[0] | taken[1]) == len(list(decoder.parameters()))
+
+
+def test_an_optimizer_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match="matrices of a decoder's layers"):
+        make_optimizers(LlamaGenTokenizer(TOKENIZER), replace(SETTING, optimizer="muon"))
+    with pytest.raises(ValueError, match="'sgd' is not known. There are: adamw, muon"):
+        make_optimizers(RandAR(DECODER), replace(SETTING, optimizer="sgd"))
+
+
+def test_the_command_offers_every_optimizer(capsys):
+    with pytest.raises(SystemExit):
+        randar("train", "procedural", "--tokenizer", "t", "--optimizer", "sgd")
+    said = capsys.readouterr().err
+    assert all(name in said for name in OPTIMIZERS)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_prefixes_cut_whole_batches_of_the_same_orders(batch):
+    ids = torch.arange(90).reshape(10, 9)
+    whole = TokenSamples(ids, torch.arange(10) % 3, null_class=3, seed=0)
+    cut = replace(whole, prefixes=Prefixes(cells=4, whole_every=3), batch=batch)
+    for number in range(12 * batch):
+        expected, got = whole[number], cut[number]
+        cells = 9 if number // batch % 3 == 2 else 4
+        assert got["order"].tolist() == expected["order"][:cells].tolist()
+        assert got["tokens"].tolist() == expected["tokens"][:cells].tolist()
+        assert got["classes"] == expected["classes"]
 
 
 def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own():
@@ -320,13 +385,43 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     short = ("--steps", 3, "--batch", 2, "--save-every", 2, "--sample-every", 3, "--device", "cpu", "--size", 16)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
     randar("train-tokenizer", pictures, "--out", tmp_path / "t", *short, *small)
-    tiny = ("--width", 16, "--layers", 1, "--heads", 2, "--sheet-steps", 3)
+    tiny = ("--width", 16, "--layers", 1, "--heads", 2, "--sheet-steps", 3, "--optimizer", "muon", "--first-cells", 5)
     tokenizer = tmp_path / "t" / runs.TOKENIZER_FILE
     randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *short, *tiny)
     assert "one class only" in capsys.readouterr().out
     model = load(tmp_path / "d" / runs.MODEL_FILE)
     assert model.class_names == ("blue",) and model.decoder.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
+
+
+def test_a_prefix_without_cells_is_refused(pictures, tmp_path):
+    with pytest.raises(ValueError, match="--first-cells must be at least 1"):
+        randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", "--first-cells", -1)
+
+
+def test_better_pixels_of_the_same_codes(tmp_path):
+    from randar_core.checkpoints.bundle import load_tokenizer
+
+    short = ("--batch", 2, "--device", "cpu", "--size", 16, "--count", 12, "--rate", 0.01, "--warmup", 1)
+    small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+    randar("train-tokenizer", "procedural", "--out", tmp_path / "t", *short, *small, "--steps", 3)
+    first = tmp_path / "t" / runs.TOKENIZER_FILE
+    randar("train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--pixels-of", first)
+    before, after = load_tokenizer(first), load_tokenizer(tmp_path / "p" / runs.TOKENIZER_FILE)
+    for name, weights in before.state_dict().items():
+        fixed = name.startswith(("encoder.", "quant_conv.", "quantize."))
+        assert torch.equal(weights, after.state_dict()[name]) == fixed, name
+    pixels = torch.stack([torch.from_numpy(Pictures(0, 12, 16)[i][0]) for i in range(3)]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        ids = before.encode(pixels)
+        assert torch.equal(ids, after.encode(pixels))
+        errors = [F.mse_loss(each.decode(ids), pixels).item() for each in (before, after)]
+        assert errors[1] < 0.9 * errors[0]
+    with pytest.raises(ValueError, match="begun with other settings"):
+        randar(
+            "train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--resume",
+            "--pixels-of", tmp_path / "p" / runs.TOKENIZER_FILE, "--seed", 1,
+        )  # fmt: skip
 
 
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):

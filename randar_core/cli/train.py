@@ -12,6 +12,12 @@ def register(subparsers) -> None:
     tokenizer = subparsers.add_parser("train-tokenizer", help="train a tokenizer on a folder of pictures")
     _add_pictures(tokenizer)
     _add_loop(tokenizer, steps=20_000, batch=16, rate=1e-3, weight_decay=0.0, average=0.0)
+    tokenizer.add_argument(
+        "--pixels-of",
+        metavar="TOKENIZER",
+        help="train only the half of this trained tokenizer that makes pixels: ids, and decoders that learnt them, "
+        "stay valid; its file, or the name of a downloaded release (default: a new tokenizer, of the network below)",
+    )
     network = tokenizer.add_argument_group("network")
     network.add_argument("--channels", type=int, default=32, help="of the finest level (default: 32)")
     network.add_argument(
@@ -33,6 +39,27 @@ def register(subparsers) -> None:
     _add_pictures(decoder)
     decoder.add_argument("--tokenizer", required=True, help="its file, or the name of a downloaded release")
     _add_loop(decoder, steps=50_000, batch=64, rate=1e-3, weight_decay=0.05, average=0.999)
+    learning = decoder.add_argument_group("learning")
+    learning.add_argument(
+        "--optimizer",
+        choices=("adamw", "muon"),
+        default="adamw",
+        help="muon, for the layers' matrices, learns as much in about half the time (default: adamw)",
+    )
+    learning.add_argument(
+        "--first-cells",
+        type=int,
+        metavar="N",
+        help="most batches hold only the first N cells of every order: the time goes where the shape is decided "
+        "(default: all cells)",
+    )
+    learning.add_argument(
+        "--whole-every",
+        type=int,
+        default=8,
+        metavar="N",
+        help="with --first-cells, every N-th batch holds whole pictures (default: 8)",
+    )
     network = decoder.add_argument_group("network")
     network.add_argument("--width", type=int, default=256, help="default: 256")
     network.add_argument("--layers", type=int, default=8, help="default: 8")
@@ -87,23 +114,36 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> None:
+    from ..checkpoints.bundle import load_tokenizer
+    from ..checkpoints.locate import locate
     from ..images import writable_folder
-    from ..models.llamagen import LlamaGenConfig
+    from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
     from ..processes import processes
-    from ..training.runs import train_tokenizer
+    from ..training.runs import train_pixels, train_tokenizer
     from ..training.tokenizer import TokenizerRecipe
 
-    names = ("channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups")
-    config = LlamaGenConfig(**{name: getattr(arguments, name) for name in names})
-    if arguments.size % config.factor:
-        raise ValueError(
-            f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token."
-        )
-    writable_folder(arguments.out)
     with processes(options.device_of(arguments.device)) as device:
+        if arguments.pixels_of is None:
+            names = (
+                "channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups"
+            )  # fmt: skip
+            config = LlamaGenConfig(**{name: getattr(arguments, name) for name in names})
+        else:
+            trained = load_tokenizer(locate(arguments.pixels_of), device)
+            if not isinstance(trained, LlamaGenTokenizer):
+                raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
+            config = trained.config
+        if arguments.size % config.factor:
+            raise ValueError(
+                f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token."
+            )
+        writable_folder(arguments.out)
         pictures, facts, _ = _pictures(arguments)
-        loop, reporting = _loop(arguments), _reporting(arguments)
-        train_tokenizer(pictures, facts, config, TokenizerRecipe(), loop, reporting, device, arguments.resume)
+        rest = (TokenizerRecipe(), _loop(arguments), _reporting(arguments), device, arguments.resume)
+        if arguments.pixels_of is None:
+            train_tokenizer(pictures, facts, config, *rest)
+        else:
+            train_pixels(trained, pictures, facts, *rest)
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:
@@ -113,8 +153,12 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
     from ..images import writable_folder
     from ..models.randar import RandARConfig
     from ..processes import processes
+    from ..training.decoder import Prefixes
     from ..training.runs import encoded, train_decoder
 
+    for name in ("first_cells", "whole_every"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1.")
     writable_folder(arguments.out)
     with processes(options.device_of(arguments.device)) as device:
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
@@ -137,11 +181,12 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             config,
             classes,
             Defaults(arguments.guidance, steps=arguments.sheet_steps),
-            _loop(arguments),
+            _loop(arguments, arguments.optimizer),
             _reporting(arguments),
             device,
             arguments.resume,
             arguments.class_dropout,
+            Prefixes(arguments.first_cells, arguments.whole_every) if arguments.first_cells else None,
         )
 
 
@@ -181,7 +226,7 @@ def _report(folder) -> None:
         print("There is one class only: guidance will have nothing to choose between.")
 
 
-def _loop(arguments: argparse.Namespace):
+def _loop(arguments: argparse.Namespace, optimizer: str = "adamw"):
     from ..training.loop import LoopSetting
 
     return LoopSetting(
@@ -193,6 +238,7 @@ def _loop(arguments: argparse.Namespace):
         clip=arguments.clip,
         average=arguments.average,
         seed=arguments.seed,
+        optimizer=optimizer,
     )
 
 

@@ -17,9 +17,10 @@ from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
 from ..processes import is_first_process
+from .decoder import Prefixes
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, Pictures
-from .runs import encoded, train_decoder, train_tokenizer
+from .runs import encoded, train_decoder, train_pixels, train_tokenizer
 from .tokenizer import TokenizerRecipe
 
 TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
@@ -32,11 +33,16 @@ TOKENIZER = LlamaGenConfig(
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=2800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+
+PIXELS_LOOP = LoopSetting(steps=2000, batch=16, learning_rate=1.5e-3, warmup=50, weight_decay=0.0)
 
 DECODER_PICTURES = Pictures(seed=2, count=16_000)
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
-DECODER_LOOP = LoopSetting(steps=20_000, batch=16, learning_rate=2e-3, warmup=150, weight_decay=0.05, average=0.999)
+DECODER_LOOP = LoopSetting(
+    steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
+)
+DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
 DEFAULTS = Defaults(guidance=2.0, guidance_start=1.0, steps=88)
 
@@ -47,9 +53,9 @@ def procedural_facts(pictures: Pictures) -> dict:
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
-    """Train both networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder, decoder_folder = folder / "tokenizer", folder / "decoder"
-    for each in (tokenizer_folder, decoder_folder):
+    """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
+    tokenizer_folder, decoder_folder, pixels_folder = (folder / name for name in ("tokenizer", "decoder", "pixels"))
+    for each in (tokenizer_folder, decoder_folder, pixels_folder):
         each.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
         TOKENIZER_PICTURES,
@@ -69,9 +75,20 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         CLASSES,
         DEFAULTS,
         DECODER_LOOP,
-        Reporting(decoder_folder, save_every=200, sample_every=400, workers=workers),
+        Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
         device,
         resume and (decoder_folder / CHECKPOINT).exists(),
+        prefixes=DECODER_PREFIXES,
+    )
+    tokenizer = train_pixels(
+        tokenizer,
+        TOKENIZER_PICTURES,
+        procedural_facts(TOKENIZER_PICTURES),
+        TokenizerRecipe(),
+        PIXELS_LOOP,
+        Reporting(pixels_folder, save_every=200, sample_every=400, workers=workers),
+        device,
+        resume and (pixels_folder / CHECKPOINT).exists(),
     )
     path = folder / "builtin.safetensors"
     if is_first_process():

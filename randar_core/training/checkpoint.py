@@ -18,7 +18,7 @@ class Checkpoint:
     step: int
     setting: dict[str, Any]
     objective: dict[str, Any]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
     average: dict[str, torch.Tensor]
 
 

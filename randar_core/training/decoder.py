@@ -26,7 +26,7 @@ class DecoderObjective(nn.Module):
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `classes` [B], `tokens` [B, N] along `order` [B, N] -> the mean loss in nats a token, no figures."""
+        """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, no figures."""
         with QuickCausalAttention():
             logits = self.model(batch["classes"], batch["tokens"], batch["order"])
         return F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten()), {}
@@ -36,10 +36,28 @@ class DecoderObjective(nn.Module):
 
 
 @dataclass(frozen=True)
+class Prefixes:
+    """Most batches hold only the first `cells` of every order, each `whole_every`-th one holds whole pictures.
+
+    What is drawn, where and how large is settled in the first cells, so that is where most is to be learnt; what comes
+    after continues its neighbours, costs several times as much, and needs few examples. A decoder that sees all of
+    random orders' beginnings sees every cell, since an order may begin anywhere.
+    """
+
+    cells: int
+    whole_every: int
+
+    def length(self, batch: int, whole: int) -> int:
+        """Cells of the samples of batch number `batch`, of `whole` ones."""
+        return whole if (batch + 1) % self.whole_every == 0 else min(self.cells, whole)
+
+
+@dataclass(frozen=True)
 class TokenSamples(Dataset):
     """Sample n of a training: a picture's tokens along a random order, under its class or, at times, the null class.
 
-    `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n.
+    `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n. With `prefixes`, the
+    `batch` samples of a step hold equally many cells.
     """
 
     ids: Tensor
@@ -47,12 +65,16 @@ class TokenSamples(Dataset):
     null_class: int
     seed: int
     class_dropout: float = 0.1
+    prefixes: Prefixes | None = None
+    batch: int = 1
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         item = item_of(number, len(self.ids), self.seed)
         generator = stream(self.seed, "sample", number)
         order = torch.randperm(self.ids.shape[1], generator=generator)
         dropped = torch.rand((), generator=generator) < self.class_dropout
+        if self.prefixes is not None:
+            order = order[: self.prefixes.length(number // self.batch, len(order))]
         label = torch.tensor(self.null_class) if dropped else self.labels[item].long()
         return {"classes": label, "tokens": self.ids[item, order].long(), "order": order}
 

@@ -15,9 +15,11 @@ except ImportError:
 
 
 @contextlib.contextmanager
-def progress(total: int, unit: str, title: str):
+def progress(total: int, unit: str, title: str, shown: bool = True):
     """Yields a function to call with how many are done since the last call."""
-    if tqdm is None:
+    if not shown:
+        yield lambda count: None
+    elif tqdm is None:
         print(f"{title}: {total}{unit}", flush=True)
         yield lambda count: None
     else:

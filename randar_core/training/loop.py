@@ -1,9 +1,9 @@
-"""The one training loop: optimizer, schedule, averaging, checkpoints, log. What is learnt is the objective's affair.
+"""The one training loop: optimizers, schedule, averaging, checkpoints, log. What is learnt is the objective's affair.
 
 An objective is a module with the network as `.model`; `forward(batch, step)` gives the loss and figures for the log,
-`after_step(step, optimizer)` does what is due between steps and at times gives more figures; `FIGURES` names them all.
-Under `torchrun` every process
-takes its share of each global batch; one process with the same batch walks the same way.
+`after_step(step, optimizer)` does what is due between steps (`optimizer` is the AdamW one) and at times gives figures;
+`FIGURES` names them all. Parameters that need no gradient stay as they are. Under `torchrun` every process takes its
+share of each global batch; one process with the same batch walks the same way.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ from .checkpoint import Checkpoint
 from .log import Log
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
 class LoopSetting:
-    """`batch` counts a step's samples over all processes. `average` is the decay of averaged weights, 0 for none."""
+    """`batch` counts a step's samples over all processes. `average` is the decay of averaged weights, 0 for none.
+
+    `optimizer` is one of `OPTIMIZERS`, see `make_optimizers`.
+    """
 
     steps: int
     batch: int
@@ -40,6 +44,7 @@ class LoopSetting:
     clip: float = 1.0
     average: float = 0.0
     seed: int = 0
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,46 @@ def rate(setting: LoopSetting, step: int) -> float:
     return setting.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
 
 
-def make_optimizer(model: nn.Module, setting: LoopSetting) -> torch.optim.Optimizer:
-    """AdamW; only matrices decay, not norms, biases and other vectors, nor embeddings."""
+def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the matrices of `model.layers` and AdamW, which comes first, for the rest.
+
+    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon ("Muon is Scalable for LLM Training",
+    arXiv 2502.16982) scales its steps to the size of AdamW's, so both take the one learning rate. Raises ValueError for
+    Muon without such matrices, or where this torch has none.
+    """
+    hidden: list[Tensor] = []
+    if setting.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"Muon needs torch 2.9 or newer, this is {torch.__version__}. Train with AdamW instead.")
+        layers = getattr(model, "layers", nn.ModuleList())
+        hidden = [parameter for parameter in layers.parameters() if parameter.ndim == 2]
+        if not hidden:
+            raise ValueError("Muon is for the matrices of a decoder's layers; train this network with AdamW.")
+    elif setting.optimizer != "adamw":
+        raise ValueError(f"The optimizer '{setting.optimizer}' is not known. There are: {', '.join(OPTIMIZERS)}.")
+    taken = {id(parameter) for parameter in hidden}
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for parameter in model.parameters():
-        groups[parameter.squeeze().ndim > 1 and id(parameter) not in embeddings].append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": groups[True], "weight_decay": setting.weight_decay},
-            {"params": groups[False], "weight_decay": 0.0},
-        ],
-        lr=setting.learning_rate,
-        betas=(0.9, 0.95),
-    )
+        if id(parameter) not in taken and parameter.requires_grad:
+            groups[parameter.squeeze().ndim > 1 and id(parameter) not in embeddings].append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {"params": groups[True], "weight_decay": setting.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=setting.learning_rate,
+            betas=(0.9, 0.95),
+        )
+    ]
+    if hidden:
+        optimizers.append(
+            torch.optim.Muon(
+                hidden, lr=setting.learning_rate, weight_decay=setting.weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    return optimizers
 
 
 class Shares:
@@ -114,16 +145,18 @@ def train(
     path = reporting.folder / CHECKPOINT
     identity = {"loop": asdict(setting), **facts}
     objective.to(device)
-    optimizer = make_optimizer(objective.model, setting)
+    optimizers = make_optimizers(objective.model, setting)
     average = {}
     if setting.average:
-        average = {name: p.detach().float().clone() for name, p in objective.model.named_parameters()}
+        learning = ((name, p) for name, p in objective.model.named_parameters() if p.requires_grad)
+        average = {name: parameter.detach().float().clone() for name, parameter in learning}
     first = 0
     if resume:
         found = checkpoint.load(path)
         checkpoint.check_setting(found, identity, path)
         objective.load_state_dict(found.objective)
-        optimizer.load_state_dict(found.optimizer)
+        for optimizer, state in zip(optimizers, found.optimizers, strict=True):
+            optimizer.load_state_dict(state)
         average = {name: value.to(device) for name, value in found.average.items()}
         first = found.step
     elif path.exists():
@@ -145,15 +178,17 @@ def train(
     with Log(reporting.folder / LOG, columns, first, setting.steps, write=rank == 0) as log:
         for step, batch in enumerate(batches, first):
             batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-            for group in optimizer.param_groups:
-                group["lr"] = rate(setting, step)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(setting, step)
             with torch.autocast(device.type, torch.bfloat16):
                 loss, figures = wrapped(batch, step)
-            optimizer.zero_grad(set_to_none=True)
+            objective.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(objective.model.parameters(), setting.clip)
-            optimizer.step()
-            rare |= objective.after_step(step, optimizer)
+            for optimizer in optimizers:
+                optimizer.step()
+            rare |= objective.after_step(step, optimizers[0])
             update_average(average, objective.model, setting.average, step)
             done = step + 1
             if done % reporting.log_every == 0 or done == setting.steps:
@@ -167,7 +202,8 @@ def train(
                 log.write(done, rate(setting, step), done * setting.batch, row)
             log.advance()
             if rank == 0 and (done % reporting.save_every == 0 or done == setting.steps):
-                state = Checkpoint(done, identity, objective.state_dict(), optimizer.state_dict(), average)
+                states = [optimizer.state_dict() for optimizer in optimizers]
+                state = Checkpoint(done, identity, objective.state_dict(), states, average)
                 checkpoint.save(state, path)
             if rank == 0 and on_sample is not None and (done % reporting.sample_every == 0 or done == setting.steps):
                 with averaged(objective.model, average):

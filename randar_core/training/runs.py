@@ -1,10 +1,10 @@
-"""The two trainings from pictures to a file: a tokenizer, and a decoder for the tokens it makes."""
+"""The trainings from pictures to a file: a tokenizer, a decoder for the tokens it makes, and better pixels of them."""
 
 from __future__ import annotations
 
 import hashlib
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
-from ..processes import is_first_process, wait_for_all
-from .decoder import DecoderObjective, TokenSamples, initialise
+from ..processes import agreed, is_first_process, wait_for_all
+from .decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from .log import progress
 from .loop import LoopSetting, Reporting, train
 from .samples import PixelSamples
-from .tokenizer import TokenizerObjective, TokenizerRecipe
+from .tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
 from .tokens import TokenSet, encode_set, load_tokens, save_tokens
 
 TOKENIZER_FILE, IDS_FILE, MODEL_FILE = "tokenizer.safetensors", "ids.safetensors", "model.safetensors"
@@ -58,20 +58,7 @@ def train_tokenizer(
 
     Raises as `loop.train` does.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(setting.seed)
-        tokenizer = LlamaGenTokenizer(config, operations=_CPU_LAYERS if device.type == "cpu" else nn)
-    tokenizer.to(memory_format=torch.channels_last)
-    shown = [pictures[i][0] for i in range(min(24, len(pictures)))]
-    shown = rearrange(torch.stack([torch.from_numpy(pixels.copy()) for pixels in shown]), "b h w c -> b c h w") / 255
-
-    def sheet(step: int) -> None:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            decoded = tokenizer.decode(tokenizer.encode(shown.to(device))).float().cpu()
-        # Each row of pictures over the row of what came back.
-        pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(12), decoded.split(12), strict=True)])
-        save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pairs, 12))
-
+    tokenizer = _new_tokenizer(config, setting.seed, device)
     tokenizer = train(
         TokenizerObjective(tokenizer, recipe, setting.steps, setting.seed),
         PixelSamples(pictures, setting.seed),
@@ -80,11 +67,69 @@ def train_tokenizer(
         {"tokenizer": asdict(config), "recipe": asdict(recipe), "pictures": facts},
         device,
         resume,
-        sheet,
+        _reconstructions(tokenizer, pictures, reporting.folder, device),
     )
     if is_first_process():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=tokenizer)
     return tokenizer
+
+
+def train_pixels(
+    tokenizer: LlamaGenTokenizer,
+    pictures,
+    facts: dict[str, Any],
+    recipe: TokenizerRecipe,
+    setting: LoopSetting,
+    reporting: Reporting,
+    device: torch.device,
+    resume: bool = False,
+) -> LlamaGenTokenizer:
+    """A copy of `tokenizer` that makes better pixels of the same ids, see `PixelsObjective`; decoders keep working.
+
+    Writes `tokenizer.safetensors`. Raises as `loop.train` does.
+    """
+    facts = {"tokenizer": asdict(tokenizer.config), "codes": fingerprint(tokenizer), "pictures": facts}
+    copy = _new_tokenizer(tokenizer.config, setting.seed, device)
+    copy.load_state_dict(tokenizer.float().state_dict())
+    sheet = _reconstructions(copy, pictures, reporting.folder, device)
+    objective = PixelsObjective(copy, recipe.edges)
+    copy = train(
+        objective, PixelSamples(pictures, setting.seed), setting, reporting, facts, device, resume, sheet
+    ).requires_grad_(True)
+    if is_first_process():
+        save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=copy)
+    return copy
+
+
+def _new_tokenizer(config: LlamaGenConfig, seed: int, device: torch.device) -> LlamaGenTokenizer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer = LlamaGenTokenizer(config, operations=_CPU_LAYERS if device.type == "cpu" else nn)
+    return tokenizer.to(memory_format=torch.channels_last)
+
+
+def _reconstructions(
+    tokenizer: LlamaGenTokenizer, pictures, folder: Path, device: torch.device
+) -> Callable[[int], None]:
+    """Draws the sheet of a step: the first pictures, each row over the row of what came back."""
+    shown = [torch.from_numpy(pictures[i][0].copy()) for i in range(min(24, len(pictures)))]
+    shown = rearrange(torch.stack(shown), "b h w c -> b c h w") / 255
+
+    def sheet(step: int) -> None:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            decoded = tokenizer.decode(tokenizer.encode(shown.to(device))).float().cpu()
+        pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(12), decoded.split(12), strict=True)])
+        save_png(folder / f"samples-{step:06}.png", contact_sheet(pairs, 12))
+
+    return sheet
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Of all its weights."""
+    weights = hashlib.blake2b(digest_size=8)
+    for value in network.state_dict().values():
+        weights.update(value.detach().float().cpu().numpy().tobytes())
+    return weights.hexdigest()
 
 
 def encoded(
@@ -92,17 +137,16 @@ def encoded(
 ) -> TokenSet:
     """The ids of `pictures`, made once and kept in `folder`, where a training that resumes finds them.
 
-    Raises OSError where they can't be written. Under `torchrun` the first process makes them, the others wait.
+    Raises OSError where they can't be written. Under `torchrun` every process makes its share.
     """
     path = folder / IDS_FILE
-    weights = hashlib.blake2b(digest_size=8)
-    for value in tokenizer.state_dict().values():
-        weights.update(value.detach().float().cpu().numpy().tobytes())
-    facts = facts | {"tokenizer": weights.hexdigest()}
-    if is_first_process() and load_tokens(path, facts) is None:
-        with progress(len(pictures), " pictures", "ids") as advance:
-            save_tokens(encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance), path)
-    wait_for_all()
+    facts = facts | {"tokenizer": fingerprint(tokenizer)}
+    if not agreed(lambda: load_tokens(path, facts) is not None):
+        with progress(len(pictures), " pictures", "ids", shown=is_first_process()) as advance:
+            tokens = encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance)
+        if is_first_process():
+            save_tokens(tokens, path)
+        wait_for_all()
     return load_tokens(path, facts)
 
 
@@ -117,6 +161,7 @@ def train_decoder(
     device: torch.device,
     resume: bool = False,
     class_dropout: float = 0.1,
+    prefixes: Prefixes | None = None,
 ) -> RandAR:
     """Train on the ids of a set. Writes the bundle `model.safetensors`, a first one with every sheet.
 
@@ -135,13 +180,18 @@ def train_decoder(
     def write(path: Path) -> None:
         save_bundle(path, decoder, tokenizer, class_names, defaults, reporting.folder.name)
 
-    samples = TokenSamples(tokens.ids, tokens.labels, decoder.null_class, setting.seed, class_dropout)
+    samples = TokenSamples(
+        tokens.ids, tokens.labels, decoder.null_class, setting.seed, class_dropout, prefixes, setting.batch
+    )
+    facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": tokens.facts}
+    if prefixes is not None:
+        facts["prefixes"] = asdict(prefixes)
     decoder = train(
         DecoderObjective(decoder),
         samples,
         setting,
         reporting,
-        {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": tokens.facts},
+        facts,
         device,
         resume,
         sheet,

@@ -59,20 +59,11 @@ class TokenizerObjective(nn.Module):
             quantised = vectors + (codes - vectors).detach()
         decoded = self.model.decode_vectors(quantised).float()
         error = F.mse_loss(decoded, pixels)
-        loss = self.reconstruction(decoded, pixels) + code_loss
+        loss = reconstruction(decoded, pixels, self.recipe.edges) + code_loss
         # Every parameter takes part in every step, as DistributedDataParallel asks.
         loss = loss + 0.0 * self.model.quantize.embedding.weight.sum()
         figures |= {"psnr": -10 * error.detach().log10(), "codes": code_loss.detach()}
         return loss, figures
-
-    def reconstruction(self, decoded: Tensor, pixels: Tensor) -> Tensor:
-        """Absolute and squared error at four scales, and of the differences of neighbouring pixels."""
-        difference = decoded - pixels
-        loss = self.recipe.edges * (difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean())
-        for _ in range(4):
-            loss = loss + difference.abs().mean() + 2 * difference.square().mean()
-            difference = F.avg_pool2d(difference, 2)
-        return loss
 
     @torch.no_grad()
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
@@ -116,6 +107,43 @@ class TokenizerObjective(nn.Module):
         for moments in optimizer.state[weight].values():
             if moments.shape == weight.shape:
                 moments[codes] = 0
+
+
+class PixelsObjective(nn.Module):
+    """Reconstruction alone, by the half of a trained tokenizer that makes pixels.
+
+    Encoder and codebook stay as they are. So a picture's ids don't change, and decoders that learnt them stay valid.
+    """
+
+    FIGURES = ("psnr",)
+
+    def __init__(self, model: LlamaGenTokenizer, edges: float):
+        super().__init__()
+        self.model, self.edges = model, edges
+        for part in (model.encoder, model.quant_conv, model.quantize):
+            part.requires_grad_(False)
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """batch: `pixels` [B, 3, H, W] in 0…1 -> the loss and figures for the log, scalars."""
+        pixels = batch["pixels"]
+        with torch.no_grad():
+            codes = self.model.vectors(self.model.encode(pixels))
+        decoded = self.model.decode_vectors(codes).float()
+        loss = reconstruction(decoded, pixels, self.edges)
+        return loss, {"psnr": -10 * F.mse_loss(decoded.detach(), pixels).log10()}
+
+    def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        return {}
+
+
+def reconstruction(decoded: Tensor, pixels: Tensor, edges: float) -> Tensor:
+    """Absolute and squared error at four scales, and, `edges` times, of the differences of neighbouring pixels."""
+    difference = decoded - pixels
+    loss = edges * (difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean())
+    for _ in range(4):
+        loss = loss + difference.abs().mean() + 2 * difference.square().mean()
+        difference = F.avg_pool2d(difference, 2)
+    return loss
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:

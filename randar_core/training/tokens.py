@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..models.tokenizer import Tokenizer
+from ..processes import gather_interleaved, place
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,17 @@ class TokenSet:
     facts: dict
 
 
-class _Plain(Dataset):
-    """Pictures as tensors, in their own order."""
+class _Share(Dataset):
+    """Process `rank`'s share of the pictures, as tensors. All shares are equally long: the last ones begin anew."""
 
-    def __init__(self, pictures):
-        self.pictures = pictures
+    def __init__(self, pictures, rank: int, processes: int):
+        self.pictures, self.rank, self.processes = pictures, rank, processes
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return -(-len(self.pictures) // self.processes)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels, label = self.pictures[index]
+        pixels, label = self.pictures[(index * self.processes + self.rank) % len(self.pictures)]
         return torch.from_numpy(np.ascontiguousarray(pixels)), label
 
 
@@ -45,17 +46,25 @@ class _Plain(Dataset):
 def encode_set(
     tokenizer: Tokenizer, pictures, facts: dict, device: torch.device, workers: int = 0, batch: int = 32, on_batch=None
 ) -> TokenSet:
-    """Ids of all `pictures`, (uint8 [H, W, 3], label) each; `on_batch(count)` hears of progress."""
+    """Ids of all `pictures`, (uint8 [H, W, 3], label) each; `on_batch(count)` hears of progress.
+
+    Under `torchrun` every process encodes its share, and all have the whole set at the end.
+    """
+    rank, processes = place()
     tokenizer = tokenizer.to(device).eval()
     ids, labels = [], []
-    for pixels, label in DataLoader(_Plain(pictures), batch, num_workers=workers):
+    for pixels, label in DataLoader(_Share(pictures, rank, processes), batch, num_workers=workers):
         pixels = rearrange(pixels.to(device), "b h w c -> b c h w").float() / 255
         with torch.autocast(device.type, torch.bfloat16):
-            ids.append(tokenizer.encode(pixels).flatten(1).int().cpu())
+            ids.append(tokenizer.encode(pixels).flatten(1).int())
         labels.append(label.int())
         if on_batch is not None:
-            on_batch(len(label))
-    return TokenSet(torch.cat(ids), torch.cat(labels), facts)
+            on_batch(len(label) * processes)
+
+    def whole(shares: list[Tensor]) -> Tensor:
+        return gather_interleaved(torch.cat(shares).to(device))[: len(pictures)].cpu()
+
+    return TokenSet(whole(ids), whole(labels), facts)
 
 
 def save_tokens(tokens: TokenSet, path: Path) -> None:
