@@ -169,19 +169,20 @@ def run(
     known: int = 0,
     scored: bool = False,
     rows: int | None = None,
-    with_pixels: bool = False,
+    pixels: tuple[int, int] | None = None,
 ) -> T:
     """Run `task` on the model's device, with its weights there and memory for `batch` pictures of `cells` cells.
 
     `cells`, `known`, `scored` and `rows` are those of `picture_bytes`; by default the cells of the model's own picture
-    and the rows of the options' guidance. A task `with_pixels` finds the tokenizer loaded too.
+    and the rows of the options' guidance. A task that goes through `pixels` finds the tokenizer loaded
+    too, and memory for pictures of that height and width.
     """
     progress = Progress(model.vae)
     rows = rows or len(options.guidance.rows)
     each = picture_bytes(model.decoder, options, rows, cells or model.grid**2, known, scored)
     patchers = [model.patcher]
-    if with_pixels:
-        each = max(each, model.vae.bytes_of(DECODE_BYTES, model.side, model.side))
+    if pixels is not None:
+        each = max(each, model.vae.bytes_of(DECODE_BYTES, *pixels))
         patchers.append(model.vae.patcher)
     comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
     return split_to_fit(

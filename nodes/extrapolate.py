@@ -98,7 +98,7 @@ class Extrapolate(io.ComfyNode):
         start = start_from(latent_image, model, len(classes), batch_size)
         course = guidance or Linear(cfg, cfg)
         options = options_for(model, start.pictures, cfg=cfg, guidance=course, **settings)
-        in_space = spatial_guidance(course, Linear(spatial_cfg, spatial_cfg)) if spatial_cfg != 1 else None
+        in_space = spatial_guidance(course, Linear(spatial_cfg, spatial_cfg))
         ids = class_ids(model, classes, start.canvas.batch)
         low = start.canvas.ids.to(model.device) if start.filled else None
 
@@ -116,6 +116,5 @@ class Extrapolate(io.ComfyNode):
             )
 
         cells = (factor * model.grid) ** 2
-        rows = len((in_space or options.guidance).rows)
-        decoded = run(model, task, options, len(ids), cells=cells, known=model.grid**2, rows=rows)
+        decoded = run(model, task, options, len(ids), cells=cells, known=model.grid**2, rows=len(in_space.rows))
         return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))

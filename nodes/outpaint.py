@@ -102,8 +102,9 @@ class Outpaint(io.ComfyNode):
                 on_call=on_call,
             )
 
-        batch = max(len(pixels), len(classes))
-        drawn = run(model, task, options, batch, known=model.grid**2 // 2, with_pixels=True)
+        batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
+        size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
+        drawn = run(model, task, options, batch, known=model.grid**2 // 2, pixels=size)
         y, x = (
             place * model.vae.factor - margins[side] for place, side in ((drawn.row, "top"), (drawn.column, "left"))
         )

@@ -409,6 +409,20 @@ def test_a_square_sees_its_part_of_a_painting(model, tokenizer):
     assert seen.known[GRID - 1][0].tolist() == [[False] * GRID] * (GRID - 1) + [[True] * GRID]
 
 
+def test_cell_indices_order_the_squares_of_all_pictures(model, tokenizer):
+    mask, order = torch.zeros(1, SIZE, SIZE), torch.randperm(GRID**2, generator=torch.Generator().manual_seed(1))
+    mask[0, : SIZE // 2] = 1
+    drawn = [
+        inpaint(model, tokenizer, picture(2, 3, SIZE, SIZE), mask, classes(2), replace(OPTIONS, order=each)).pixels
+        for each in (order, order.expand(1, -1), order.expand(2, -1))
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+    with pytest.raises(ValueError, match="expected \\[2, "):
+        inpaint(
+            model, tokenizer, picture(2, 3, SIZE, SIZE), mask, classes(2), replace(OPTIONS, order=order.expand(3, -1))
+        )
+
+
 @given(seam=st.integers(0, 12), width=st.integers(1, 20))
 @settings(max_examples=20, deadline=None)
 def test_the_seam_rises_inside_the_mask_and_reaches_one(seam, width):

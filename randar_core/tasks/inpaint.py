@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall, Setting
-from ..decoding.orders import Order, Painted
+from ..decoding.orders import Order, Painted, check_order
 from ..decoding.plan import make_plan
 from .confidence import forget_unsure, sureness
 from .options import DecodingOptions, check_batch, check_pixels, one_each
@@ -90,6 +90,8 @@ def inpaint(
         raise ValueError(f"The mask is to grow by {grow} pixels with a seam of {seam}; neither may be below 0.")
     if context < 1:
         raise ValueError(f"The context is {context} times the masked region; it must be at least 1.")
+    if not callable(options.order):
+        options = replace(options, order=check_order(options.order, len(pixels), model.config.grid**2))
     pixels, mask = pixels.to(classes.device), mask.to(classes.device).float().nan_to_num().clamp(0, 1)
     grown = spread(mask, grow)
     if denoise == 0 or not grown.any():
@@ -191,7 +193,7 @@ def order_of(order: Order | Tensor, cutout: Cutout, height: int, width: int) -> 
     """What `order`, given for pictures of `height` × `width`, says of a cutout."""
     if isinstance(order, Painted):
         return Painted(replace(cutout, picture=0).of(order.resized(height, width).unsqueeze(0)))
-    return order if callable(order) or order.ndim == 1 else order[cutout.picture]
+    return order if callable(order) else order[cutout.picture]
 
 
 def label_regions(inside: Tensor) -> Tensor:
