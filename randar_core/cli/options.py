@@ -67,12 +67,12 @@ def dtype_of(name: str, device):
     """The torch dtype named; 'auto' is bfloat16 where the device computes in it, else float32."""
     import torch
 
-    from ..models.packing import can_pack
+    from ..models.packing import cpu_computes_bfloat16
 
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
-        return torch.bfloat16 if can_pack(torch.empty(0, dtype=torch.bfloat16)) else torch.float32
+        return torch.bfloat16 if cpu_computes_bfloat16() else torch.float32
     return torch.bfloat16
 
 

@@ -25,12 +25,16 @@ class PackedLinear(nn.Module):
 def can_pack(weight: Tensor) -> bool:
     """Whether this processor and this torch have packed kernels for weights like `weight`."""
     # Private operators, the ones that torch's own compiler uses: another torch may lack them.
-    names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+    names = ("_reorder_linear_weight", "_linear_pointwise")
     if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
-    return weight.dtype == torch.float32 or (
-        weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether this processor's matrix kernels take bfloat16 as it is, so that it halves what is read."""
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # private, see `can_pack`
+    return asked is not None and asked()
 
 
 def pack(model: nn.Module) -> nn.Module:
