@@ -25,6 +25,8 @@ from .vae import DECODE_BYTES, TokenizerVAE
 
 T = TypeVar("T")
 
+GRAPHS_KEPT = 2**29  # bytes that CUDA graphs may keep for the next run; a large batch's are soon made anew
+
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
@@ -185,8 +187,18 @@ def run(
         each = max(each, model.vae.bytes_of(DECODE_BYTES, *pixels))
         patchers.append(model.vae.patcher)
     comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
+
+    def attempt(size: int) -> T:
+        try:
+            drawn = task(replace(options, batch=size), progress)
+        except BaseException:
+            model.release_graphs()
+            raise
+        model.release_graphs(beyond=GRAPHS_KEPT)
+        return drawn
+
     return split_to_fit(
-        lambda size: task(replace(options, batch=size), progress),
+        attempt,
         batch,
         each,
         model.device,

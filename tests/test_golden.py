@@ -20,6 +20,7 @@ from randar_core.decoding.loop import Setting, decode
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
+from randar_core.models.graphs import GraphedRandAR
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
@@ -106,11 +107,18 @@ def check_decoder(case: Case):
     assert_close(model.instructions(model.cell_angles(order, None)), case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
         guidance = class_guidance(Linear(start, end))
-        assert torch.equal(draw_greedily(model, case, order, guidance, int(steps)), ids), (steps, start, end)
+        for form in (model, GraphedRandAR(model)):
+            drawn = draw_greedily(form, case, order, guidance, int(steps))
+            assert torch.equal(drawn, ids), (form, steps, start, end)
 
 
 def check_extrapolation(case: Case):
-    model, order, factor = randar(case), case.input("order"), int(case.config["factor"])
+    for form in (randar(case), GraphedRandAR(randar(case))):
+        check_extrapolation_of(form, case)
+
+
+def check_extrapolation_of(model, case: Case):
+    order, factor = case.input("order"), int(case.config["factor"])
     boundary, grid = case.config["ntk_boundary"], model.config.grid
     assert_close(model.extrapolated_table(factor, boundary), case.output("rope_table"))
     y, x = order[:, : grid**2] // (factor * grid), order[:, : grid**2] % (factor * grid)

@@ -82,12 +82,12 @@ def load_model(arguments: argparse.Namespace, device=None):
 
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
-    from ..models.packing import pack
+    from ..models.inference import for_inference
 
     device = device or device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
     model = load(path, tokenizer, device, dtype_of(arguments.dtype, device))
-    pack(model.decoder)
+    model.decoder = for_inference(model.decoder)
     if device.type == "cpu":  # where its convolutions are a tenth faster, see benchmarks/tokenizers.py
         model.tokenizer.to(memory_format=torch.channels_last)
     return model

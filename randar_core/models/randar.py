@@ -5,6 +5,7 @@ that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (s
 the released checkpoints.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,10 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.addcmul(wide * cosine, swapped, sine).to(x.dtype)
 
 
+Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Keys and values `[R, H, T, d]` of new places -> those of all places that are attended to, `[R, H, S, d]`."""
+
+
 @dataclass
 class DecodeState:
     """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
@@ -84,6 +89,15 @@ class DecodeState:
             self.mask = blind.triu_(places + 1)
         return self.mask[:tokens, places - self.length : places + tokens]
 
+    def extend(self, layer: int) -> Extend:
+        def after_what_is_there(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+            end = self.length + key.shape[2]
+            cache = self.cache[layer]
+            cache[0, :, :, self.length : end], cache[1, :, :, self.length : end] = key, value
+            return cache[0, :, :, :end], cache[1, :, :, :end]
+
+        return after_what_is_there
+
 
 class Attention(nn.Module):
     def __init__(self, config: RandARConfig, **kwargs):
@@ -93,18 +107,18 @@ class Attention(nn.Module):
         self.wqkv = operations.Linear(config.width, 3 * config.width, bias=False, **kwargs)
         self.wo = operations.Linear(config.width, config.width, bias=False, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
-        """Causal attention of `x` `[R, T, D]`; with a cache `[2, R, H, S, d]` also to the `start` places before it."""
+    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None) -> Tensor:
+        """Attention of `x` `[R, T, D]` to what `extend` makes of its keys and values; causal where there is no mask."""
         query_key, value = rearrange(self.wqkv(x), "r t (three h d) -> r t (three h) d", three=3, h=self.heads).split(
             [2 * self.heads, self.heads], 2
         )
         query_key, value = rotate(query_key, angles).transpose(1, 2), value.transpose(1, 2)
         query, key = query_key.chunk(2, 1)
-        if cache is not None:
-            end = start + x.shape[1]
-            cache[0, :, :, start:end], cache[1, :, :, start:end] = key, value
-            key, value = cache[:, :, :, :end]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=start == 0)
+        if extend is not None:
+            key, value = extend(key, value)
+        # One query alone sees every key.
+        causal = mask is None and query.shape[2] > 1
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return self.wo(rearrange(out, "r h t d -> r t (h d)"))
 
 
@@ -129,8 +143,8 @@ class Block(nn.Module):
         self.attention_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
         self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), angles, cache, start, mask)
+    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), angles, extend, mask)
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -201,9 +215,12 @@ class RandAR(nn.Module):
         cosine, sine = table.to(order.device)[order + 1].unsqueeze(2).unbind(-1)
         return torch.stack([torch.stack([cosine, cosine], -1), torch.stack([-sine, sine], -1)]).flatten(-2)
 
-    def blocks(self, x: Tensor, angles: Tensor, cache: Tensor | None = None, start: int = 0, mask=None) -> Tensor:
+    def blocks(
+        self, x: Tensor, angles: Tensor, extend: Callable[[int], Extend] | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """All layers; `extend` gives the one of each layer's cache."""
         for index, layer in enumerate(self.layers):
-            x = layer(x, angles, None if cache is None else cache[index], start, mask)
+            x = layer(x, angles, None if extend is None else extend(index), mask)
         return x
 
     def head(self, x: Tensor) -> Tensor:
@@ -277,7 +294,7 @@ class RandAR(nn.Module):
         else:  # the first instruction is in the cache already
             x, angles = x[:, 1:], angles[:, :, 1:]
         mask = state.causal_mask(x.shape[1]) if state.length > 0 and x.shape[1] > 1 else None
-        x = self.blocks(x, angles, state.cache, state.length, mask)
+        x = self.blocks(x, angles, state.extend, mask)
         state.done = done + fresh
         state.length += x.shape[1] - queries + 1
         return self.head(x[:, -queries:])

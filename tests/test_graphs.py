@@ -1,0 +1,140 @@
+"""Calls of fixed shape draw what calls of their own shape do. Capturing them takes a CUDA device: the last tests."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from randar_core.decoding.canvas import Canvas
+from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
+from randar_core.decoding.loop import Setting, decode
+from randar_core.decoding.plan import make_plan
+from randar_core.decoding.sampling import Sampling
+from randar_core.models import graphs
+from randar_core.models.graphs import GraphedRandAR
+from randar_core.models.inference import for_inference
+from randar_core.models.packing import PackedLinear, can_pack
+from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.tasks.extrapolate import extrapolate
+from randar_core.tasks.options import DecodingOptions
+
+GREEDY = Sampling(top_k=1)
+GUIDED = class_guidance(Linear(1.0, 4.0))
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+def model(device: str = "cpu", seed: int = 0) -> RandAR:
+    generator = torch.Generator().manual_seed(seed)
+    decoder = RandAR(RandARConfig(32, 2, 2, 24, classes=3, grid=6)).eval().requires_grad_(False)
+    for parameter in decoder.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * (0.15 if parameter.ndim > 1 else 1))
+    return decoder.to(device)
+
+
+def drawn(decoder, batch: int, steps: int, known: int = 0, seed: int = 0, device: str = "cpu") -> torch.Tensor:
+    mark = torch.randperm(36, generator=torch.Generator().manual_seed(seed)) < known
+    ids = torch.randint(24, (batch, 6, 6), generator=torch.Generator().manual_seed(seed + 1))
+    canvas = Canvas(ids.to(device), mark.view(1, 6, 6).expand(batch, -1, -1).contiguous().to(device))
+    setting = Setting(torch.arange(batch, device=device) % 3, GUIDED, GREEDY)
+    return decode(decoder, canvas, make_plan(canvas, steps, seed), setting).ids
+
+
+@given(batch=st.integers(1, 3), steps=st.integers(1, 36), known=st.integers(0, 35), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_the_same_tokens_whatever_is_known_and_however_many_are_drawn_a_call(batch, steps, known, seed):
+    plain = model()
+    assert torch.equal(drawn(GraphedRandAR(plain), batch, steps, known, seed), drawn(plain, batch, steps, known, seed))
+
+
+def test_extrapolation_with_a_dropped_context_draws_the_same_tokens():
+    options = DecodingOptions(GUIDED, 12, 0, GREEDY)
+    spatial = spatial_guidance(Linear(3.0, 3.0), Linear(2.5, 2.5))
+    plain, graphed = (extrapolate(form, torch.tensor([0, 2]), 2, options, spatial) for form in forms(model()))
+    assert torch.equal(plain.ids, graphed.ids)
+
+
+def forms(decoder: RandAR) -> tuple:
+    return decoder, GraphedRandAR(decoder)
+
+
+def test_buffers_serve_the_next_decode_of_their_shape_and_forget_the_last():
+    plain, graphed = forms(model())
+    first = drawn(graphed, 2, 9)
+    held = list(graphed.kept.values())
+    assert torch.equal(drawn(graphed, 2, 9, known=20, seed=3), drawn(plain, 2, 9, known=20, seed=3))
+    assert torch.equal(drawn(graphed, 2, 9), first)
+    assert list(graphed.kept.values()) == held and len(held) == 1
+
+
+def test_the_oldest_shape_goes_first():
+    graphed = GraphedRandAR(model())
+    for batch in (1, 2, 1, 3):
+        drawn(graphed, batch, 9)
+    assert [shape[0] for shape in graphed.kept] == [2, 6]  # rows: two a picture
+
+
+def test_padding_leaves_no_trace(monkeypatch):
+    plain = model()
+    expected = drawn(plain, 2, 11)
+    for places in ((1,), (40,), (7, 9)):
+        monkeypatch.setattr(graphs, "CALL_PLACES", places)
+        assert torch.equal(drawn(GraphedRandAR(plain), 2, 11), expected)
+
+
+def test_buffers_go_when_weights_have_moved():
+    decoder = model()
+    graphed = GraphedRandAR(decoder)
+    drawn(graphed, 1, 9)
+    (held,) = graphed.kept.values()
+    other = model(seed=1)
+    for parameter, value in zip(decoder.parameters(), other.parameters(), strict=True):
+        parameter.data = value.data
+    assert torch.equal(drawn(graphed, 1, 9), drawn(other, 1, 9))
+    assert held not in graphed.kept.values()
+
+
+def test_release_lets_go_beyond_what_may_stay():
+    graphed = GraphedRandAR(model())
+    drawn(graphed, 1, 9)
+    size = graphed.graph_bytes
+    assert size > 0
+    graphed.release(beyond=size)
+    assert graphed.graph_bytes == size
+    graphed.release()
+    assert graphed.graph_bytes == 0
+
+
+def test_all_else_is_the_models_own():
+    decoder = model()
+    graphed = GraphedRandAR(decoder)
+    assert graphed.config is decoder.config and graphed.parallel and graphed.null_class == 3
+    order = torch.arange(36).expand(1, -1)
+    arguments = (torch.tensor([1]), torch.zeros(1, 36, dtype=torch.long), order)
+    assert torch.equal(graphed(*arguments), decoder(*arguments))
+
+
+def test_the_processor_gets_packed_layers_and_no_graphs():
+    decoder = for_inference(model())
+    assert isinstance(decoder, RandAR)
+    assert isinstance(decoder.output, PackedLinear) == can_pack(torch.empty(0))
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_graphs_replay_the_calls_they_captured(dtype):
+    plain = model("cuda").to(dtype)
+    graphed = for_inference(plain)
+    for known in (0, 20, 0):
+        assert torch.equal(drawn(graphed, 2, 9, known, device="cuda"), drawn(plain, 2, 9, known, device="cuda"))
+    (buffers,) = graphed.kept.values()
+    assert buffers.replays
+
+
+@needs_cuda
+def test_released_graphs_leave_the_card():
+    graphed = for_inference(model("cuda"))
+    drawn(graphed, 2, 9, device="cuda")
+    held = torch.cuda.memory_allocated()
+    size = graphed.graph_bytes
+    graphed.release()
+    assert torch.cuda.memory_allocated() <= held - size
