@@ -136,7 +136,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     from randar_core.decoding.loop import Setting, decode
     from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
-    from randar_core.models.packing import pack
+    from randar_core.models.inference import for_inference
 
     case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
     torch_dtype, device = getattr(torch, dtype), torch.device(device)
@@ -155,7 +155,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         if isinstance(module, torch.nn.Linear) and "adaLN" not in name
     )
     if not plain:
-        pack(model)
+        model = for_inference(model)
     forget_peak()
     side = pixels // 16
     cells, factor = side * side, side // config.grid
