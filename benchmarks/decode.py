@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None):
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a decode is cut and projected")
+    parser.add_argument("--graphs", action="store_true", help="replay RandAR's calls as CUDA graphs")
     parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND", help="time this beside ours")
     parser.add_argument("--out", type=Path, default=Path("out/decode.md"))
@@ -78,7 +79,9 @@ def main(argv: Sequence[str] | None = None):
             parser.error(f"--other is NAME=COMMAND; got '{name}'")
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     print(f"{machine['name']}: {machine['threads']} threads, {machine['bandwidth']:.1f} GB/s")
-    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain")}
+    common = {
+        key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain", "graphs")
+    }
     results = []
     for case in cases(arguments):
         ours = run_case(__file__, **case, **common)
@@ -125,7 +128,7 @@ def measure(threads: int | None = None, **case) -> dict:
         return measure_decode(**case)
 
 
-def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain) -> dict:
+def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain, graphs) -> dict:
     import torch
 
     from randar_core.checkpoints.bundle import Model
@@ -136,7 +139,9 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     from randar_core.decoding.loop import Setting, decode
     from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
-    from randar_core.models.inference import for_inference
+    from randar_core.models.graphs import GraphedRandAR
+    from randar_core.models.packing import pack
+    from randar_core.models.randar import RandAR
 
     case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
     torch_dtype, device = getattr(torch, dtype), torch.device(device)
@@ -154,8 +159,10 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         # Adaptive norms are computed once for many calls.
         if isinstance(module, torch.nn.Linear) and "adaLN" not in name
     )
-    if not plain:
-        model = for_inference(model)
+    if graphs and isinstance(model, RandAR):
+        model = GraphedRandAR(model)
+    elif not plain:
+        pack(model)
     forget_peak()
     side = pixels // 16
     cells, factor = side * side, side // config.grid
@@ -208,7 +215,8 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         "drawn": sum(sizes),
         **times,
         "peak_bytes": peak(device) - before if device.type == "cpu" else peak(device),
-        "packed": not plain,
+        "packed": not plain and not graphs,
+        "graphs": isinstance(model, GraphedRandAR),
         "weights": weights,
         "read": read,
         "cache": cache,

@@ -15,7 +15,7 @@ from torch import Tensor
 from randar_core.checkpoints.bundle import load
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.orders import ORDERS
-from randar_core.models.inference import for_inference
+from randar_core.models.packing import pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
@@ -218,7 +218,7 @@ def randar_l() -> RandAR:
     decoder = RandAR(RandARConfig(1024, 24, 16, 16384), dtype=torch.bfloat16)
     for parameter in decoder.parameters():
         torch.nn.init.constant_(parameter, 0.01)
-    return for_inference(decoder.eval().requires_grad_(False))
+    return pack(decoder.eval().requires_grad_(False))
 
 
 def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
@@ -227,7 +227,7 @@ def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
     dtype = next(bench.model.decoder.parameters()).dtype
 
     def load_whole() -> None:
-        for_inference(load(bench.path, dtype=dtype).decoder)
+        pack(load(bench.path, dtype=dtype).decoder)
 
     yield Row("load", 1, lambda: {"seconds": timed(load_whole, 3)})
     yield Row("one picture", 1, lambda: {"seconds": seconds_alone(bench)})

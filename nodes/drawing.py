@@ -25,8 +25,6 @@ from .vae import DECODE_BYTES, TokenizerVAE
 
 T = TypeVar("T")
 
-GRAPHS_KEPT = 2**29  # bytes that CUDA graphs may keep for the next run; a large batch's are soon made anew
-
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
@@ -171,34 +169,24 @@ def run(
     known: int = 0,
     scored: bool = False,
     rows: int | None = None,
-    pixels: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> T:
     """Run `task` on the model's device, with its weights there and memory for `batch` pictures of `cells` cells.
 
     `cells`, `known`, `scored` and `rows` are those of `picture_bytes`; by default the cells of the model's own picture
-    and the rows of the options' guidance. A task that goes through `pixels` finds the tokenizer loaded
-    too, and memory for pictures of that height and width.
+    and the rows of the options' guidance. A task that decodes pictures of `size`, (height, width),
+    finds the tokenizer loaded too, and memory for that.
     """
     progress = Progress(model.vae)
     rows = rows or len(options.guidance.rows)
     each = picture_bytes(model.decoder, options, rows, cells or model.grid**2, known, scored)
     patchers = [model.patcher]
-    if pixels is not None:
-        each = max(each, model.vae.bytes_of(DECODE_BYTES, *pixels))
+    if size is not None:
+        each = max(each, model.vae.bytes_of(DECODE_BYTES, *size))
         patchers.append(model.vae.patcher)
     comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
-
-    def attempt(size: int) -> T:
-        try:
-            drawn = task(replace(options, batch=size), progress)
-        except BaseException:
-            model.release_graphs()
-            raise
-        model.release_graphs(beyond=GRAPHS_KEPT)
-        return drawn
-
     return split_to_fit(
-        attempt,
+        lambda size: task(replace(options, batch=size), progress),
         batch,
         each,
         model.device,

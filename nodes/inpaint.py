@@ -107,7 +107,7 @@ class Inpaint(io.ComfyNode):
             max(len(pixels), len(masks), len(classes)),
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,
-            pixels=(model.side, model.side),
+            size=(model.side, model.side),
         )
         latent = latent_of(model, painted.decoded.ids) if painted.decoded else {"samples": model.vae.encode(image)}
         return io.NodeOutput(

@@ -1,11 +1,8 @@
 """A decoder as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
 
-from functools import partial
-
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-import comfy.patcher_extension
 import torch
 
 from ..randar_core.checkpoints.bundle import (
@@ -18,9 +15,7 @@ from ..randar_core.checkpoints.bundle import (
 )
 from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
-from ..randar_core.models.graphs import GraphedRandAR
 from ..randar_core.models.packing import cpu_computes_bfloat16
-from ..randar_core.models.randar import RandAR
 from .files import path_of, tokenizer_path
 from .vae import TokenizerVAE
 
@@ -41,28 +36,10 @@ class RandARModel:
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
-        # Where the host pages single weights in and out, no graph may rely on where they are.
-        paged = getattr(self.patcher, "is_dynamic", bool)()
-        self.graphs = GraphedRandAR(model.decoder) if isinstance(model.decoder, RandAR) and not paged else None
-        if self.graphs is not None:
-            unloaded = comfy.patcher_extension.CallbacksMP.ON_DETACH
-            self.patcher.add_callback(unloaded, partial(_release, self.graphs))
 
     @property
     def decoder(self):
-        """The network to draw with: through CUDA graphs where all its weights lie on a graphics card."""
-        network = self.patcher.model
-        if self.graphs is None:
-            return network
-        if all(parameter.is_cuda for parameter in network.parameters()):
-            return self.graphs
-        self.graphs.release()
-        return network
-
-    def release_graphs(self, beyond: int = 0) -> None:
-        """Give back what graphs keep on the graphics card between runs, if it is more than `beyond` bytes."""
-        if self.graphs is not None:
-            self.graphs.release(beyond)
+        return self.patcher.model
 
     @property
     def device(self) -> torch.device:
@@ -76,10 +53,6 @@ class RandARModel:
     def side(self) -> int:
         """Pixels along one side of the model's own picture."""
         return self.grid * self.vae.factor
-
-
-def _release(graphs: GraphedRandAR, *_) -> None:
-    graphs.release()
 
 
 def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:

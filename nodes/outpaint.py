@@ -104,7 +104,7 @@ class Outpaint(io.ComfyNode):
 
         batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
-        drawn = run(model, task, options, batch, known=model.grid**2 // 2, pixels=size)
+        drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size)
         y, x = (
             place * model.vae.factor - margins[side] for place, side in ((drawn.row, "top"), (drawn.column, "left"))
         )

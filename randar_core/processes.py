@@ -48,13 +48,14 @@ def agreed(ask: Callable[[], T]) -> T:
     return answer[0]
 
 
-def gather_interleaved(share: Tensor) -> Tensor:
-    """[n, …] of every process, on its device, equally long -> [n · processes, …], row 0 of each rank first."""
+def gather_interleaved(share: Tensor, device: torch.device) -> Tensor:
+    """[n, …] of every process, equally long -> [n · processes, …], row 0 of each rank first. By way of `device`."""
     if not dist.is_initialized():
         return share
+    share = share.to(device)
     shares = [torch.empty_like(share) for _ in range(dist.get_world_size())]
-    dist.all_gather(shares, share.contiguous())
-    return torch.stack(shares, 1).flatten(0, 1)
+    dist.all_gather(shares, share)
+    return torch.stack([each.to("cpu") for each in shares], 1).flatten(0, 1)
 
 
 def wait_for_all() -> None:

@@ -19,10 +19,6 @@ class InterruptProcessingException(BaseException):
 class Patcher:
     def __init__(self, model, load_device, offload_device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
-        self.callbacks: dict[str, list] = {}
-
-    def add_callback(self, kind, callback):
-        self.callbacks.setdefault(kind, []).append(callback)
 
     def is_dynamic(self):
         return False
@@ -140,7 +136,6 @@ def install(models: Path) -> None:
         "comfy.model_patcher": {"CoreModelPatcher": Patcher},
         "comfy.ops": {"disable_weight_init": torch.nn},
         "comfy.utils": {"ProgressBar": ProgressBar, "PROGRESS_BAR_HOOK": None, "tiled_scale": tiled_scale},
-        "comfy.patcher_extension": {"CallbacksMP": types.SimpleNamespace(ON_DETACH="on_detach_after")},
         "comfy.cli_args": {
             "LatentPreviewMethod": preview_method,
             "args": types.SimpleNamespace(preview_method=preview_method.NoPreviews, preview_size=512),

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from randar_core.cli import main
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
 from randar_core.decoding.loop import Setting, decode
@@ -12,8 +13,6 @@ from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling
 from randar_core.models import graphs
 from randar_core.models.graphs import GraphedRandAR
-from randar_core.models.inference import for_inference
-from randar_core.models.packing import PackedLinear, can_pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.options import DecodingOptions
@@ -60,17 +59,34 @@ def forms(decoder: RandAR) -> tuple:
 def test_buffers_serve_the_next_decode_of_their_shape_and_forget_the_last():
     plain, graphed = forms(model())
     first = drawn(graphed, 2, 9)
-    held = list(graphed.kept.values())
+    held = graphed.kept
     assert torch.equal(drawn(graphed, 2, 9, known=20, seed=3), drawn(plain, 2, 9, known=20, seed=3))
     assert torch.equal(drawn(graphed, 2, 9), first)
-    assert list(graphed.kept.values()) == held and len(held) == 1
+    assert graphed.kept is held
 
 
-def test_the_oldest_shape_goes_first():
+def test_a_broken_decode_leaves_nothing_in_the_buffers():
+    plain, graphed = forms(model())
+    drawn(graphed, 2, 9)
+    graphed.kept.cache.fill_(torch.nan)
+    assert torch.equal(drawn(graphed, 2, 9), drawn(plain, 2, 9))
+
+
+def test_another_shape_takes_the_place_of_the_last():
     graphed = GraphedRandAR(model())
-    for batch in (1, 2, 1, 3):
-        drawn(graphed, batch, 9)
-    assert [shape[0] for shape in graphed.kept] == [2, 6]  # rows: two a picture
+    drawn(graphed, 1, 9)
+    held = graphed.kept
+    drawn(graphed, 3, 9)
+    assert graphed.kept is not held and len(graphed.kept.inputs) == 6  # rows: two a picture
+
+
+def test_two_decodes_at_once_are_refused():
+    graphed = GraphedRandAR(model())
+    conditions = (torch.tensor([0]), torch.randperm(36).unsqueeze(0))
+    first = graphed.start(*conditions)
+    graphed.start(*conditions)
+    with pytest.raises(RuntimeError, match="Finish one before the next starts"):
+        graphed.step(first, torch.empty(1, 0, dtype=torch.long), 1)
 
 
 def test_padding_leaves_no_trace(monkeypatch):
@@ -85,23 +101,20 @@ def test_buffers_go_when_weights_have_moved():
     decoder = model()
     graphed = GraphedRandAR(decoder)
     drawn(graphed, 1, 9)
-    (held,) = graphed.kept.values()
+    held = graphed.kept
     other = model(seed=1)
     for parameter, value in zip(decoder.parameters(), other.parameters(), strict=True):
         parameter.data = value.data
     assert torch.equal(drawn(graphed, 1, 9), drawn(other, 1, 9))
-    assert held not in graphed.kept.values()
+    assert graphed.kept is not held
 
 
-def test_release_lets_go_beyond_what_may_stay():
+def test_release_lets_go_of_the_buffers():
     graphed = GraphedRandAR(model())
     drawn(graphed, 1, 9)
-    size = graphed.graph_bytes
-    assert size > 0
-    graphed.release(beyond=size)
-    assert graphed.graph_bytes == size
+    assert graphed.kept_bytes > 0
     graphed.release()
-    assert graphed.graph_bytes == 0
+    assert graphed.kept_bytes == 0
 
 
 def test_all_else_is_the_models_own():
@@ -113,28 +126,38 @@ def test_all_else_is_the_models_own():
     assert torch.equal(graphed(*arguments), decoder(*arguments))
 
 
-def test_the_processor_gets_packed_layers_and_no_graphs():
-    decoder = for_inference(model())
-    assert isinstance(decoder, RandAR)
-    assert isinstance(decoder.output, PackedLinear) == can_pack(torch.empty(0))
+def test_graphs_are_refused_where_there_is_no_card(capsys):
+    assert main(["generate", "house", "--graphs", "--device", "cpu"]) != 0
+    assert "--graphs is for RandAR models on a CUDA device" in capsys.readouterr().err
 
 
 @needs_cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_graphs_replay_the_calls_they_captured(dtype):
-    plain = model("cuda").to(dtype)
-    graphed = for_inference(plain)
-    for known in (0, 20, 0):
-        assert torch.equal(drawn(graphed, 2, 9, known, device="cuda"), drawn(plain, 2, 9, known, device="cuda"))
-    (buffers,) = graphed.kept.values()
-    assert buffers.replays
+def test_graphs_replay_what_they_captured(dtype, monkeypatch):
+    graphed = GraphedRandAR(model("cuda").to(dtype))
+    replayed = [drawn(graphed, 2, 9, known, device="cuda") for known in (0, 20)]
+    assert graphed.kept.replays
+    with monkeypatch.context() as captured:
+        captured.setattr(graphed, "capture", lambda *_: pytest.fail("captured again"))
+        assert torch.equal(drawn(graphed, 2, 9, device="cuda"), replayed[0])
+    # The same calls, kernel by kernel.
+    monkeypatch.setattr(graphed, "hidden", lambda *call: graphed.run(call[0], *index_of(*call)))
+    for known, expected in zip((0, 20), replayed, strict=True):
+        assert torch.equal(drawn(graphed, 2, 9, known, device="cuda"), expected)
+
+
+def index_of(buffers: graphs.Buffers, source: list[int], place: range) -> tuple[torch.Tensor, int]:
+    padding = [0] * (next(size for size in (*graphs.CALL_PLACES, len(source)) if size >= len(source)) - len(source))
+    index = torch.tensor([padding + source, [*padding, *place]], device="cuda")
+    reach = -(-place.stop // graphs.CACHE_PLACES) * graphs.CACHE_PLACES
+    return index, min(reach, buffers.cache.shape[-2])
 
 
 @needs_cuda
 def test_released_graphs_leave_the_card():
-    graphed = for_inference(model("cuda"))
+    graphed = GraphedRandAR(model("cuda"))
     drawn(graphed, 2, 9, device="cuda")
-    held = torch.cuda.memory_allocated()
-    size = graphed.graph_bytes
+    held, size = torch.cuda.memory_allocated(), graphed.kept_bytes
     graphed.release()
     assert torch.cuda.memory_allocated() <= held - size
+    drawn(graphed, 2, 9, device="cuda")

@@ -93,24 +93,6 @@ def test_a_processor_that_computes_in_bfloat16_does(pack, monkeypatch, able, for
     assert model.dtype_for("default", torch.device("cpu")) == getattr(torch, dtype)
 
 
-def test_graphs_go_with_the_weights_and_after_a_failure(pack, model, star, monkeypatch):
-    kept = [0]
-    monkeypatch.setattr(model.graphs, "release", lambda beyond=0: kept.append(beyond))
-    (unloaded,) = model.patcher.callbacks["on_detach_after"]
-    assert unloaded.args[0] is model.graphs
-    pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
-    drawing = pack.module("nodes.drawing")
-    assert kept[-1] == drawing.GRAPHS_KEPT
-
-    def fail(decoded):
-        raise RuntimeError("out of order")
-
-    monkeypatch.setattr(drawing, "Progress", lambda vae: fail)
-    with pytest.raises(RuntimeError, match="out of order"):
-        pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
-    assert kept[-1] == 0
-
-
 @pytest.fixture
 def parts(pack, tiny):
     """The tiny model in two files: a decoder alone and its tokenizer."""

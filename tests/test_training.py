@@ -225,6 +225,10 @@ def test_only_matrices_decay():
     }
 
 
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+
+
+@needs_muon
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     decoder = RandAR(DECODER)
     adamw, muon = make_optimizers(decoder, replace(SETTING, optimizer="muon"))
@@ -237,11 +241,18 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     assert not taken[0] & taken[1] and len(taken[0] | taken[1]) == len(list(decoder.parameters()))
 
 
+@needs_muon
 def test_an_optimizer_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match="matrices of a decoder's layers"):
         make_optimizers(LlamaGenTokenizer(TOKENIZER), replace(SETTING, optimizer="muon"))
     with pytest.raises(ValueError, match="'sgd' is not known. There are: adamw, muon"):
         make_optimizers(RandAR(DECODER), replace(SETTING, optimizer="sgd"))
+
+
+def test_a_torch_without_muon_is_named(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(ValueError, match="Muon needs torch 2.9 or newer"):
+        make_optimizers(RandAR(DECODER), replace(SETTING, optimizer="muon"))
 
 
 def test_the_command_offers_every_optimizer(capsys):
@@ -417,6 +428,8 @@ def test_better_pixels_of_the_same_codes(tmp_path):
         assert torch.equal(ids, after.encode(pixels))
         errors = [F.mse_loss(each.decode(ids), pixels).item() for each in (before, after)]
         assert errors[1] < 0.9 * errors[0]
+    with pytest.raises(ValueError, match="leave out --channels, --codebook-size"):
+        randar("train-tokenizer", "procedural", "--pixels-of", first, *small[:2], "--codebook-size", 8)
     with pytest.raises(ValueError, match="begun with other settings"):
         randar(
             "train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--resume",

@@ -18,6 +18,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--tokenizer", help="the tokenizer of a decoder's file, by name or file (default: found by itself)"
     )
     add_device(group)
+    group.add_argument(
+        "--graphs",
+        action="store_true",
+        help="RandAR on an NVIDIA or AMD card: replay each call as one CUDA graph, which saves the time of hundreds of "
+        "launches (default: off)",
+    )
 
 
 def add_device(parser) -> None:
@@ -82,12 +88,19 @@ def load_model(arguments: argparse.Namespace, device=None):
 
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
-    from ..models.inference import for_inference
+    from ..models.graphs import GraphedRandAR
+    from ..models.packing import pack
+    from ..models.randar import RandAR
 
     device = device or device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
     model = load(path, tokenizer, device, dtype_of(arguments.dtype, device))
-    model.decoder = for_inference(model.decoder)
+    if arguments.graphs:
+        if device.type != "cuda" or not isinstance(model.decoder, RandAR):
+            raise ValueError("--graphs is for RandAR models on a CUDA device. Leave it out, or add --device cuda.")
+        model.decoder = GraphedRandAR(model.decoder)
+    else:
+        pack(model.decoder)
     if device.type == "cpu":  # where its convolutions are a tenth faster, see benchmarks/tokenizers.py
         model.tokenizer.to(memory_format=torch.channels_last)
     return model

@@ -6,6 +6,14 @@ from pathlib import Path
 from . import options
 
 PROCEDURAL = "procedural"
+TOKENIZER_NETWORK = {
+    "channels": 32,  # of the finest level
+    "res_blocks": 1,  # a level
+    "codebook_size": 1024,
+    "codebook_dim": 8,
+    "z_channels": 64,
+    "norm_groups": 8,
+}
 
 
 def register(subparsers) -> None:
@@ -19,20 +27,15 @@ def register(subparsers) -> None:
         "stay valid; its file, or the name of a downloaded release (default: a new tokenizer, of the network below)",
     )
     network = tokenizer.add_argument_group("network")
-    network.add_argument("--channels", type=int, default=32, help="of the finest level (default: 32)")
+    for name, value in TOKENIZER_NETWORK.items():
+        network.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"default: {value}")
     network.add_argument(
         "--multipliers",
         type=int,
         nargs="+",
-        default=[1, 1, 2, 4],
         metavar="M",
         help="of the channels, from the finest level on; each further level halves the sides (default: 1 1 2 4)",
     )
-    network.add_argument("--res-blocks", type=int, default=1, help="a level (default: 1)")
-    network.add_argument("--codebook-size", type=int, default=1024, help="default: 1024")
-    network.add_argument("--codebook-dim", type=int, default=8, help="default: 8")
-    network.add_argument("--z-channels", type=int, default=64, help="default: 64")
-    network.add_argument("--norm-groups", type=int, default=8, help="default: 8")
     tokenizer.set_defaults(run=_train_tokenizer)
 
     decoder = subparsers.add_parser("train", help="train a decoder on a folder of pictures, with a trained tokenizer")
@@ -44,7 +47,7 @@ def register(subparsers) -> None:
         "--optimizer",
         choices=("adamw", "muon"),
         default="adamw",
-        help="muon, for the layers' matrices, learns as much in about half the time (default: adamw)",
+        help="muon is for the layers' matrices, with AdamW for the rest; it takes torch 2.9 (default: adamw)",
     )
     learning.add_argument(
         "--first-cells",
@@ -123,12 +126,14 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
     from ..training.tokenizer import TokenizerRecipe
 
     with processes(options.device_of(arguments.device)) as device:
+        defaults = {**TOKENIZER_NETWORK, "multipliers": (1, 1, 2, 4)}
+        given = {name: getattr(arguments, name) for name in defaults if getattr(arguments, name) is not None}
         if arguments.pixels_of is None:
-            names = (
-                "channels", "multipliers", "res_blocks", "codebook_size", "codebook_dim", "z_channels", "norm_groups"
-            )  # fmt: skip
-            config = LlamaGenConfig(**{name: getattr(arguments, name) for name in names})
+            config = LlamaGenConfig(**defaults | given)
         else:
+            if given:
+                named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+                raise ValueError(f"--pixels-of keeps the network as it is; leave out {named}.")
             trained = load_tokenizer(locate(arguments.pixels_of), device)
             if not isinstance(trained, LlamaGenTokenizer):
                 raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")

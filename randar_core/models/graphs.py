@@ -2,7 +2,7 @@
 
 A call launches hundreds of kernels, most of them shorter than their launch. A graph launches all of them at once, but
 it reads and writes the very memory that it was captured with: the weights where they lay, and the buffers here. So the
-buffers live as long as the graphs, from one decode to the next, until `release`.
+buffers live as long as the graphs, from one decode to the next, until another shape is drawn or `release`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .randar import Extend, RandAR
 
 # Places of a call, padded to the next of these. A call that feeds more, such as the known cells', is run as it is.
 CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 CACHE_PLACES = 128  # the cache is read up to a multiple of so many places
-SHAPES_KEPT = 2  # sets of buffers; extrapolation takes turns between a small canvas and a large one
 
 
 @dataclass
 class Replay:
-    """A captured call: write `index`, replay `graph`, read `hidden`."""
+    """A captured call: write `index` `[2, T]`, replay `graph`, read the buffers' `hidden`."""
 
     graph: torch.cuda.CUDAGraph
-    index: Tensor  # [2, T]
-    hidden: Tensor  # [R, T, D]
+    index: Tensor
 
 
 @dataclass(eq=False)
@@ -40,14 +38,16 @@ class Buffers:
     inputs: Tensor  # [R, 2 + 2N, D], embeddings of classes, instructions and tokens
     angles: Tensor  # [2, R, 2 + 2N, 1, d], see `randar.rotate`
     cache: Tensor  # [layers, 2, R, heads, S, d], S a multiple of 8 as kernels like it
+    hidden: Tensor  # [R, CALL_PLACES[-1], D], what a graph gives
     replays: dict[tuple[int, int], Replay] = field(default_factory=dict)
+    decode: int = 0  # number of the decode that has them
 
     @property
     def bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.inputs, self.angles, self.cache))
+        return sum(tensor.nbytes for tensor in (self.inputs, self.angles, self.cache, self.hidden))
 
     def extend(self, place: Tensor, reach: int) -> Callable[[int], Extend]:
-        """Write keys and values at `place` [T] of a layer's cache, and attend to its first `reach` places."""
+        """Write keys and values at `place` `[T]` of a layer's cache, and attend to its first `reach` places."""
 
         def of_layer(layer: int) -> Extend:
             def write(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,86 +60,88 @@ class Buffers:
 
 
 @dataclass
-class DecodeState:
-    """Where a decode in `buffers` stands, as `randar.DecodeState` has it."""
+class GraphedState:
+    """Where decode number `decode` stands in `buffers`, as `randar.DecodeState` has it."""
 
     buffers: Buffers
+    decode: int
     context_kept: Tensor | None  # [R, N, 1] along the order
     done: int = 0
     length: int = 0
 
 
-class GraphedRandAR:
-    """A RandAR whose `start` and `step` go through CUDA graphs; all else is the model's own.
+class GraphedRandAR(nn.Module):
+    """A RandAR whose `start` and `step` go through CUDA graphs; all else is the model's own. For inference alone.
 
-    On another device, where there are no graphs, the same calls are run one by one. For inference alone. One decode at
-    a time: `start` takes the buffers of the one before.
+    One decode at a time: `start` takes the buffers of the one before. On another device, where there are no graphs, the
+    same calls are run as they are.
     """
 
+    parallel = RandAR.parallel
+    trained_order = RandAR.trained_order
+
     def __init__(self, model: RandAR):
+        super().__init__()
         self.model = model
-        self.kept: dict[tuple, Buffers] = {}
+        self.config, self.null_class = model.config, model.null_class
+        self.table, self.extrapolated_table, self.cache_bytes = model.table, model.extrapolated_table, model.cache_bytes
+        self.shape: tuple = ()
+        self.kept: Buffers | None = None
         self.weights: tuple[int, ...] = ()
-        self.pool = None
+        self.stream: torch.cuda.Stream | None = None
 
-    def __getattr__(self, name: str):
-        return getattr(self.model, name)
-
-    def __call__(self, *arguments, **named) -> Tensor:
+    def forward(self, *arguments, **named) -> Tensor:
         return self.model(*arguments, **named)
 
     @property
-    def graph_bytes(self) -> int:
-        """Bytes of the buffers that are kept. What graphs need for themselves is in torch's pool."""
-        return sum(buffers.bytes for buffers in self.kept.values())
+    def kept_bytes(self) -> int:
+        """Bytes of the buffers that are kept. What kernels of a graph need on their way is in torch's pool."""
+        return 0 if self.kept is None else self.kept.bytes
 
-    def release(self, beyond: int = 0) -> None:
-        """Let go of graphs and buffers if they take more than `beyond` bytes: where their memory is wanted."""
-        if self.graph_bytes > beyond:
-            self.kept.clear()
-            self.pool = None
+    def release(self) -> None:
+        """Let go of graphs and buffers."""
+        self.kept = None
 
     @torch.no_grad()
     def start(
         self, classes: Tensor, order: Tensor, table: Tensor | None = None, context_kept: Tensor | None = None
-    ) -> DecodeState:
+    ) -> GraphedState:
         """As `RandAR.start`."""
-        weights = tuple(parameter.data_ptr() for parameter in self.model.parameters())
-        if weights != self.weights:  # graphs read the weights where they were
-            self.release()
-            self.weights = weights
         angles = self.model.cell_angles(order, table)
         classes = self.model.cls_embedding.embedding_table(classes)
         buffers = self.buffers(classes, order.shape[1])
+        buffers.decode += 1
+        # A masked value still counts as nothing times itself, and that is NaN where a broken decode left a NaN.
+        buffers.cache.zero_()
         buffers.inputs[:, 1] = classes
         buffers.inputs[:, 2::2] = self.model.instructions(angles)
         buffers.angles[:, :, 2::2] = angles
         buffers.angles[:, :, 3::2] = angles
         if context_kept is not None:
             context_kept = context_kept.unsqueeze(-1).to(classes)
-        return DecodeState(buffers, context_kept)
+        return GraphedState(buffers, buffers.decode, context_kept)
 
     def buffers(self, classes: Tensor, cells: int) -> Buffers:
-        """Those for rows like `classes` [R, D] of `cells` cells: kept ones, or new ones in place of the oldest."""
-        config, (rows, width) = self.model.config, classes.shape
-        shape = (rows, cells, classes.dtype, classes.device, torch.is_inference_mode_enabled())
-        buffers = self.kept.pop(shape, None)
-        if buffers is None:
-            if len(self.kept) == SHAPES_KEPT:
-                self.kept.pop(next(iter(self.kept)))
-            places = 2 + 2 * cells
-            # Zeros: what is never written is masked, and may be no NaN.
-            buffers = Buffers(
-                classes.new_zeros(rows, places, width),
+        """Those for rows like `classes` `[R, D]` of `cells` cells: the kept ones if they fit, else new ones instead."""
+        weights = tuple(parameter.data_ptr() for parameter in self.model.parameters())
+        shape = (*classes.shape, cells, classes.dtype, classes.device, torch.is_inference_mode_enabled())
+        if self.kept is None or shape != self.shape or weights != self.weights:
+            self.release()  # first, so that there are never two caches
+            config, rows, places = self.model.config, len(classes), 2 + 2 * cells
+            self.kept = Buffers(
+                classes.new_zeros(rows, places, config.width),
                 torch.zeros(2, rows, places, 1, config.head_width, device=classes.device),
-                classes.new_zeros(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
+                classes.new_empty(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
+                classes.new_empty(rows, CALL_PLACES[-1], config.width),
             )
-        self.kept[shape] = buffers
-        return buffers
+            self.shape, self.weights = shape, weights
+        return self.kept
 
     @torch.no_grad()
-    def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
-        """As `RandAR.step`."""
+    def step(self, state: GraphedState, tokens: Tensor, queries: int) -> Tensor:
+        """As `RandAR.step`. Raises RuntimeError where another decode has begun since."""
+        if state.decode != state.buffers.decode:
+            raise RuntimeError("Another decode has begun in these buffers. Finish one before the next starts.")
         done, fed = state.done, state.done + tokens.shape[1]
         embedded = self.model.tok_embeddings(tokens)
         if state.context_kept is not None:
@@ -150,25 +152,25 @@ class GraphedRandAR:
         source = [*range(first, after), *range(after, after + 2 * queries, 2)]
         place = range(first, first + len(source))
         state.done, state.length = fed, after
-        hidden = self.hidden(state.buffers, source, place)
-        return self.model.head(hidden[:, -queries:])
+        return self.model.head(self.hidden(state.buffers, source, place)[:, -queries:])
 
     def hidden(self, buffers: Buffers, source: list[int], place: range) -> Tensor:
-        """Hidden states [R, T', D] of inputs at `source` that take `place` in the cache, T' ≥ T: the last T count."""
+        """Hidden states `[R, T', D]` of inputs at `source` that take `place` in the cache, T' ≥ T: the last T count."""
         padded = next((size for size in CALL_PLACES if size >= len(source)), len(source))
         padding = [0] * (padded - len(source))
         index = torch.tensor([padding + source, [*padding, *place]])
-        if buffers.cache.is_cuda:
-            index = index.pin_memory().to(buffers.cache.device, non_blocking=True)
         reach = min(-(-place.stop // CACHE_PLACES) * CACHE_PLACES, buffers.cache.shape[-2])
-        if not buffers.cache.is_cuda or padded > CALL_PLACES[-1]:
+        if not buffers.cache.is_cuda:
             return self.run(buffers, index, reach)
-        replay = buffers.replays.get((padded, reach))
-        if replay is None:
-            replay = buffers.replays[padded, reach] = self.capture(buffers, index, reach)
+        index = index.pin_memory().to(buffers.cache.device, non_blocking=True)
+        if padded > CALL_PLACES[-1]:
+            return self.run(buffers, index, reach)
+        if (padded, reach) not in buffers.replays:
+            buffers.replays[padded, reach] = self.capture(buffers, index, reach)
+        replay = buffers.replays[padded, reach]
         replay.index.copy_(index)
         replay.graph.replay()
-        return replay.hidden
+        return buffers.hidden[:, :padded]
 
     def run(self, buffers: Buffers, index: Tensor, reach: int) -> Tensor:
         source, place = index
@@ -180,16 +182,17 @@ class GraphedRandAR:
 
     def capture(self, buffers: Buffers, index: Tensor, reach: int) -> Replay:
         """The graph of a call like this one, which is run once beforehand, as libraries must be ready."""
-        if self.pool is None:
-            self.pool = torch.cuda.graph_pool_handle()
-        index = index.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.run(buffers, index, reach)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may use the card meanwhile, as a host's previews do.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            hidden = self.run(buffers, index, reach)
-        return Replay(graph, index, hidden)
+        graph, index, hidden = torch.cuda.CUDAGraph(), index.clone(), buffers.hidden[:, : index.shape[1]]
+        # Graphs of the same buffers never run at once, so they share the memory of what is computed on the way.
+        pool = next((replay.graph.pool() for replay in buffers.replays.values()), None)
+        with torch.cuda.device(hidden.device):
+            # One stream for all: libraries keep a workspace for each that they ever ran on.
+            self.stream = self.stream or torch.cuda.Stream()
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                self.run(buffers, index, reach)
+                # Nothing that is allocated within outlives the capture.
+                with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
+                    hidden.copy_(self.run(buffers, index, reach))
+            torch.cuda.current_stream().wait_stream(self.stream)
+        return Replay(graph, index)

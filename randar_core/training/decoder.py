@@ -19,17 +19,18 @@ from .samples import item_of
 class DecoderObjective(nn.Module):
     """Cross-entropy of teacher-forced tokens (RandAR, arXiv 2412.01827, section 3.1)."""
 
-    FIGURES = ()
+    FIGURES = ("cells",)
 
     def __init__(self, model: RandAR):
         super().__init__()
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, no figures."""
+        """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
         with QuickCausalAttention():
             logits = self.model(batch["classes"], batch["tokens"], batch["order"])
-        return F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten()), {}
+        loss = F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten())
+        return loss, {"cells": batch["order"].shape[1]}
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}

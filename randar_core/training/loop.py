@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from ..processes import place
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .log import Log
@@ -76,7 +77,7 @@ def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(f"Muon needs torch 2.9 or newer, this is {torch.__version__}. Train with AdamW instead.")
         layers = getattr(model, "layers", nn.ModuleList())
-        hidden = [parameter for parameter in layers.parameters() if parameter.ndim == 2]
+        hidden = [parameter for parameter in layers.parameters() if parameter.ndim == 2 and parameter.requires_grad]
         if not hidden:
             raise ValueError("Muon is for the matrices of a decoder's layers; train this network with AdamW.")
     elif setting.optimizer != "adamw":
@@ -139,7 +140,7 @@ def train(
     the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
     already and a loss that is no number; OSError where a checkpoint can't be written.
     """
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, processes = place()
     if setting.batch % processes:
         raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
     path = reporting.folder / CHECKPOINT

@@ -23,7 +23,7 @@ from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
-from ..processes import agreed, is_first_process, wait_for_all
+from ..processes import agreed, is_first_process, place, wait_for_all
 from .decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from .log import progress
 from .loop import LoopSetting, Reporting, train
@@ -88,14 +88,17 @@ def train_pixels(
 
     Writes `tokenizer.safetensors`. Raises as `loop.train` does.
     """
-    facts = {"tokenizer": asdict(tokenizer.config), "codes": fingerprint(tokenizer), "pictures": facts}
+    facts = {
+        "tokenizer": asdict(tokenizer.config),
+        "edges": recipe.edges,
+        "codes": fingerprint(tokenizer),
+        "pictures": facts,
+    }
     copy = _new_tokenizer(tokenizer.config, setting.seed, device)
-    copy.load_state_dict(tokenizer.float().state_dict())
+    copy.load_state_dict(tokenizer.state_dict())
     sheet = _reconstructions(copy, pictures, reporting.folder, device)
     objective = PixelsObjective(copy, recipe.edges)
-    copy = train(
-        objective, PixelSamples(pictures, setting.seed), setting, reporting, facts, device, resume, sheet
-    ).requires_grad_(True)
+    copy = train(objective, PixelSamples(pictures, setting.seed), setting, reporting, facts, device, resume, sheet)
     if is_first_process():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=copy)
     return copy
@@ -124,11 +127,12 @@ def _reconstructions(
     return sheet
 
 
-def fingerprint(network: nn.Module) -> str:
-    """Of all its weights."""
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """A hash of all weights that make ids of pixels: of encoder and codebook, not of the half that makes pixels."""
     weights = hashlib.blake2b(digest_size=8)
-    for value in network.state_dict().values():
-        weights.update(value.detach().float().cpu().numpy().tobytes())
+    for name, value in tokenizer.state_dict().items():
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            weights.update(value.detach().float().cpu().numpy().tobytes())
     return weights.hexdigest()
 
 
@@ -142,11 +146,13 @@ def encoded(
     path = folder / IDS_FILE
     facts = facts | {"tokenizer": fingerprint(tokenizer)}
     if not agreed(lambda: load_tokens(path, facts) is not None):
-        with progress(len(pictures), " pictures", "ids", shown=is_first_process()) as advance:
+        share = -(-len(pictures) // place()[1])
+        with progress(share, " pictures a process", "ids", shown=is_first_process()) as advance:
             tokens = encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance)
         if is_first_process():
             save_tokens(tokens, path)
         wait_for_all()
+        return tokens
     return load_tokens(path, facts)
 
 

@@ -46,7 +46,7 @@ class _Share(Dataset):
 def encode_set(
     tokenizer: Tokenizer, pictures, facts: dict, device: torch.device, workers: int = 0, batch: int = 32, on_batch=None
 ) -> TokenSet:
-    """Ids of all `pictures`, (uint8 [H, W, 3], label) each; `on_batch(count)` hears of progress.
+    """Ids of all `pictures`, (uint8 [H, W, 3], label) each; `on_batch(count)` hears of the progress of this process.
 
     Under `torchrun` every process encodes its share, and all have the whole set at the end.
     """
@@ -56,13 +56,13 @@ def encode_set(
     for pixels, label in DataLoader(_Share(pictures, rank, processes), batch, num_workers=workers):
         pixels = rearrange(pixels.to(device), "b h w c -> b c h w").float() / 255
         with torch.autocast(device.type, torch.bfloat16):
-            ids.append(tokenizer.encode(pixels).flatten(1).int())
+            ids.append(tokenizer.encode(pixels).flatten(1).int().cpu())
         labels.append(label.int())
         if on_batch is not None:
-            on_batch(len(label) * processes)
+            on_batch(len(label))
 
     def whole(shares: list[Tensor]) -> Tensor:
-        return gather_interleaved(torch.cat(shares).to(device))[: len(pictures)].cpu()
+        return gather_interleaved(torch.cat(shares), device)[: len(pictures)]
 
     return TokenSet(whole(ids), whole(labels), facts)
 
