@@ -35,7 +35,7 @@ TOKENIZER = LlamaGenConfig(
 )
 TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
-PIXELS_LOOP = LoopSetting(steps=2000, batch=16, learning_rate=1.5e-3, warmup=50, weight_decay=0.0)
+PIXELS_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
 
 DECODER_PICTURES = Pictures(seed=2, count=16_000)
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
@@ -44,7 +44,7 @@ DECODER_LOOP = LoopSetting(
 )
 DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
-DEFAULTS = Defaults(guidance=2.0, guidance_start=1.0, steps=88)
+DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88)
 
 
 def procedural_facts(pictures: Pictures) -> dict:
