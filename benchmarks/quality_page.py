@@ -184,7 +184,7 @@ def guidance(section: Section) -> str:
     classes = ", ".join(f"{name} {right}" for name, right in headline["classes"].items())
     return f"""## Guidance
 
-Class guidance rises from 1 to the weight; everything else as the model's defaults say.
+Class guidance goes to the weight from where the defaults begin; everything else as the model's defaults say.
 
 {judged_table(section, "guidance weight")}
 

@@ -27,6 +27,7 @@ def processes(device: torch.device):
             device = torch.device("cuda", dist.get_node_local_rank())
             torch.cuda.set_device(device)
         yield device
+        wait_for_all()  # else one could leave while another still talks to it
     finally:
         dist.destroy_process_group()
 
