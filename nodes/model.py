@@ -15,7 +15,6 @@ from ..randar_core.checkpoints.bundle import (
 )
 from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
-from ..randar_core.models.packing import cpu_computes_bfloat16
 from .files import path_of, tokenizer_path
 from .vae import TokenizerVAE
 
@@ -83,8 +82,6 @@ def dtype_for(choice: str, device: torch.device) -> torch.dtype:
     """The dtype of the weights, in which all is computed: the one chosen, or what suits the device."""
     if choice != "default":
         return DTYPES[choice]
-    if device.type == "cpu" and cpu_computes_bfloat16() and not comfy.model_management.FORCE_FP32:
-        return torch.bfloat16  # the host calls every CPU slow at it
     if comfy.model_management.should_use_bf16(device):
         return torch.bfloat16
     if comfy.model_management.should_use_fp16(device):

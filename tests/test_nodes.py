@@ -85,14 +85,6 @@ def test_the_weights_get_the_chosen_dtype(pack, tiny, star, choice, dtype):
     assert latent["samples"].dtype == torch.float32
 
 
-@pytest.mark.parametrize(("able", "forced", "dtype"), [(1, 0, "bfloat16"), (1, 1, "float32"), (0, 0, "float32")])
-def test_a_processor_that_computes_in_bfloat16_does(pack, monkeypatch, able, forced, dtype):
-    model = pack.module("nodes.model")
-    monkeypatch.setattr(model.comfy.model_management, "FORCE_FP32", bool(forced))
-    monkeypatch.setattr(model, "cpu_computes_bfloat16", lambda: bool(able))
-    assert model.dtype_for("default", torch.device("cpu")) == getattr(torch, dtype)
-
-
 @pytest.fixture
 def parts(pack, tiny):
     """The tiny model in two files: a decoder alone and its tokenizer."""
