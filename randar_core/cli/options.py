@@ -21,8 +21,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--graphs",
         action="store_true",
-        help="RandAR on an NVIDIA or AMD card: replay each call as one CUDA graph, which saves the time of hundreds of "
-        "launches (default: off)",
+        help="RandAR on an NVIDIA or AMD card: replay each call as one CUDA graph instead of launching its kernels one "
+        "by one; an experiment that was not measured on a card yet (default: off)",
     )
 
 

@@ -3,6 +3,8 @@
 A call launches hundreds of kernels, most of them shorter than their launch. A graph launches all of them at once, but
 it reads and writes the very memory that it was captured with: the weights where they lay, and the buffers here. So the
 buffers live as long as the graphs, from one decode to the next, until another shape is drawn or `release`.
+
+Captures have not been run on a card yet; what is tested on the CPU are the calls of fixed shape that they hold.
 """
 
 from __future__ import annotations
