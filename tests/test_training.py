@@ -405,6 +405,40 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
 
 
+def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
+    from randar_core.checkpoints.bundle import load
+
+    common = ("--batch", 2, "--device", "cpu", "--size", 16)
+    small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *common, "--steps", 2, *small)
+    short = (*common, "--tokenizer", tmp_path / "t" / runs.TOKENIZER_FILE, "--sheet-steps", 3)
+    network = ("--width", 16, "--layers", 1, "--heads", 2)
+    randar("train", pictures, "--out", tmp_path / "first", *short, *network, "--steps", 4)
+    first = tmp_path / "first" / runs.MODEL_FILE
+    before = load(first)
+    # A rate of zero shows what the training began with.
+    still = ("--steps", 1, "--rate", 0, "--weight-decay", 0, "--start-from", first)
+    randar("train", pictures, "--out", tmp_path / "same", *short, *still)
+    shutil.rmtree(pictures / "red")
+    randar("train", pictures, "--out", tmp_path / "fewer", *short, *still)
+    same, fewer = (load(tmp_path / name / runs.MODEL_FILE) for name in ("same", "fewer"))
+    assert (before.decoder.config.classes, fewer.decoder.config.classes) == (2, 1)
+    classes = "cls_embedding.embedding_table.weight"
+    for name, weights in before.decoder.state_dict().items():
+        torch.testing.assert_close(same.decoder.state_dict()[name], weights)
+        if name != classes:
+            torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
+    null_rows = [model.decoder.state_dict()[classes][-1] for model in (fewer, before)]
+    torch.testing.assert_close(*null_rows)
+    with pytest.raises(ValueError, match="leave out --width, --layers"):
+        randar("train", pictures, "--out", tmp_path / "x", *short, *network[:4], "--start-from", first)
+    with pytest.raises(ValueError, match="has grid 8, the one to be trained 4"):
+        larger = ("--size", 8, "--start-from", first)
+        randar("train", pictures, "--out", tmp_path / "y", *short, *larger)
+    with pytest.raises(ValueError, match="start: not set then"):
+        randar("train", pictures, "--out", tmp_path / "first", *short, *still, "--resume")
+
+
 def test_a_prefix_without_cells_is_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="--first-cells must be at least 1"):
         randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", "--first-cells", -1)

@@ -14,6 +14,7 @@ TOKENIZER_NETWORK = {
     "z_channels": 64,
     "norm_groups": 8,
 }
+DECODER_NETWORK = {"width": 256, "layers": 8, "heads": 4}
 
 
 def register(subparsers) -> None:
@@ -63,13 +64,18 @@ def register(subparsers) -> None:
         metavar="N",
         help="with --first-cells, every N-th batch holds whole pictures (default: 8)",
     )
-    network = decoder.add_argument_group("network")
-    network.add_argument("--width", type=int, default=256, help="default: 256")
-    network.add_argument("--layers", type=int, default=8, help="default: 8")
-    network.add_argument("--heads", type=int, default=4, help="default: 4")
-    network.add_argument(
+    learning.add_argument(
         "--class-dropout", type=float, default=0.1, help="share of samples without class (default: 0.1)"
     )
+    learning.add_argument(
+        "--start-from",
+        metavar="MODEL",
+        help="begin with the weights of this trained model, which has the same tokenizer; its file, or the name of a "
+        "downloaded release (default: a new decoder, of the network below)",
+    )
+    network = decoder.add_argument_group("network")
+    for name, value in DECODER_NETWORK.items():
+        network.add_argument(f"--{name}", type=int, help=f"default: {value}")
     drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
     drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
     drawing.add_argument("--sheet-steps", type=int, default=88, help="calls for a picture (default: 88)")
@@ -152,11 +158,13 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.bundle import load_tokenizer
+    import torch
+
+    from ..checkpoints.bundle import load_decoder, load_tokenizer
     from ..checkpoints.locate import locate
     from ..checkpoints.releases import Defaults
     from ..images import writable_folder
-    from ..models.randar import RandARConfig
+    from ..models.randar import RandAR, RandARConfig
     from ..processes import processes
     from ..training.decoder import Prefixes
     from ..training.runs import encoded, train_decoder
@@ -172,13 +180,20 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
                 f"--size {arguments.size} is no multiple of {tokenizer.factor}, the pixels along a side of a token."
             )
         pictures, facts, classes = _pictures(arguments)
+        network = {name: getattr(arguments, name) for name in DECODER_NETWORK if getattr(arguments, name) is not None}
+        start = None
+        if arguments.start_from is not None:
+            if network:
+                raise ValueError(f"--start-from keeps the network as it is; leave out --{', --'.join(network)}.")
+            start = load_decoder(locate(arguments.start_from), device, torch.float32)
+            if not isinstance(start, RandAR):
+                raise ValueError(f"'{arguments.start_from}' is of another kind than the decoders trained here.")
+            network = {name: getattr(start.config, name) for name in DECODER_NETWORK}
         config = RandARConfig(
-            arguments.width,
-            arguments.layers,
-            arguments.heads,
-            tokenizer.codebook_size,
-            len(classes),
-            arguments.size // tokenizer.factor,
+            **DECODER_NETWORK | network,
+            codebook_size=tokenizer.codebook_size,
+            classes=len(classes),
+            grid=arguments.size // tokenizer.factor,
         )
         train_decoder(
             encoded(tokenizer, pictures, facts, arguments.out, device, arguments.workers),
@@ -192,6 +207,7 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             arguments.resume,
             arguments.class_dropout,
             Prefixes(arguments.first_cells, arguments.whole_every) if arguments.first_cells else None,
+            start,
         )
 
 

@@ -8,6 +8,7 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,10 +38,14 @@ TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=10
 
 PIXELS_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
 
-DECODER_PICTURES = Pictures(seed=2, count=16_000)
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
 DECODER_LOOP = LoopSetting(
     steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
+)
+# Warm restarts (arXiv 1608.03983): a round begins with what the last one learnt, and with more pictures.
+DECODER_ROUNDS = (
+    (Pictures(seed=2, count=16_000), DECODER_LOOP),
+    (Pictures(seed=2, count=48_000), replace(DECODER_LOOP, learning_rate=2e-3, seed=1)),
 )
 DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
@@ -54,8 +59,9 @@ def procedural_facts(pictures: Pictures) -> dict:
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
     """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder, decoder_folder, pixels_folder = (folder / name for name in ("tokenizer", "decoder", "pixels"))
-    for each in (tokenizer_folder, decoder_folder, pixels_folder):
+    tokenizer_folder, pixels_folder = folder / "tokenizer", folder / "pixels"
+    decoder_folders = [folder / f"decoder-{number}" for number in range(1, len(DECODER_ROUNDS) + 1)]
+    for each in (tokenizer_folder, *decoder_folders, pixels_folder):
         each.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
         TOKENIZER_PICTURES,
@@ -67,19 +73,22 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         device,
         resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
-    tokens = encoded(tokenizer, DECODER_PICTURES, procedural_facts(DECODER_PICTURES), decoder_folder, device, workers)
-    decoder = train_decoder(
-        tokens,
-        tokenizer,
-        DECODER,
-        CLASSES,
-        DEFAULTS,
-        DECODER_LOOP,
-        Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
-        device,
-        resume and (decoder_folder / CHECKPOINT).exists(),
-        prefixes=DECODER_PREFIXES,
-    )
+    decoder = None
+    for decoder_folder, (pictures, setting) in zip(decoder_folders, DECODER_ROUNDS, strict=True):
+        tokens = encoded(tokenizer, pictures, procedural_facts(pictures), decoder_folder, device, workers)
+        decoder = train_decoder(
+            tokens,
+            tokenizer,
+            DECODER,
+            CLASSES,
+            DEFAULTS,
+            setting,
+            Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
+            device,
+            resume and (decoder_folder / CHECKPOINT).exists(),
+            prefixes=DECODER_PREFIXES,
+            start=decoder,
+        )
     tokenizer = train_pixels(
         tokenizer,
         TOKENIZER_PICTURES,

@@ -94,3 +94,25 @@ def initialise(model: RandAR, seed: int) -> None:
         else:
             deviation = into_stream if name.endswith(("wo.weight", "w2.weight")) else 0.02
             parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))
+
+
+@torch.no_grad()
+def begin_with(model: RandAR, trained: RandAR) -> None:
+    """Give `model`, initialised before, the weights of `trained`.
+
+    Where they know different numbers of classes, the embeddings of classes stay as they were initialised, but for the
+    null class. Raises ValueError where anything else of the networks differs.
+    """
+    for name in ("width", "layers", "heads", "codebook_size", "grid"):
+        found, expected = getattr(trained.config, name), getattr(model.config, name)
+        if found != expected:
+            raise ValueError(
+                f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
+                "they must be equal."
+            )
+    weights = trained.state_dict()
+    if trained.config.classes != model.config.classes:
+        embeddings = model.cls_embedding.embedding_table.weight.clone()
+        embeddings[-1] = weights["cls_embedding.embedding_table.weight"][-1]
+        weights["cls_embedding.embedding_table.weight"] = embeddings
+    model.load_state_dict(weights)

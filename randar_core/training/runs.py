@@ -24,7 +24,7 @@ from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..processes import agreed, is_first_process, place, wait_for_all
-from .decoder import DecoderObjective, Prefixes, TokenSamples, initialise
+from .decoder import DecoderObjective, Prefixes, TokenSamples, begin_with, initialise
 from .log import progress
 from .loop import LoopSetting, Reporting, train
 from .samples import PixelSamples
@@ -129,11 +129,15 @@ def _reconstructions(
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """A hash of all weights that make ids of pixels: of encoder and codebook, not of the half that makes pixels."""
-    weights = hashlib.blake2b(digest_size=8)
-    for name, value in tokenizer.state_dict().items():
-        if not name.startswith(("decoder.", "post_quant_conv.")):
-            weights.update(value.detach().float().cpu().numpy().tobytes())
-    return weights.hexdigest()
+    pixels = ("decoder.", "post_quant_conv.")
+    return hash_of({name: value for name, value in tokenizer.state_dict().items() if not name.startswith(pixels)})
+
+
+def hash_of(weights: dict[str, Tensor]) -> str:
+    hashed = hashlib.blake2b(digest_size=8)
+    for value in weights.values():
+        hashed.update(value.detach().float().cpu().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def encoded(
@@ -168,13 +172,16 @@ def train_decoder(
     resume: bool = False,
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
+    start: RandAR | None = None,
 ) -> RandAR:
-    """Train on the ids of a set. Writes the bundle `model.safetensors`, a first one with every sheet.
+    """Train on the ids of a set, a new decoder or one that begins with the weights of `start`.
 
-    Raises as `loop.train` does.
+    Writes the bundle `model.safetensors`, a first one with every sheet. Raises as `loop.train` and `begin_with` do.
     """
     decoder = RandAR(config)
     initialise(decoder, setting.seed)
+    if start is not None:
+        begin_with(decoder, start)
     tokenizer = tokenizer.to(device).eval()
 
     def sheet(step: int) -> None:
@@ -192,6 +199,8 @@ def train_decoder(
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": tokens.facts}
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
+    if start is not None:
+        facts["start"] = hash_of(start.state_dict())
     decoder = train(
         DecoderObjective(decoder),
         samples,
