@@ -120,6 +120,9 @@ def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
 
 
 def measure(threads: int | None = None, **case) -> dict:
+    from randar_core.large_pages import ask_for_large_pages
+
+    ask_for_large_pages()  # as the command line does
     import torch
 
     if threads:

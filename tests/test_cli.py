@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 
 import numpy
@@ -215,3 +217,23 @@ def test_demo_draws_one_sheet_a_task(bundle, tmp_path):
     assert run("demo", "--model", bundle, "--out", tmp_path) == 0
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names >= {"classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate"}
+
+
+ASKS = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print("torch finds", os.environ.get("THP_MEM_ALLOC_ENABLE"))
+sys.meta_path.insert(0, Watch())
+from randar_core.cli import main
+main(["generate", "--help"])
+"""
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_large_pages_are_asked_for_before_torch_is_imported(given, found):
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    environment |= {} if given is None else {"THP_MEM_ALLOC_ENABLE": given}
+    done = subprocess.run([sys.executable, "-c", ASKS], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == f"torch finds {found}"

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..checkpoints.download import DownloadError
+from ..large_pages import ask_for_large_pages
 from . import demo, edit, files, generate, images, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for input that can't be used, or 130 where the user broke it off."""
+    ask_for_large_pages()  # no module above imports torch; those below do
     parser = argparse.ArgumentParser(prog="randar", description="Random-order autoregressive image models.")
     parser.add_argument("--version", action="version", version=f"randar {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
