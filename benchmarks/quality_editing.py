@@ -120,13 +120,18 @@ def border_columns(known: Tensor, grid: int, overlap: int) -> list[int]:
     return (drawn_by.diff(dim=1) != 0).any(0).nonzero().flatten().add(1).tolist()
 
 
+def column_steps(pictures: Iterable[Tensor]) -> Tensor:
+    """Mean absolute steps between neighbouring pixel columns of `pictures`, `[B, 3, H, W]` each: `[all B, W − 1]`."""
+    return torch.cat([reduce(p.diff(dim=3).abs(), "b c h w -> b w", "mean") for p in pictures]).double()
+
+
 def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> dict:
     """The mean step between neighbouring pixel columns across `borders`, as a ratio to the step elsewhere.
 
     `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "Near" compares with the
     columns within a cell of a border, since objects gather in the middle of a picture and steps with them.
     """
-    steps = torch.cat([reduce(p.diff(dim=3).abs(), "b c h w -> b w", "mean") for p in pictures]).double()
+    steps = column_steps(pictures)
     places = torch.arange(1, steps.shape[1] + 1)
     away = (places[:, None] - torch.tensor(borders)).abs().amin(1)
     across = steps[:, away == 0].mean(1).numpy()
@@ -168,6 +173,24 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         # Each side is drawn by one window: the borders are the edges of the original.
         return seam_ratios(made(), [more, more + bench.side], cell)
 
+    def outpainted_again() -> dict:
+        """The outer quarters of real pictures are cut away and drawn again, then held against what stood there."""
+        cut = bench.side // 4
+        borders = torch.tensor([cut, bench.side - cut])
+        found, true = [], []
+        for pictures in bench.pieces(counts.few, "outpainting cut pictures", max(1, bench.batch // 2)):
+            scenes = bench.scenes(pictures)
+            middle = scenes.pixels[:, :, :, cut:-cut]
+            decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+            options = bench.options(pictures)
+            drawn = outpaint(decoder, tokenizer, middle, scenes.labels, options, left=cut, right=cut)
+            found.append(drawn.pixels)
+            true.append(scenes.pixels)
+        real_steps = column_steps(true)[:, borders - 1].mean(1).numpy()
+        ratios = seam_ratios(found, borders.tolist(), cell)
+        across = column_steps(found)[:, borders - 1].mean(1).numpy()
+        return ratios | {"ratio_real": ratio_interval(across, real_steps)}
+
     def real() -> dict:
         """What the measure says of pictures that have no windows, at the places where half a window would end."""
         pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
@@ -175,6 +198,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     yield Row(f"panorama, {width * cell}×{grid * cell} pixels", counts.few, panorama)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
+    yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)
     yield Row("real pictures, at a quarter and three quarters", counts.few, real)
 
 
