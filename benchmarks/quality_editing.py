@@ -217,7 +217,8 @@ def extrapolation(bench: Bench, counts: Counts) -> Iterator[Row]:
                     scenes = bench.scenes(pictures)
                     classes, ids = scenes.labels, bench.model.tokenizer.encode(scenes.pixels)
                 options = bench.options(pictures, guidance=class_guidance(CLASS_WEIGHT))
-                large = extrapolate(bench.model.decoder, classes, factor, options, spatial, ids)
+                boundary = bench.model.defaults.boundary
+                large = extrapolate(bench.model.decoder, classes, factor, options, spatial, ids, boundary=boundary)
                 yield bench.decode(large.ids), classes
 
         return bench.judged(made())

@@ -58,12 +58,12 @@ class Extrapolate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "boundary",
-                    default=2,
-                    min=0,
+                    default=-1,
+                    min=-1,
                     max=64,
                     advanced=True,
                     tooltip="How many of the fastest frequencies keep their true places in the larger picture; the "
-                    "others are squeezed into the trained one.",
+                    "others are squeezed into the trained one. -1 takes what suits the model.",
                 ),
                 *COMMON_SOCKETS,
                 io.Latent.Input(
@@ -90,7 +90,7 @@ class Extrapolate(io.ComfyNode):
         spatial_cfg=2.5,
         batch_size=1,
         drop_ratio=0.5,
-        boundary=2,
+        boundary=-1,
         guidance=None,
         latent_image=None,
         **settings,
@@ -110,7 +110,7 @@ class Extrapolate(io.ComfyNode):
                 options,
                 in_space,
                 low,
-                boundary=boundary,
+                boundary=model.defaults.boundary if boundary < 0 else boundary,
                 drop_ratio=drop_ratio,
                 on_call=on_call,
             )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.bundle import load, save_bundle
 from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import main
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -217,6 +217,23 @@ def test_demo_draws_one_sheet_a_task(bundle, tmp_path):
     assert run("demo", "--model", bundle, "--out", tmp_path) == 0
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names >= {"classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate"}
+
+
+def test_extrapolating_shapes_the_places_as_suits_the_model(bundle, tmp_path):
+    model = load(bundle)
+    picture, own = tmp_path / "small.png", tmp_path / "own.safetensors"
+    save_bundle(own, model.decoder, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5, boundary=0), "own")
+    Image.fromarray(numpy.full((8, 8, 3), 90, numpy.uint8)).save(picture)
+
+    def drawn(path, *words):
+        out = tmp_path / "large.png"
+        assert run("extrapolate", picture, "star", "--model", path, "--out", out, *words) == 0
+        return pixels(out)
+
+    squeezed, usual = drawn(own), drawn(bundle)
+    assert squeezed.shape == (16, 16, 3) and (squeezed != usual).any()
+    assert (drawn(bundle, "--boundary", 0) == squeezed).all()
+    assert (drawn(own, "--boundary", 2) == usual).all()
 
 
 ASKS = """

@@ -116,6 +116,11 @@ def test_an_extrapolated_picture_is_twice_as_large(run, spatial_cfg):
     assert (confidence > 0).all()
 
 
+def test_a_boundary_of_minus_one_is_the_models_own(run):
+    own, same, other = (run("RandARExtrapolate", factor=2, boundary=boundary)[0] for boundary in (-1, 2, 0))
+    assert own["samples"].equal(same["samples"]) and not own["samples"].equal(other["samples"])
+
+
 def test_a_given_picture_is_the_context(run, latent):
     large, confidence = run("RandARExtrapolate", factor=2, latent_image=latent)
     assert large["samples"][..., ::2, ::2].equal(latent["samples"])

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class Defaults:
     """How a model is drawn from when the user says nothing.
 
-    Guidance goes from `guidance_start` to `guidance` in a line, or with a `guidance_power` by RAR's course.
+    Guidance goes from `guidance_start` to `guidance` in a line, or with a `guidance_power` by RAR's course. `boundary`
+    is for extrapolation, see `RandAR.extrapolated_table`.
     """
 
     guidance: float = 1.0
@@ -20,6 +21,7 @@ class Defaults:
     temperature: float = 1.0
     steps: int = 88
     order: str = "random"
+    boundary: int = 2
 
 
 @dataclass(frozen=True)

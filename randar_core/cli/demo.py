@@ -94,7 +94,9 @@ def _tour(model, decoding, device):
     if hasattr(decoder, "extrapolated_table"):
         spatial = spatial_guidance(Linear(3.0, 3.0), Linear(2.5, 2.5))
         with _Bar("extrapolate: twice the size") as call:
-            large = extrapolate(decoder, classes[:4], 2, decoding, spatial, ids[:4], on_call=call)
+            large = extrapolate(
+                decoder, classes[:4], 2, decoding, spatial, ids[:4], boundary=model.defaults.boundary, on_call=call
+            )
         yield "extrapolate", tokenizer.decode(large.ids), 2
 
 

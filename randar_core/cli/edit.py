@@ -29,6 +29,7 @@ def register(subparsers) -> None:
     extrapolate.add_argument("--factor", type=int, default=2, help="default: 2, the paper's")
     extrapolate.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
     extrapolate.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
+    extrapolate.add_argument("--boundary", type=int, help="fast frequencies with true places (default: the model's)")
 
     refine = _command(subparsers, "refine", _refine, "forget the tokens the model is least sure of and redraw them")
     refine.add_argument("class_name", metavar="class", help="what the picture shows")
@@ -105,6 +106,7 @@ def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
         decoding,
         spatial,
         ids,
+        boundary=model.defaults.boundary if arguments.boundary is None else arguments.boundary,
         drop_ratio=arguments.drop_ratio,
         on_call=on_call,
     )

@@ -49,7 +49,7 @@ DECODER_ROUNDS = (
 )
 DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
-DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88)
+DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 
 
 def procedural_facts(pictures: Pictures) -> dict:

@@ -284,7 +284,7 @@ def test_a_canvas_an_extrapolation_and_a_refined_picture_are_drawn(server):
     common = common_inputs()
     kinds = {
         "RandARCanvas": {"width": 200, "height": 128, "batch_size": 1, "overlap": 0.5},
-        "RandARExtrapolate": {"factor": 2, "spatial_cfg": 2.5, "batch_size": 1, "drop_ratio": 0.5, "boundary": 2},
+        "RandARExtrapolate": {"factor": 2, "spatial_cfg": 2.5, "batch_size": 1, "drop_ratio": 0.5, "boundary": -1},
         "RandARRefine": {"latent": ["3", 0], "forget": "share", "amount": 0.25, "rounds": 2},
     }
     for kind, inputs in kinds.items():
