@@ -1,11 +1,14 @@
 """Calls of fixed shape draw what calls of their own shape do. Capturing them takes a CUDA device: the last tests."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from randar_core.cli import main
+from randar_core.checkpoints.releases import Defaults
+from randar_core.cli import main, options
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
 from randar_core.decoding.loop import Setting, decode
@@ -124,6 +127,22 @@ def test_all_else_is_the_models_own():
     order = torch.arange(36).expand(1, -1)
     arguments = (torch.tensor([1]), torch.zeros(1, 36, dtype=torch.long), order)
     assert torch.equal(graphed(*arguments), decoder(*arguments))
+
+
+def test_a_model_that_is_asked_for_them_gets_them(monkeypatch, capsys):
+    """Where there is a card: here one is feigned, so far as no weights go there."""
+    from randar_core.checkpoints import bundle
+
+    loaded = []
+
+    def load(path, tokenizer, device, dtype):
+        loaded.append(bundle.Model("feigned", model(), torch.nn.Identity(), ("a", "b", "c"), Defaults()))
+        return loaded[0]
+
+    monkeypatch.setattr(bundle, "load", load)
+    arguments = SimpleNamespace(model="builtin", tokenizer=None, dtype="auto", graphs=True)
+    given = options.load_model(arguments, SimpleNamespace(type="cuda"))
+    assert isinstance(given.decoder, GraphedRandAR) and given.tokenizer is loaded[0].tokenizer
 
 
 def test_graphs_are_refused_where_there_is_no_card(capsys):

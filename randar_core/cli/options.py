@@ -1,10 +1,36 @@
 """Options that several commands share, and what they turn into."""
 
 import argparse
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def at_least(low: float, whole: bool = True):
+    """For `type=` of an option: a number, a whole one unless said otherwise, that isn't below `low`."""
+
+    def number(text: str):
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = None
+        if value is None or not value >= low:
+            kind = "a whole number" if whole else "a number"
+            raise argparse.ArgumentTypeError(f"it must be {kind} of at least {low}, got '{text}'")
+        return value
+
+    return number
+
+
+def share(text: str) -> float:
+    """For `type=` of an option: a number from 0 up to, but not, 1."""
+    value = at_least(0, whole=False)(text)
+    if not value < 1:
+        raise argparse.ArgumentTypeError(f"it must be less than 1, got '{text}'")
+    return value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +124,25 @@ def load_model(arguments: argparse.Namespace, device=None):
     if arguments.graphs:
         if device.type != "cuda" or not isinstance(model.decoder, RandAR):
             raise ValueError("--graphs is for RandAR models on a CUDA device. Leave it out, or add --device cuda.")
-        model.decoder = GraphedRandAR(model.decoder)
+        model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
     else:
         pack(model.decoder)
     if device.type == "cpu":  # where its convolutions are a tenth faster, see benchmarks/tokenizers.py
         model.tokenizer.to(memory_format=torch.channels_last)
     return model
+
+
+def digest_of_weights(arguments: argparse.Namespace) -> str:
+    """A hash of the files that `load_model` takes: their names alone don't say which weights drew a picture."""
+    from ..checkpoints.locate import locate_model
+
+    digest = hashlib.blake2b(digest_size=8)
+    for path in locate_model(arguments.model, arguments.tokenizer):
+        if path is not None:
+            with open(path, "rb") as file:
+                while part := file.read(2**24):
+                    digest.update(part)
+    return digest.hexdigest()
 
 
 def guidance_of(arguments: argparse.Namespace, model):
