@@ -11,11 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
 
 from randar_core.cli import train as command
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.training import checkpoint, runs
+from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from randar_core.training.folder import open_folder
@@ -188,6 +189,23 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_row_that_a_full_disk_cut_does_not_hinder_a_resume(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        decoder_run(tmp_path / "run", on_sample=kill_at(7))
+    log = tmp_path / "run" / "log.csv"
+    log.write_text("\n".join(log.read_text().splitlines()[:5])[:-20])
+    decoder_run(tmp_path / "run", resume=True)
+    assert [row.split(",")[0] for row in log.read_text().splitlines()] == ["step", *map(str, (1, 2, 3, 7, 8))]
+
+
+def test_no_checkpoint_is_made_of_weights_that_are_no_numbers(tmp_path):
+    # Between two rows of the log, at the third step, where the checkpoint is due.
+    setting = replace(SETTING, learning_rate=1e30, clip=1e30)
+    with pytest.raises(ValueError, match="its gradient (nan|inf)"):
+        decoder_run(tmp_path / "run", setting, log_every=100)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     state = checkpoint.Checkpoint(3, {"a": 1}, {"w": torch.ones(1000)}, {}, {})
@@ -200,7 +218,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
-    with pytest.raises(ValueError, match="loss of step .* is (nan|inf)"):
+    with pytest.raises(ValueError, match="loss of step .* is .*, its gradient (nan|inf)"):
         decoder_run(tmp_path / "run", replace(SETTING, learning_rate=1e30, clip=1e30))
 
 
@@ -364,6 +382,17 @@ def test_broken_and_small_pictures_are_skipped_by_name(pictures):
     assert all(name in skipped for name in ("noise.png", "cut.png", "small.png")) and "15×40" in skipped
 
 
+def test_hidden_folders_are_left_out_and_replaced_pictures_noticed(pictures):
+    before = open_folder(pictures, 16).facts()
+    copies = pictures / "red" / ".checkpoints"
+    copies.mkdir()
+    one = next((pictures / "red").glob("*.png"))
+    shutil.copy(one, copies / "copy.png")
+    assert open_folder(pictures, 16).facts() == before
+    Image.effect_noise((40, 40), 90).save(one)
+    assert open_folder(pictures, 16).facts() != before
+
+
 def test_a_class_whose_pictures_all_fail_is_refused(pictures):
     with pytest.raises(ValueError, match="None of the 3 pictures of the class folder '.*blue' can be.*smaller --size"):
         open_folder(pictures, 32)
@@ -405,6 +434,24 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
 
 
+def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monkeypatch):
+    common = ("--batch", 2, "--device", "cpu", "--size", 16, "--steps", 1)
+    small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *common, *small)
+    network = ("--width", 16, "--layers", 1, "--heads", 2)
+    short = ("train", pictures, "--tokenizer", tmp_path / "t" / runs.TOKENIZER_FILE, *common, "--out", tmp_path / "d")
+    randar(*short, *network, "--sheet-steps", 3)
+
+    def encode(*_, **__):
+        raise AssertionError("ids were made")
+
+    monkeypatch.setattr(runs, "encoded", encode)
+    with pytest.raises(ValueError, match="holds a training already"):
+        randar(*short, *network)
+    with pytest.raises(ValueError, match="can't have 3 heads"):
+        randar(*short[:-1], tmp_path / "e", "--width", 16, "--heads", 3)
+
+
 def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     from randar_core.checkpoints.bundle import load
 
@@ -428,20 +475,36 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
         torch.testing.assert_close(same.decoder.state_dict()[name], weights)
         if name != classes:
             torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
-    null_rows = [model.decoder.state_dict()[classes][-1] for model in (fewer, before)]
-    torch.testing.assert_close(*null_rows)
+    # Of "blue", "red" and none, "red" is gone.
+    torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
     with pytest.raises(ValueError, match="leave out --width, --layers"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network[:4], "--start-from", first)
     with pytest.raises(ValueError, match="has grid 8, the one to be trained 4"):
         larger = ("--size", 8, "--start-from", first)
         randar("train", pictures, "--out", tmp_path / "y", *short, *larger)
+    randar("train-tokenizer", pictures, "--out", tmp_path / "u", *common, "--steps", 2, *small, "--seed", 1)
+    with pytest.raises(ValueError, match="learnt the ids of another tokenizer"):
+        other = ("--tokenizer", tmp_path / "u" / runs.TOKENIZER_FILE)
+        randar("train", pictures, "--out", tmp_path / "z", *common, *other, "--steps", 1, "--start-from", first)
     with pytest.raises(ValueError, match="start: not set then"):
         randar("train", pictures, "--out", tmp_path / "first", *short, *still, "--resume")
 
 
-def test_a_prefix_without_cells_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="--first-cells must be at least 1"):
-        randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", "--first-cells", -1)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("first-cells", -1), ("batch", 0), ("save-every", 0), ("size", 0), ("warmup", -1), ("class-dropout", 5)],
+)
+def test_numbers_that_make_no_sense_are_refused(option, value, pictures, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", f"--{option}", value)
+    assert f"--{option}: it must be " in capsys.readouterr().err
+
+
+def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
+    with pytest.raises(ValueError, match="--whole-every goes with --first-cells"):
+        randar("train", pictures, "--tokenizer", "t", "--whole-every", 4)
+    with pytest.raises(ValueError, match="--count is for 'procedural'"):
+        randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--count", 5)
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
@@ -480,3 +543,43 @@ def test_tokens_keep_their_labels():
     tokens = TokenSet(torch.zeros(2, 4, dtype=torch.int32), torch.tensor([1, 0]), {})
     samples = TokenSamples(tokens.ids, tokens.labels, null_class=2, seed=0, class_dropout=0.0)
     assert sorted(int(samples[number]["classes"]) for number in range(2)) == [0, 1]
+
+
+# --- the recipe of the built-in model ---------------------------------------------------------------------------------
+
+
+def test_the_recipe_goes_on_where_it_was_killed_in_a_later_round(tmp_path, monkeypatch):
+    small = {"steps": 4, "batch": 2, "warmup": 1}
+    pictures = replace(builtin.TOKENIZER_PICTURES, count=8, size=16)
+    network = replace(DECODER, classes=len(builtin.CLASSES), codebook_size=8, grid=8)
+    for name, value in {
+        "TOKENIZER_PICTURES": pictures,
+        "TOKENIZER": TOKENIZER,
+        "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
+        "PIXELS_LOOP": replace(builtin.PIXELS_LOOP, **small),
+        "DECODER": network,
+        "DECODER_ROUNDS": tuple(
+            (replace(each, count=8, size=16), replace(loop, **small)) for each, loop in builtin.DECODER_ROUNDS
+        ),
+        "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
+        "TokenizerRecipe": lambda: TokenizerRecipe(free_steps=2),
+    }.items():
+        monkeypatch.setattr(builtin, name, value)
+    whole = builtin.train_builtin(tmp_path / "whole", CPU)
+
+    saved = checkpoint.save
+    seen = []
+
+    def kill_in_the_second_round(state, path):
+        seen.append(path.parent.name)
+        if path.parent.name == "decoder-2" and seen.count("decoder-2") == 1:
+            raise KeyboardInterrupt
+        saved(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", kill_in_the_second_round)
+    with pytest.raises(KeyboardInterrupt):
+        builtin.train_builtin(tmp_path / "killed", CPU)
+    again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
+    assert seen.count("tokenizer") == seen.count("decoder-1") == 1
+    weights, expected = load_file(again), load_file(whole)
+    assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -1,6 +1,7 @@
 """`randar train-tokenizer`, `randar train`, `randar train-builtin`: models of one's own, and the built-in one."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from . import options
@@ -15,6 +16,8 @@ TOKENIZER_NETWORK = {
     "norm_groups": 8,
 }
 DECODER_NETWORK = {"width": 256, "layers": 8, "heads": 4}
+PROCEDURAL_PICTURES = 24_000
+WHOLE_EVERY = 8
 
 
 def register(subparsers) -> None:
@@ -52,20 +55,19 @@ def register(subparsers) -> None:
     )
     learning.add_argument(
         "--first-cells",
-        type=int,
+        type=options.at_least(1),
         metavar="N",
         help="most batches hold only the first N cells of every order: the time goes where the shape is decided "
         "(default: all cells)",
     )
     learning.add_argument(
         "--whole-every",
-        type=int,
-        default=8,
+        type=options.at_least(1),
         metavar="N",
-        help="with --first-cells, every N-th batch holds whole pictures (default: 8)",
+        help=f"with --first-cells, every N-th batch holds whole pictures (default: {WHOLE_EVERY})",
     )
     learning.add_argument(
-        "--class-dropout", type=float, default=0.1, help="share of samples without class (default: 0.1)"
+        "--class-dropout", type=options.share, default=0.1, help="share of samples without class (default: 0.1)"
     )
     learning.add_argument(
         "--start-from",
@@ -95,10 +97,16 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
     )
     group.add_argument(
-        "--size", type=int, default=128, help="pixels of a side; pictures are scaled down (default: 128)"
+        "--size",
+        type=options.at_least(1),
+        default=128,
+        help="pixels of a side; pictures are scaled down (default: 128)",
     )
-    group.add_argument("--count", type=int, default=24_000, help="pictures of the drawn set (default: 24000)")
-    group.add_argument("--workers", type=int, default=0, help="processes that read pictures ahead (default: 0)")
+    group.add_argument(
+        "--count", type=options.at_least(1), help=f"pictures of the drawn set (default: {PROCEDURAL_PICTURES})"
+    )
+    workers = "processes that read pictures ahead (default: 0)"
+    group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
 
 
 def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, average: float) -> None:
@@ -107,19 +115,20 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
     group.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     group.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
     group.add_argument("--seed", type=int, default=0)
-    group.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
-    group.add_argument("--batch", type=int, default=batch, help=f"samples a step, of all processes (default: {batch})")
-    group.add_argument("--rate", type=float, default=rate, help=f"highest learning rate (default: {rate})")
-    group.add_argument("--warmup", type=int, default=200, help="steps until it is reached (default: 200)")
-    group.add_argument(
-        "--weight-decay", type=float, default=weight_decay, help=f"of matrices (default: {weight_decay})"
-    )
-    group.add_argument("--clip", type=float, default=1.0, help="longest gradient (default: 1)")
-    group.add_argument(
-        "--average", type=float, default=average, help=f"decay of averaged weights, 0 for none (default: {average})"
-    )
-    group.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (default: 500)")
-    group.add_argument("--sample-every", type=int, default=1000, help="steps between sample sheets (default: 1000)")
+    natural, positive, real = options.at_least(0), options.at_least(1), options.at_least(0, whole=False)
+    for name, kind, default, words in (
+        ("steps", positive, steps, ""),
+        ("batch", positive, batch, "samples a step, of all processes"),
+        ("rate", real, rate, "highest learning rate"),
+        ("warmup", natural, 200, "steps until it is reached"),
+        ("weight-decay", real, weight_decay, "of matrices"),
+        ("clip", real, 1.0, "longest gradient"),
+        ("average", options.share, average, "decay of averaged weights, 0 for none"),
+        ("save-every", positive, 500, "steps between checkpoints"),
+        ("sample-every", positive, 1000, "steps between sample sheets"),
+    ):
+        words = f"{words} (default: {default})" if words else f"default: {default}"
+        group.add_argument(f"--{name}", type=kind, default=default, help=words)
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> None:
@@ -150,7 +159,10 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
             )
         writable_folder(arguments.out)
         pictures, facts, _ = _pictures(arguments)
-        rest = (TokenizerRecipe(), _loop(arguments), _reporting(arguments), device, arguments.resume)
+        # A short training, as one to try things out, needs its codebook early too.
+        recipe = TokenizerRecipe()
+        recipe = replace(recipe, free_steps=max(1, min(recipe.free_steps, arguments.steps // 4)))
+        rest = (recipe, _loop(arguments), _reporting(arguments), device, arguments.resume)
         if arguments.pixels_of is None:
             train_tokenizer(pictures, facts, config, *rest)
         else:
@@ -158,20 +170,17 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:
-    import torch
-
-    from ..checkpoints.bundle import load_decoder, load_tokenizer
+    from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate
     from ..checkpoints.releases import Defaults
     from ..images import writable_folder
-    from ..models.randar import RandAR, RandARConfig
+    from ..models.randar import RandARConfig
     from ..processes import processes
     from ..training.decoder import Prefixes
-    from ..training.runs import encoded, train_decoder
+    from ..training.runs import train_decoder
 
-    for name in ("first_cells", "whole_every"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1.")
+    if arguments.whole_every is not None and arguments.first_cells is None:
+        raise ValueError("--whole-every goes with --first-cells; all batches hold whole pictures without it.")
     writable_folder(arguments.out)
     with processes(options.device_of(arguments.device)) as device:
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
@@ -185,10 +194,8 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
         if arguments.start_from is not None:
             if network:
                 raise ValueError(f"--start-from keeps the network as it is; leave out --{', --'.join(network)}.")
-            start = load_decoder(locate(arguments.start_from), device, torch.float32)
-            if not isinstance(start, RandAR):
-                raise ValueError(f"'{arguments.start_from}' is of another kind than the decoders trained here.")
-            network = {name: getattr(start.config, name) for name in DECODER_NETWORK}
+            start = _start(arguments, tokenizer, device)
+            network = {name: getattr(start.decoder.config, name) for name in DECODER_NETWORK}
         config = RandARConfig(
             **DECODER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
@@ -196,7 +203,8 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             grid=arguments.size // tokenizer.factor,
         )
         train_decoder(
-            encoded(tokenizer, pictures, facts, arguments.out, device, arguments.workers),
+            pictures,
+            facts,
             tokenizer,
             config,
             classes,
@@ -206,9 +214,33 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             device,
             arguments.resume,
             arguments.class_dropout,
-            Prefixes(arguments.first_cells, arguments.whole_every) if arguments.first_cells else None,
+            Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY) if arguments.first_cells else None,
             start,
         )
+
+
+def _start(arguments: argparse.Namespace, tokenizer, device):
+    """The trained decoder that `--start-from` names. ValueError for one that can't go on with `tokenizer`."""
+    import torch
+
+    from ..checkpoints.bundle import load
+    from ..checkpoints.locate import locate
+    from ..checkpoints.reading import read
+    from ..checkpoints.recognise import recognise
+    from ..models.randar import RandAR
+    from ..training.decoder import Start
+    from ..training.runs import makes_same_ids
+
+    path = locate(arguments.start_from)
+    model = load(path, locate(arguments.tokenizer), device, torch.float32)
+    if not isinstance(model.decoder, RandAR):
+        raise ValueError(f"'{arguments.start_from}' is of another kind than the decoders trained here.")
+    if recognise(read(path)).tokenizer and not makes_same_ids(load(path, device=device).tokenizer, tokenizer):
+        raise ValueError(
+            f"'{arguments.start_from}' learnt the ids of another tokenizer than '{arguments.tokenizer}', where they "
+            f"mean other things. Its own one is in the same file: --tokenizer {arguments.start_from}"
+        )
+    return Start(model.decoder, model.class_names)
 
 
 def _train_builtin(arguments: argparse.Namespace) -> None:
@@ -229,8 +261,10 @@ def _pictures(arguments: argparse.Namespace):
     from ..training.pictures import CLASSES, Pictures
 
     if arguments.pictures == PROCEDURAL:
-        pictures = Pictures(arguments.seed, arguments.count, arguments.size)
+        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size)
         return pictures, procedural_facts(pictures), CLASSES
+    if arguments.count is not None:
+        raise ValueError(f"--count is for '{PROCEDURAL}'; a folder is taken whole. Leave it out.")
     folder = open_folder(Path(arguments.pictures), arguments.size)
     if is_first_process():
         _report(folder)

@@ -18,10 +18,10 @@ from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
 from ..processes import is_first_process
-from .decoder import Prefixes
+from .decoder import Prefixes, Start
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, Pictures
-from .runs import encoded, train_decoder, train_pixels, train_tokenizer
+from .runs import train_decoder, train_pixels, train_tokenizer
 from .tokenizer import TokenizerRecipe
 
 TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
@@ -75,9 +75,9 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
     )
     decoder = None
     for decoder_folder, (pictures, setting) in zip(decoder_folders, DECODER_ROUNDS, strict=True):
-        tokens = encoded(tokenizer, pictures, procedural_facts(pictures), decoder_folder, device, workers)
         decoder = train_decoder(
-            tokens,
+            pictures,
+            procedural_facts(pictures),
             tokenizer,
             DECODER,
             CLASSES,
@@ -87,7 +87,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             device,
             resume and (decoder_folder / CHECKPOINT).exists(),
             prefixes=DECODER_PREFIXES,
-            start=decoder,
+            start=None if decoder is None else Start(decoder, CLASSES),
         )
     tokenizer = train_pixels(
         tokenizer,

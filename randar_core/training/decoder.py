@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,23 +97,33 @@ def initialise(model: RandAR, seed: int) -> None:
             parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))
 
 
-@torch.no_grad()
-def begin_with(model: RandAR, trained: RandAR) -> None:
-    """Give `model`, initialised before, the weights of `trained`.
+@dataclass(frozen=True)
+class Start:
+    """A trained decoder to begin with, and the names of its classes."""
 
-    Where they know different numbers of classes, the embeddings of classes stay as they were initialised, but for the
-    null class. Raises ValueError where anything else of the networks differs.
+    decoder: RandAR
+    class_names: Sequence[str]
+
+
+@torch.no_grad()
+def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
+    """Give `model`, initialised before, the weights of `start`.
+
+    Classes are known by their names: those that `start` doesn't know stay as they were initialised. Raises ValueError
+    where anything else of the networks differs.
     """
     for name in ("width", "layers", "heads", "codebook_size", "grid"):
-        found, expected = getattr(trained.config, name), getattr(model.config, name)
+        found, expected = getattr(start.decoder.config, name), getattr(model.config, name)
         if found != expected:
             raise ValueError(
                 f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
                 "they must be equal."
             )
-    weights = trained.state_dict()
-    if trained.config.classes != model.config.classes:
-        embeddings = model.cls_embedding.embedding_table.weight.clone()
-        embeddings[-1] = weights["cls_embedding.embedding_table.weight"][-1]
-        weights["cls_embedding.embedding_table.weight"] = embeddings
-    model.load_state_dict(weights)
+    key = "cls_embedding.embedding_table.weight"
+    weights = start.decoder.state_dict()
+    known, embeddings = weights[key], model.state_dict()[key].clone()
+    embeddings[model.null_class] = known[start.decoder.null_class]
+    for row, name in enumerate(class_names):
+        if name in start.class_names:
+            embeddings[row] = known[start.class_names.index(name)]
+    model.load_state_dict(weights | {key: embeddings})

@@ -36,7 +36,9 @@ class Folder(Dataset):
 
     def facts(self) -> dict:
         """What must be the same when a training resumes."""
-        names = "\n".join(f"{path.relative_to(self.root).as_posix()} {label}" for path, label in self.files)
+        # Sizes beside names, so that a picture that was replaced is noticed; hashes would take a reading of all.
+        files = ((path.relative_to(self.root).as_posix(), path.stat().st_size, label) for path, label in self.files)
+        names = "\n".join(f"{name} {size} {label}" for name, size, label in files)
         return {
             "pictures": len(self.files),
             "size": self.size,
@@ -61,8 +63,7 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
     files, skipped = [], []
     with ThreadPoolExecutor(workers) as pool:
         for label, folder in enumerate(folders):
-            found = [p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
-            found.sort()
+            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not hidden(p, folder))
             if not found:
                 raise ValueError(
                     f"The class folder '{folder}' holds no pictures. Put some there, or remove the folder."
@@ -82,9 +83,7 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
 def fault_of(path: Path, size: int) -> str | None:
     """Why a picture can't be used, None where it can. Reads it whole: a cut-off file opens like a good one."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            width, height = image.size
+        width, height = upright(path).size
     # Pillow's readers raise nearly anything on damaged files.
     except Exception as error:
         return f"it can't be read ({error})"
@@ -95,6 +94,15 @@ def fault_of(path: Path, size: int) -> str | None:
 
 def read_square(path: Path, size: int) -> np.ndarray:
     """uint8 [size, size, 3]. Raises OSError for a file that can't be read any more."""
+    return np.array(ImageOps.fit(upright(path), (size, size), Image.Resampling.LANCZOS))
+
+
+def upright(path: Path) -> Image.Image:
+    """The picture in RGB, turned as its camera says."""
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    return np.array(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def hidden(path: Path, root: Path) -> bool:
+    """Whether the file or a folder between it and `root` is hidden, as those that editors keep their copies in are."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,11 +41,14 @@ class Log:
         if self.wanted:
             kept = self.kept_rows()
             self.before = float(kept[-1]["seconds"]) if kept else 0.0
-            self.file = self.path.open("w", newline="", encoding="utf-8")
-            self.writer = csv.DictWriter(self.file, self.columns, restval="", lineterminator="\n")
-            self.writer.writeheader()
-            self.writer.writerows(kept)
-            self.file.flush()
+            unfinished = self.path.with_name(self.path.name + ".part")
+            with unfinished.open("w", newline="", encoding="utf-8") as file:
+                writer = self.writer_to(file)
+                writer.writeheader()
+                writer.writerows(kept)
+            os.replace(unfinished, self.path)
+            self.file = self.path.open("a", newline="", encoding="utf-8")
+            self.writer = self.writer_to(self.file)
             if tqdm is not None:
                 self.bar = tqdm(total=self.steps, initial=self.first, unit=" steps", smoothing=0.05)
         self.began = time.monotonic()
@@ -59,7 +63,12 @@ class Log:
         if not self.first or not self.path.exists():
             return []
         with self.path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= self.first]
+            # A full disk may have cut the last row.
+            whole = [row for row in csv.DictReader(file) if None not in row.values()]
+        return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= self.first]
+
+    def writer_to(self, file) -> csv.DictWriter:
+        return csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
 
     def write(self, step: int, rate: float, samples: int, figures: Mapping[str, float]) -> None:
         if not self.wanted:

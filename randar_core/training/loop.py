@@ -28,6 +28,7 @@ from .log import Log
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 OPTIMIZERS = ("adamw", "muon")
+TURNS = ("log", "save", "sample")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ class Reporting:
     save_every: int = 500
     sample_every: int = 1000
     workers: int = 0
+
+
+def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool) -> None:
+    """ValueError for a batch that processes can't share, and for a folder that holds a training not to be resumed."""
+    processes = place()[1]
+    if setting.batch % processes:
+        raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
+    if not resume and (reporting.folder / CHECKPOINT).exists():
+        raise ValueError(
+            f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out."
+        )
 
 
 def rate(setting: LoopSetting, step: int) -> float:
@@ -141,8 +153,7 @@ def train(
     already and a loss that is no number; OSError where a checkpoint can't be written.
     """
     rank, processes = place()
-    if setting.batch % processes:
-        raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
+    check_beginning(setting, reporting, resume)
     path = reporting.folder / CHECKPOINT
     identity = {"loop": asdict(setting), **facts}
     objective.to(device)
@@ -160,10 +171,6 @@ def train(
             optimizer.load_state_dict(state)
         average = {name: value.to(device) for name, value in found.average.items()}
         first = found.step
-    elif path.exists():
-        raise ValueError(
-            f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out."
-        )
 
     wrapped = DistributedDataParallel(objective) if processes > 1 else objective
     batches = DataLoader(
@@ -192,21 +199,25 @@ def train(
             rare |= objective.after_step(step, optimizers[0])
             update_average(average, objective.model, setting.average, step)
             done = step + 1
-            if done % reporting.log_every == 0 or done == setting.steps:
+            due = {name: done % getattr(reporting, f"{name}_every") == 0 or done == setting.steps for name in TURNS}
+            # Looked at only where it matters, since it waits for the device. Once it is no number, so are all later
+            # ones, and the same in all processes.
+            if any(due.values()) and not norm.isfinite():
+                raise ValueError(
+                    f"The loss of step {done} is {loss.item():.4g}, its gradient {norm.item():.4g}. Begin anew with a "
+                    "lower learning rate; the last checkpoint may still be good."
+                )
+            if due["log"]:
                 figures = {"loss": loss, "gradient": norm, **figures}
                 row = {name: mean_over_processes(value, device) for name, value in figures.items()} | rare
                 rare = {}
-                if not math.isfinite(row["loss"]):
-                    raise ValueError(
-                        f"The loss of step {done} is {row['loss']}. Begin anew with a lower learning rate."
-                    )
                 log.write(done, rate(setting, step), done * setting.batch, row)
             log.advance()
-            if rank == 0 and (done % reporting.save_every == 0 or done == setting.steps):
+            if rank == 0 and due["save"]:
                 states = [optimizer.state_dict() for optimizer in optimizers]
                 state = Checkpoint(done, identity, objective.state_dict(), states, average)
                 checkpoint.save(state, path)
-            if rank == 0 and on_sample is not None and (done % reporting.sample_every == 0 or done == setting.steps):
+            if rank == 0 and on_sample is not None and due["sample"]:
                 with averaged(objective.model, average):
                     on_sample(done)
     objective.eval()

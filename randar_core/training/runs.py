@@ -24,9 +24,9 @@ from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..processes import agreed, is_first_process, place, wait_for_all
-from .decoder import DecoderObjective, Prefixes, TokenSamples, begin_with, initialise
+from .decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise
 from .log import progress
-from .loop import LoopSetting, Reporting, train
+from .loop import LoopSetting, Reporting, check_beginning, make_optimizers, train
 from .samples import PixelSamples
 from .tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
 from .tokens import TokenSet, encode_set, load_tokens, save_tokens
@@ -129,8 +129,18 @@ def _reconstructions(
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """A hash of all weights that make ids of pixels: of encoder and codebook, not of the half that makes pixels."""
+    return hash_of(_makes_ids(tokenizer))
+
+
+def makes_same_ids(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether two tokenizers are the same but for the half that makes pixels, and for a rounding to bfloat16."""
+    rounded = ({name: value.bfloat16() for name, value in _makes_ids(each).items()} for each in (one, other))
+    return hash_of(next(rounded)) == hash_of(next(rounded))
+
+
+def _makes_ids(tokenizer: Tokenizer) -> dict[str, Tensor]:
     pixels = ("decoder.", "post_quant_conv.")
-    return hash_of({name: value for name, value in tokenizer.state_dict().items() if not name.startswith(pixels)})
+    return {name: value for name, value in tokenizer.state_dict().items() if not name.startswith(pixels)}
 
 
 def hash_of(weights: dict[str, Tensor]) -> str:
@@ -161,7 +171,8 @@ def encoded(
 
 
 def train_decoder(
-    tokens: TokenSet,
+    pictures,
+    facts: dict[str, Any],
     tokenizer: Tokenizer,
     config: RandARConfig,
     class_names: Sequence[str],
@@ -172,16 +183,21 @@ def train_decoder(
     resume: bool = False,
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
-    start: RandAR | None = None,
+    start: Start | None = None,
 ) -> RandAR:
-    """Train on the ids of a set, a new decoder or one that begins with the weights of `start`.
+    """Train on the ids of `pictures`, as in `train_tokenizer`, a new decoder or one that begins as `start` does.
 
-    Writes the bundle `model.safetensors`, a first one with every sheet. Raises as `loop.train` and `begin_with` do.
+    Writes the ids, see `encoded`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
+    `loop.train`, `begin_with` and `encoded` do.
     """
     decoder = RandAR(config)
     initialise(decoder, setting.seed)
     if start is not None:
-        begin_with(decoder, start)
+        begin_with(decoder, class_names, start)
+    # What can be refused is, before the ids are made, which may take long.
+    check_beginning(setting, reporting, resume)
+    make_optimizers(decoder, setting)
+    tokens = encoded(tokenizer, pictures, facts, reporting.folder, device, reporting.workers)
     tokenizer = tokenizer.to(device).eval()
 
     def sheet(step: int) -> None:
@@ -200,7 +216,7 @@ def train_decoder(
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
     if start is not None:
-        facts["start"] = hash_of(start.state_dict())
+        facts["start"] = hash_of(start.decoder.state_dict())
     decoder = train(
         DecoderObjective(decoder),
         samples,

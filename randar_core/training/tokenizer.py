@@ -92,6 +92,8 @@ class TokenizerObjective(nn.Module):
             sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
             # A centre without vectors stays where it is.
             centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+        if dist.is_initialized():
+            dist.broadcast(centres, 0)  # sums on a graphics card may round differently in every process
         self.move(torch.arange(size, device=centres.device), centres, optimizer)
 
     def candidates(self, count: int, step: int) -> Tensor:
