@@ -55,7 +55,9 @@ class Shards:
             self._check(json.loads(facts.read_text(encoding="utf-8")))
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            facts.write_text(json.dumps(self.facts, ensure_ascii=False), encoding="utf-8")
+            part = facts.with_suffix(".part")
+            part.write_text(json.dumps(self.facts, ensure_ascii=False), encoding="utf-8")
+            os.replace(part, facts)
         return set(self._places())
 
     def add(self, pictures: Sequence[int], pixels: Tensor) -> None:
@@ -74,8 +76,9 @@ class Shards:
         (arXiv 2105.05233). Beside them lie `pictures` `[N]`, their indices, and the facts. Raises ValueError where
         shards are missing.
         """
-        if self.path.exists():
-            return  # a run that had finished was resumed
+        if self.path.exists():  # a run that had finished was resumed, or one that was cut before it tidied up
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
         places = self._places()
         missing = [picture for picture in classes if picture not in places]
         if missing:

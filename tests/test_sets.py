@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.bundle import load, save_bundle
 from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import main
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -141,6 +141,35 @@ def test_a_set_of_other_settings_is_named_at_a_resume(words, tmp_path, capsys, c
     assert main([*words, "--npz", str(path)]) == 130
     assert main([*words, "--seed", "4", "--npz", str(path), "--resume"]) == 2
     assert "seed: 3 then, 4 now" in capsys.readouterr().err
+
+
+def test_other_weights_of_the_same_name_are_noticed_at_a_resume(words, bundle, tmp_path, capsys, cut):
+    path, other = tmp_path / "set.npz", tmp_path / "other" / bundle.name
+    assert main([*words, "--npz", str(path)]) == 130
+    model = load(bundle)
+    with torch.no_grad():
+        model.decoder.output.weight.mul_(2)
+    other.parent.mkdir()
+    save_bundle(other, model.decoder, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
+    assert main([*words, "--model", str(other), "--npz", str(path), "--resume"]) == 2
+    assert "begun with other settings (weights: " in capsys.readouterr().err
+
+
+def test_without_classes_all_take_turns_until_so_many_pictures_are_drawn(bundle, tmp_path):
+    path = tmp_path / "set.npz"
+    assert main(["generate", "--count", "5", "--model", str(bundle), "--device", "cpu", "--npz", str(path)]) == 0
+    with numpy.load(path) as found:
+        assert found["arr_1"].tolist() == [0, 1, 2, 0, 1]
+
+
+def test_what_a_kill_left_beside_a_finished_set_goes_at_a_resume(words, tmp_path):
+    path = tmp_path / "set.npz"
+    assert main([*words, "--npz", str(path)]) == 0
+    left = tmp_path / "set.npz.shards"
+    left.mkdir()
+    (left / "00000000.npz").write_bytes(b"")
+    assert main([*words, "--npz", str(path), "--resume"]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["set.npz"]
 
 
 def test_single_files_that_are_there_are_kept_by_a_resume(words, tmp_path, cut):

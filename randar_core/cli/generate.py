@@ -11,7 +11,7 @@ EXAMPLES = """
 50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight graphics cards (torch's launcher starts the
 processes, on one machine or several that share the folder); the same command with --resume goes on where it was cut:
 
-  torchrun --nproc-per-node 8 -m randar_core generate all --count 50 --batch 64 --model randar-l-llamagen --npz set.npz
+  torchrun --nproc-per-node 8 -m randar_core generate --count 50000 --batch 64 --model randar-l-llamagen --npz set.npz
 
 Every picture depends on its index, its class and the seed, not on the number of processes.
 """
@@ -21,8 +21,17 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser(
         "generate", help="draw pictures", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("classes", nargs="+", help="class ids or names (several, comma-separated, or 'all')")
-    parser.add_argument("--count", type=int, default=1, help="pictures of each class (default: 1)")
+    parser.add_argument(
+        "classes",
+        nargs="*",
+        help="class ids or names (several, comma-separated, or 'all'); none: all of them take turns until --count",
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=1,
+        help="pictures of each class, or of all where none is named (default: 1)",
+    )
     parser.add_argument("--batch", type=int, default=8, help="pictures drawn together, a process (default: 8)")
     parser.add_argument("--first", type=int, default=0, help="index of the first picture: any one can be drawn again")
     parser.add_argument("--sheet", action="store_true", help="one contact sheet in place of single files")
@@ -68,9 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         model = options.load_model(arguments, device)
         decoding = options.decoding_of(arguments, model)
         size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
-        classes = options.classes_of(arguments.classes, model)
-        # Evaluators score a set in parts, and each part should hold all classes: there they take turns.
-        in_turn = classes * arguments.count if arguments.npz else [c for c in classes for _ in range(arguments.count)]
+        in_turn = classes_in_turn(arguments, model)
         wanted = dict(enumerate(in_turn, arguments.first))
         facts = _facts(arguments, model, decoding)
 
@@ -102,12 +109,21 @@ def run(arguments: argparse.Namespace) -> None:
             output.assemble(wanted)
         if arguments.sheet:
             # One row a class where every class has several pictures.
-            columns = arguments.count if 1 < arguments.count <= 16 else 8
+            columns = arguments.count if arguments.classes and 1 < arguments.count <= 16 else 8
             output.save(folder / "sheet.png", columns, {"classes": in_turn})
     drawn = sum(map(len, batches))
     kept = f"{len(wanted) - drawn} were there, " if drawn < len(wanted) else ""
     rate = f"{drawn / seconds:.2f} a second" if drawn else "none was drawn"
     print(f"{len(wanted)} pictures in {arguments.npz or folder} ({kept}{rate})")
+
+
+def classes_in_turn(arguments: argparse.Namespace, model) -> list[int]:
+    """The class id of every picture that is asked for."""
+    if not arguments.classes:
+        return [picture % len(model.class_names) for picture in range(arguments.count)]
+    classes = options.classes_of(arguments.classes, model)
+    # Evaluators score a set in parts, and each part should hold all classes: there they take turns.
+    return classes * arguments.count if arguments.npz else [c for c in classes for _ in range(arguments.count)]
 
 
 def _draw(model, decoding, size, wanted: dict[int, int], batches: list[list[int]], output, title: str | None) -> None:
@@ -155,6 +171,7 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
     default_power = None if len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
+        "weights": options.digest_of_weights(arguments),
         "seed": arguments.seed,
         "width": arguments.width,
         "height": arguments.height,
