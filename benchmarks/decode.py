@@ -29,7 +29,18 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from machine import clock, forget_peak, free, measure_machine_in_process, peak, resident, run_case, timed, write
+from machine import (
+    clock,
+    fastest,
+    forget_peak,
+    free,
+    measure_machine_in_process,
+    peak,
+    resident,
+    run_case,
+    timed,
+    write,
+)
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -59,7 +70,7 @@ def main(argv: Sequence[str] | None = None):
     parser.add_argument("--pixels", nargs="+", type=int, default=[256], choices=[256, 512])
     parser.add_argument("--known", nargs="+", type=float, default=[0.0], help="share of the cells that is known")
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
@@ -77,15 +88,16 @@ def main(argv: Sequence[str] | None = None):
     for name, _, command in others:
         if not name or not command:
             parser.error(f"--other is NAME=COMMAND; got '{name}'")
+    arguments.device = fastest(arguments.device)
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     print(f"{machine['name']}: {machine['threads']} threads, {machine['bandwidth']:.1f} GB/s")
-    common = {
-        key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain", "graphs")
-    }
+    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain")}
     results = []
     for case in cases(arguments):
         ours = run_case(__file__, **case, **common)
-        theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in others]
+        # Once a case, not again for ours with graphs.
+        asked = [] if case["graphs"] and arguments.suite else others
+        theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in asked]
         for result in (ours, *theirs):
             results.append(result)
             print(row(result, machine), flush=True)
@@ -99,7 +111,11 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
         for dtype, pixels, steps, known, batch in itertools.product(
             *(grid[key] for key in ("dtypes", "pixels", "steps", "known", "batches"))
         ):
-            yield {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
+            case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
+            # The suite shows what graphs bring where they can be had.
+            both = arguments.suite and arguments.device.startswith("cuda") and not size.startswith("RAR")
+            for graphs in (False, True) if both else (arguments.graphs,):
+                yield {**case, "graphs": graphs}
 
 
 def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
@@ -259,7 +275,8 @@ HEADER = (
 
 
 def row(result: dict, machine: dict) -> str:
-    code = result.get("code", "ours")
+    ours = "code" not in result
+    code = ("ours, graphs" if result.get("graphs") else "ours") if ours else result["code"]
     cells = [code, *(f"{result[key]}" for key in ("size", "dtype", "pixels", "steps", "known", "batch"))]
     if "failed" in result:
         return "| " + " | ".join([*cells, result["failed"], *[""] * 8]) + " |"
@@ -267,9 +284,9 @@ def row(result: dict, machine: dict) -> str:
     cells.append(f"{whole}" if timed == whole else f"{timed} of {whole}")
     seconds = whole_seconds(result)
     cells.append(f"{1000 * seconds / whole:.1f}")
-    cells += [f"{floor:.1f}" for floor in floors(result, machine)] if code == "ours" else ["", ""]
+    cells += [f"{floor:.1f}" for floor in floors(result, machine)] if ours else ["", ""]
     cells += [f"{seconds / result['batch']:.2f}", f"{result['batch'] / seconds:.3f}"]
-    if code == "ours":
+    if ours:
         computed = result["weights"] + result["cache"] + result["activations"]
         cells += [f"{result['peak_bytes'] / 1e6:.0f}", f"{computed / 1e6:.0f}", ""]
     else:

@@ -20,6 +20,13 @@ def run_case(script: str, **case) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def fastest(device: str) -> str:
+    """The name of a device; "auto" takes an accelerator where there is one."""
+    from randar_core.cli.options import device_of
+
+    return str(device_of(device))
+
+
 def measure_machine_in_process(device: str, threads: int | None) -> dict:
     return run_case(__file__, device=device, threads=threads)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import quality_editing
 import quality_sections
 import torch
-from judge import TrainedJudge, load_judge
+from judge import WEIGHTS, TrainedJudge, load_judge
 from quality_bench import Bench, Counts, Row
 from quality_page import page
 from quality_plots import draw_plots
@@ -74,6 +74,7 @@ def model_facts(bench: Bench) -> dict:
 
 def judge_facts(judge: TrainedJudge) -> dict:
     return {
+        "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
         "accuracy": judge.accuracy,
         "count": judge.accuracy_count,
         "reference_count": judge.reference_count,

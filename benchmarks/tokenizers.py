@@ -15,7 +15,7 @@ import json
 import math
 from pathlib import Path
 
-from machine import forget_peak, measure_machine_in_process, peak, resident, run_case, timed, write
+from machine import fastest, forget_peak, measure_machine_in_process, peak, resident, run_case, timed, write
 
 LAYOUTS = ("contiguous", "channels_last")
 
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--pixels", type=int, default=256, help="side of the pictures (default: 256)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
@@ -40,6 +40,7 @@ def main():
     if arguments.case:
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
+    arguments.device = fastest(arguments.device)
     dtypes = arguments.dtypes or ["float32", "bfloat16", *(["float16"] if arguments.device != "cpu" else [])]
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     results = []

@@ -4,6 +4,7 @@
 name; golden/README.md says what its tensors mean.
 """
 
+import copy
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from randar_core.decoding.sampling import Sampling, probabilities
 from randar_core.models.graphs import GraphedRandAR
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+from randar_core.models.packing import pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
 from randar_core.tasks.extrapolate import extrapolate
@@ -107,7 +109,7 @@ def check_decoder(case: Case):
     assert_close(model.instructions(model.cell_angles(order, None)), case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
         guidance = class_guidance(Linear(start, end))
-        for form in (model, GraphedRandAR(model)):
+        for form in (model, GraphedRandAR(model), pack(copy.deepcopy(model))):
             drawn = draw_greedily(form, case, order, guidance, int(steps))
             assert torch.equal(drawn, ids), (form, steps, start, end)
 
@@ -166,7 +168,8 @@ def check_rar(case: Case):
         assert_close(model(case.input("class_ids"), along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
     for (scale, power), ids in case.outputs(rf"greedy\.guidance{NUMBER}\.pow{NUMBER}"):
         guidance = class_guidance(PowerCosine(scale, power))
-        assert torch.equal(draw_greedily(model, case, raster, guidance, model.config.cells), ids), (scale, power)
+        for form in (model, pack(copy.deepcopy(model))):
+            assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
 
 
 def check_sampling(case: Case):
