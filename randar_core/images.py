@@ -21,21 +21,23 @@ def to_levels(pixels: Tensor) -> Tensor:
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """A picture `[3, H, W]` in 0…1 (values beyond are clamped) as 8-bit RGB."""
+    """A picture `[3, H, W]`, or `[4, H, W]` with alpha, in 0…1 (values beyond are clamped) as 8-bit RGB or RGBA."""
     return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
 
 
-def to_pixels(image: Image.Image) -> Tensor:
-    """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says, without alpha."""
-    levels = numpy.array(ImageOps.exif_transpose(image).convert("RGB"))
+def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
+    """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says; with `alpha` as `[1, 4, H, W]` where it has one."""
+    transparent = "A" in image.getbands() or "transparency" in image.info
+    mode = "RGBA" if alpha and transparent else "RGB"
+    levels = numpy.array(ImageOps.exif_transpose(image).convert(mode))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
 
-def read_pixels(path: str | Path) -> Tensor:
+def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
     """The picture in a file as `to_pixels` gives it. Raises FileNotFoundError, ValueError for a file that is none."""
     try:
         with Image.open(path) as image:
-            return to_pixels(image)
+            return to_pixels(image, alpha)
     except UnidentifiedImageError as error:
         raise ValueError(f"'{path}' is no picture that can be read.") from error
     except OSError as error:
@@ -45,7 +47,7 @@ def read_pixels(path: str | Path) -> Tensor:
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
-    """Write a picture `[3, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON."""
+    """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON."""
     information = PngImagePlugin.PngInfo()
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))

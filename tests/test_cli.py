@@ -236,6 +236,56 @@ def test_extrapolating_shapes_the_places_as_suits_the_model(bundle, tmp_path):
     assert (drawn(own, "--boundary", 2) == usual).all()
 
 
+def test_a_painted_order_is_followed_from_the_command_line(bundle, picture, tmp_path):
+    painting = tmp_path / "painting.png"
+    levels = numpy.tile(numpy.arange(4, dtype=numpy.uint8).repeat(2)[::-1] * 60, (8, 1))
+    Image.fromarray(levels).save(painting)  # bright on the left: columns
+    words = ("generate", "star", "--model", bundle, "--steps", 16)
+    assert run(*words, "--out", tmp_path / "painted", "--painted-order", painting) == 0
+    assert run(*words, "--out", tmp_path / "random") == 0
+    painted, random = (Image.open(tmp_path / name / "00000_star.png") for name in ("painted", "random"))
+    assert json.loads(painted.text["parameters"])["order"] == "painted"
+    assert (numpy.asarray(painted) != numpy.asarray(random)).any()
+    with pytest.raises(SystemExit):
+        run(*words, "--painted-order", painting, "--order", "raster")
+
+
+def test_a_class_alone_is_extrapolated(bundle, tmp_path, capsys):
+    words = ("generate", "star", "--model", bundle, "--out", tmp_path)
+    assert run(*words, "--factor", 2) == 0
+    large = Image.open(tmp_path / "00000_star.png")
+    assert large.size == (16, 16)
+    assert json.loads(large.text["parameters"])["factor"] == 2
+    assert run(*words, "--factor", 2, "--width", 16) == 2
+    assert run(*words, "--factor", 2, "--guidance-power", 1) == 2
+    errors = capsys.readouterr().err
+    assert "leave out --width" in errors and "--guidance-power has no meaning" in errors
+
+
+def test_confidence_is_shown_at_the_size_of_the_picture(bundle, tmp_path, capsys):
+    Image.effect_noise((11, 7), 80).save(tmp_path / "any.png")
+    assert run("confidence", tmp_path / "any.png", "fish", "--model", bundle) == 0
+    assert Image.open(tmp_path / "any_confidence.png").size == (11, 7)
+    assert "Mean probability of a token" in capsys.readouterr().out
+
+
+def test_alpha_stays_in_edited_pictures(bundle, tmp_path):
+    levels = numpy.full((8, 8, 4), 120, numpy.uint8)
+    levels[:4, :, 3] = 7
+    Image.fromarray(levels).save(tmp_path / "clear.png")
+    Image.fromarray(numpy.full((8, 8), 255, numpy.uint8)).save(tmp_path / "mask.png")
+    assert run("inpaint", tmp_path / "clear.png", tmp_path / "mask.png", "fish", "--model", bundle) == 0
+    assert (pixels(tmp_path / "clear_inpaint.png")[..., 3] == levels[..., 3]).all()
+    assert run("outpaint", tmp_path / "clear.png", "fish", "--right", 4, "--model", bundle) == 0
+    wide = pixels(tmp_path / "clear_outpaint.png")
+    assert wide.shape == (8, 12, 4) and (wide[:, :8] == levels).all()
+
+
+def test_an_edit_takes_one_class(bundle, picture, capsys):
+    assert run("refine", picture, "star,fish", "--model", bundle) == 2
+    assert "star,fish" in capsys.readouterr().err
+
+
 ASKS = """
 import os, sys
 class Watch:

@@ -1,9 +1,11 @@
-"""`randar inpaint`, `outpaint`, `extrapolate`, `refine`: from a picture to another one."""
+"""`randar inpaint`, `outpaint`, `extrapolate`, `refine`, `confidence`: from a picture to another one."""
 
 import argparse
 from pathlib import Path
 
 from . import options
+
+KEEP_ALPHA = frozenset({"inpaint", "outpaint"})
 
 
 def register(subparsers) -> None:
@@ -26,10 +28,7 @@ def register(subparsers) -> None:
 
     extrapolate = _command(subparsers, "extrapolate", _extrapolate, "redraw a picture with a finer grid")
     extrapolate.add_argument("class_name", metavar="class", help="what the picture shows")
-    extrapolate.add_argument("--factor", type=int, default=2, help="default: 2, the paper's")
-    extrapolate.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
-    extrapolate.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
-    extrapolate.add_argument("--boundary", type=int, help="fast frequencies with true places (default: the model's)")
+    options.add_extrapolation(extrapolate, factor=2)
 
     refine = _command(subparsers, "refine", _refine, "forget the tokens the model is least sure of and redraw them")
     refine.add_argument("class_name", metavar="class", help="what the picture shows")
@@ -37,6 +36,9 @@ def register(subparsers) -> None:
     which.add_argument("--share", type=float, help="of the cells to forget (default: 0.2)")
     which.add_argument("--below", type=float, help="forget the cells below this probability")
     refine.add_argument("--rounds", type=int, default=1, help="default: 1")
+
+    sure = _command(subparsers, "confidence", _confidence, "show how sure the model is of each cell of a picture")
+    sure.add_argument("class_name", metavar="class", help="what the picture shows")
 
 
 def _command(subparsers, name: str, run, help: str) -> argparse.ArgumentParser:
@@ -54,15 +56,16 @@ def _run(arguments: argparse.Namespace, name: str, task) -> None:
     import torch
     from tqdm import tqdm
 
+    from ..classes import resolve_class
     from ..images import read_pixels, save_png, writable_folder
 
-    pixels = read_pixels(arguments.picture)
+    pixels = read_pixels(arguments.picture, alpha=name in KEEP_ALPHA)
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png")
     writable_folder(out.parent)
     model = options.load_model(arguments)
     decoding = options.decoding_of(arguments, model)
     device = options.device_of_model(model)
-    classes = torch.tensor(options.classes_of([arguments.class_name], model), device=device)
+    classes = torch.tensor([resolve_class(arguments.class_name, model.class_names)], device=device)
     with torch.inference_mode(), tqdm(unit=" calls") as bar:
 
         def on_call(now):
@@ -92,23 +95,17 @@ def _outpaint(arguments, model, pixels, classes, decoding, on_call):
 
 
 def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
-    from ..decoding.guidance import Linear, spatial_guidance
     from ..tasks.extrapolate import extrapolate
 
-    # The paper's class weight beside spatial guidance is constant (RandAR, section 3.4).
-    weight = 3.0 if arguments.guidance is None else arguments.guidance[-1]
-    spatial = spatial_guidance(Linear(weight, weight), Linear(arguments.spatial_guidance, arguments.spatial_guidance))
     ids = model.tokenizer.encode(_own_size(pixels, model))
     drawn = extrapolate(
         model.decoder,
         classes,
         arguments.factor,
         decoding,
-        spatial,
-        ids,
-        boundary=model.defaults.boundary if arguments.boundary is None else arguments.boundary,
-        drop_ratio=arguments.drop_ratio,
+        ids=ids,
         on_call=on_call,
+        **options.extrapolation_of(arguments, model),
     )
     return model.tokenizer.decode(drawn.ids)
 
@@ -120,6 +117,19 @@ def _refine(arguments, model, pixels, classes, decoding, on_call):
     ids = model.tokenizer.encode(_own_size(pixels, model))
     drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
     return model.tokenizer.decode(drawn.ids)
+
+
+def _confidence(arguments, model, pixels, classes, decoding, on_call):
+    import torch.nn.functional as F
+
+    from ..decoding.canvas import Canvas
+    from ..tasks.confidence import heat_map, sureness
+
+    (height, width), cell = pixels.shape[2:], model.tokenizer.factor
+    ids = model.tokenizer.encode(F.pad(pixels, (0, -width % cell, 0, -height % cell), mode="replicate"))
+    sure = sureness(model.decoder, Canvas(ids, ids < 0), classes, decoding)
+    print(f"Mean probability of a token: {sure.mean():.3f}; of the least sure one: {sure.min():.3f}.")
+    return heat_map(sure, ids.shape[1] * cell, ids.shape[2] * cell)[..., :height, :width]
 
 
 def _own_size(pixels, model):

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def register(subparsers) -> None:
     )
     parser.add_argument("--height", type=int, help="pixels (default: the model's)")
     parser.add_argument("--overlap", type=int, help="cells that a window knows of the one before (default: half)")
+    options.add_extrapolation(parser, factor=None)
     options.add_output(parser)
     options.add_model(parser)
     options.add_drawing(parser)
@@ -67,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1.")
     if arguments.sheet and (arguments.npz or arguments.resume):
         raise ValueError("--sheet goes with neither --npz nor --resume: a sheet is drawn at once and is a file itself.")
+    if arguments.factor is not None and (arguments.width, arguments.height, arguments.overlap) != (None, None, None):
+        raise ValueError("--factor says how large the picture is; leave out --width, --height and --overlap.")
     if arguments.npz and arguments.npz.suffix != ".npz":
         raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
     folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out)
@@ -76,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
         model = options.load_model(arguments, device)
         decoding = options.decoding_of(arguments, model)
-        size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
+        task = task_of(arguments, model)
         in_turn = classes_in_turn(arguments, model)
         wanted = dict(enumerate(in_turn, arguments.first))
         facts = _facts(arguments, model, decoding)
@@ -100,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
         batches = batches_left(list(wanted), finished, arguments.batch)
         title = f"process 1 of {of}" if of > 1 else None
-        _draw(model, decoding, size, wanted, batches[process::of], output, title)
+        _draw(model, decoding, task, wanted, batches[process::of], output, title)
         wait_for_all()
         if not is_first_process():
             return
@@ -126,24 +130,37 @@ def classes_in_turn(arguments: argparse.Namespace, model) -> list[int]:
     return classes * arguments.count if arguments.npz else [c for c in classes for _ in range(arguments.count)]
 
 
-def _draw(model, decoding, size, wanted: dict[int, int], batches: list[list[int]], output, title: str | None) -> None:
+def task_of(arguments: argparse.Namespace, model) -> Callable:
+    """What draws a batch: from classes, decoding options and `on_call`."""
+    from ..tasks.extrapolate import extrapolate
+    from ..tasks.generate import generate
+
+    if arguments.factor is not None:
+        shape = options.extrapolation_of(arguments, model)
+        return lambda classes, decoding, on_call: extrapolate(
+            model.decoder, classes, arguments.factor, decoding, on_call=on_call, **shape
+        )
+    size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
+    return lambda classes, decoding, on_call: generate(model.decoder, classes, decoding, *size, on_call=on_call)
+
+
+def _draw(
+    model, decoding, task: Callable, wanted: dict[int, int], batches: list[list[int]], output, title: str | None
+) -> None:
     """Draw `batches` of the `wanted` pictures into `output`; the first process shows how far it is with its own."""
     import torch
     from tqdm import tqdm
 
     from ..processes import is_first_process
-    from ..tasks.generate import generate
 
     device = options.device_of_model(model)
     bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
     with torch.inference_mode(), bar:
         for pictures in batches:
-            drawn = generate(
-                model.decoder,
+            drawn = task(
                 torch.tensor([wanted[picture] for picture in pictures], device=device),
                 replace(decoding, pictures=pictures),
-                *size,
-                on_call=lambda now: bar.set_postfix_str(f"call {now.call} of {now.calls}"),
+                lambda now: bar.set_postfix_str(f"call {now.call} of {now.calls}"),
             )
             output.add(pictures, model.tokenizer.decode(drawn.ids))
             bar.update(len(pictures))
@@ -166,12 +183,14 @@ def _file_name(picture: int, class_name: str) -> str:
 
 def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
     """What every picture carries beside its class and its index, enough to draw it again."""
+    from ..checkpoints.locate import locate_model
+
     defaults = model.defaults
     # The line from a start to an end has no power.
     default_power = None if len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
-        "weights": options.digest_of_weights(arguments),
+        "weights": options.digest_of(locate_model(arguments.model, arguments.tokenizer)),
         "seed": arguments.seed,
         "width": arguments.width,
         "height": arguments.height,
@@ -182,6 +201,20 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
         "temperature": decoding.sampling.temperature,
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,
-        "order": arguments.order or defaults.order,
+        "order": arguments.order or defaults.order if arguments.painted_order is None else "painted",
+        **_more_facts(arguments, model),
         "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
     }
+
+
+def _more_facts(arguments: argparse.Namespace, model) -> dict:
+    """Facts of what most pictures are drawn without."""
+    facts = {}
+    if arguments.painted_order is not None:
+        facts["painting"] = options.digest_of([arguments.painted_order])
+    if arguments.factor is not None:
+        shape = options.extrapolation_of(arguments, model)
+        facts |= {name: shape[name] for name in ("boundary", "drop_ratio")}
+        facts |= {"factor": arguments.factor, "spatial_guidance": arguments.spatial_guidance}
+        facts["large_guidance"] = arguments.guidance or [options.LARGE_GUIDANCE]
+    return facts

@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -74,7 +75,18 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", type=float, help="default: the model's")
     group.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (default: 0, off)")
     group.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability")
-    group.add_argument("--order", choices=sorted(ORDERS), help="default: the one the model was trained on")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--order", choices=sorted(ORDERS), help="default: the one the model was trained on")
+    order.add_argument("--painted-order", type=Path, metavar="PICTURE", help="a grey picture: bright cells come first")
+
+
+def add_extrapolation(parser, factor: int | None) -> None:
+    words = "default: 2, the paper's" if factor else "draw a picture so many times as wide and high as the model's"
+    group = parser.add_argument_group("extrapolation")
+    group.add_argument("--factor", type=int, default=factor, help=words)
+    group.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
+    group.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
+    group.add_argument("--boundary", type=int, help="fast frequencies with true places (default: the model's)")
 
 
 def add_output(parser: argparse.ArgumentParser, default: str = "out") -> None:
@@ -132,12 +144,10 @@ def load_model(arguments: argparse.Namespace, device=None):
     return model
 
 
-def digest_of_weights(arguments: argparse.Namespace) -> str:
-    """A hash of the files that `load_model` takes: their names alone don't say which weights drew a picture."""
-    from ..checkpoints.locate import locate_model
-
+def digest_of(paths: Iterable[Path | None]) -> str:
+    """A hash of what is in the files: their names alone don't say which weights or painting a picture came from."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in locate_model(arguments.model, arguments.tokenizer):
+    for path in paths:
         if path is not None:
             with open(path, "rb") as file:
                 while part := file.read(2**24):
@@ -158,8 +168,9 @@ def guidance_of(arguments: argparse.Namespace, model):
 
 def decoding_of(arguments: argparse.Namespace, model):
     """How a task decodes: what the options of `add_drawing` say, else the model's defaults."""
-    from ..decoding.orders import ORDERS
+    from ..decoding.orders import ORDERS, Painted
     from ..decoding.sampling import Sampling
+    from ..images import read_pixels
     from ..tasks.options import DecodingOptions
 
     temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
@@ -168,8 +179,31 @@ def decoding_of(arguments: argparse.Namespace, model):
         steps=model.defaults.steps if arguments.steps is None else arguments.steps,
         seed=arguments.seed,
         sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
-        order=ORDERS[arguments.order or model.defaults.order],
+        order=ORDERS[arguments.order or model.defaults.order]
+        if arguments.painted_order is None
+        else Painted(read_pixels(arguments.painted_order).mean((0, 1))),
     )
+
+
+def extrapolation_of(arguments: argparse.Namespace, model) -> dict:
+    """What `extrapolate` takes of the options of `add_extrapolation` and of `--guidance`, which is constant by default.
+
+    ValueError for a course that it doesn't have.
+    """
+    from ..decoding.guidance import Linear, spatial_guidance
+
+    given = arguments.guidance or [LARGE_GUIDANCE]
+    if len(given) > 2 or arguments.guidance_power is not None:
+        raise ValueError(
+            "Extrapolation is guided by one weight or along a line: --guidance takes one or two numbers there, and "
+            "--guidance-power has no meaning."
+        )
+    spatial = Linear(arguments.spatial_guidance, arguments.spatial_guidance)
+    return {
+        "spatial": spatial_guidance(Linear(given[0], given[-1]), spatial),
+        "boundary": model.defaults.boundary if arguments.boundary is None else arguments.boundary,
+        "drop_ratio": arguments.drop_ratio,
+    }
 
 
 def device_of_model(model):
