@@ -388,7 +388,32 @@ def test_a_square_has_the_context_that_fits():
     mask[0, 10:20, 28:38] = 1
     labels = label_regions(mask > 0)[0]
     assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 2, SIZE)] == [(5, 23, 20)]
-    assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 9, SIZE)] == [(0, 18, 30)]
+    assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 4, SIZE)] == [(-5, 13, 40)]
+    assert [(c.top, c.left, c.side) for c in cut_out(labels, 0, 9, SIZE)] == [(-15, 0, 60)]
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("size, region", [((128, 512), (76, 216)), ((32, 120), (32, 40)), ((1, 40), (1, 4))])
+def test_what_the_picture_shows_beside_a_region_is_known(model, tokenizer, size, region, upright):
+    (height, width), (high, wide) = (size[::-1], region[::-1]) if upright else (size, region)
+    mask = torch.zeros(1, height, width)
+    top, left = (height - high) // 2, (width - wide) // 2
+    mask[0, top : top + high, left : left + wide] = 1
+    done = inpaint(model, tokenizer, picture(1, 3, height, width), mask, classes(1), OPTIONS)
+    (cutout,) = done.cutouts
+    before, after = (cutout.top, top + high) if upright else (cutout.left, left + wide)
+    assert cutout.side == 2 * max(region[1], min(size) // 2)
+    assert before < (top if upright else left) and after < before + cutout.side
+    known = done.decoded.confidence[0] == 1
+    known = known.T if upright else known
+    middle = GRID // 2
+    assert known[middle, 0] and known[middle, -1] and not known[middle, middle]
+
+
+def test_a_region_as_high_as_the_picture_has_context_beside_it_at_the_pictures_height():
+    mask = torch.zeros(1, 30, 90)
+    mask[0, :, 40:50] = 1
+    assert [(c.top, c.left, c.side) for c in cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)] == [(0, 30, 30)]
 
 
 def test_a_region_wider_than_the_picture_is_high_gets_a_square_over_the_edges(model, tokenizer):

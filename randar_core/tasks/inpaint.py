@@ -74,8 +74,9 @@ def inpaint(
     Batches of pictures, masks and `classes` `[B]` are matched: each has one entry or the same number. The mask grows by
     `grow` pixels; where it then is 0, every pixel stays as it is, bit for bit. Inside it the new pixels fade in over
     `seam` pixels. Around each region a square is cut, `context` times as wide as the region and at least as wide as the
-    model's own picture where there is room, scaled to the model's size, repainted and scaled back; regions whose
-    squares would mostly coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise`
+    model's own picture where there is room, scaled to the model's size, repainted and scaled back; it reaches over the
+    edges where the picture is too narrow for this context along its longer side. Regions whose squares would mostly
+    coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise`
     below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class edit*).
 
     `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
@@ -253,8 +254,11 @@ def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cut
 
     def square(box: Box) -> Cutout:
         region = max(box.bottom - box.top, box.right - box.left)
-        # Beyond the picture there is no context: a square larger than its shorter side only where the region is.
-        side = min(max(math.ceil(context * region), size), max(region, min(height, width)))
+        along = box.right - box.left if width > height else box.bottom - box.top
+        # A square larger than the picture's shorter side has context along the longer side only, and nothing beyond the
+        # picture: it grows as far as the region asks for along that side.
+        room = max(min(height, width), min(math.ceil(context * along), max(height, width)))
+        side = min(max(math.ceil(context * region), size), room)
         top = flush((box.top + box.bottom - side) // 2, side, height)
         return Cutout(picture, top, flush((box.left + box.right - side) // 2, side, width), side, box.regions)
 
