@@ -15,6 +15,7 @@ from randar_core.decoding.plan import make_plan
 from randar_core.decoding.randomness import draw_noise
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.tasks import confidence
 from randar_core.tasks.confidence import forget_unsure, heat_map, sureness
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.generate import generate
@@ -270,6 +271,35 @@ def test_a_picture_of_any_size_is_scored(model, shape):
     assert sure.shape == shape
     assert ((sure > 0) & (sure < 1)).all()
     assert torch.allclose(sure, sureness(model, canvas, classes(shape[0]), replace(OPTIONS, batch=1)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 2), (1, 2, 9)])
+def test_every_cell_of_a_canvas_smaller_than_the_window_is_scored_once_and_by_its_own_cells(model, shape, monkeypatch):
+    """Scores that are the cells' places in the window show which of them are read back."""
+    orders = []
+
+    def places(model, canvas, order, setting):
+        orders.append(order)
+        return torch.arange(canvas.cells).view(1, GRID, GRID).expand(canvas.ids.shape).float()
+
+    monkeypatch.setattr(confidence, "score", places)
+    canvas = Canvas(random_ids(*shape), torch.zeros(shape, dtype=torch.bool))
+    sure = sureness(model, canvas, classes(shape[0]), OPTIONS)
+    height, width = shape[1], min(shape[2], GRID)
+    window = torch.arange(GRID**2).view(GRID, GRID)[:height, :width]
+    assert torch.equal(sure[0, :, :width], window.float())
+    for order in orders:
+        assert torch.equal(order[0, : height * width].sort().values, window.flatten())
+
+
+def test_no_score_rests_on_blank_cells(model):
+    known, blank = picture(1, GRID, GRID) < 0.3, picture(1, GRID, GRID, seed=1) < 0.4
+    ids = random_ids(1, GRID, GRID)
+    scores = [
+        sureness(model, Canvas(torch.where(blank, other, ids), known & ~blank), classes(1), OPTIONS, blank=blank)
+        for other in (ids, (ids + 1) % CODES)
+    ]
+    torch.testing.assert_close(scores[0][~blank], scores[1][~blank], rtol=0, atol=0)
 
 
 def test_the_heat_map_goes_from_dark_to_yellow():

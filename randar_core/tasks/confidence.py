@@ -14,27 +14,34 @@ from .options import DecodingOptions, check_batch
 
 
 @torch.no_grad()
-def sureness(model, canvas: Canvas, classes: Tensor, options: DecodingOptions, round: int = 0) -> Tensor:
+def sureness(
+    model, canvas: Canvas, classes: Tensor, options: DecodingOptions, round: int = 0, blank: Tensor | None = None
+) -> Tensor:
     """How sure the model is of every token of `canvas` `[B, h, w]`, all of whose ids must mean something: `[B, h, w]`.
 
     The mean of two scoring passes, in a random order and in its reverse, so that no cell stands back for being read
-    early, with little context. The cells that the canvas knows are read before the others. A canvas of another size
-    than the model's grid is scored window by window.
+    early, with little context. The cells that the canvas knows are read before the others, those that are `blank`
+    (`[B, h, w]` bool: they show nothing, and no score rests on their ids) after all others. A canvas of another size
+    than the model's grid is scored window by window; beside a smaller one the window is blank.
     """
     check_batch(classes, canvas.batch, options)
-    grid, device = model.config.grid, canvas.ids.device
+    (height, width), grid, device = canvas.ids.shape[1:], model.config.grid, canvas.ids.device
+    padding = (0, max(0, grid - width), 0, max(0, grid - height))
+    shown = torch.ones_like(canvas.known) if blank is None else ~blank
+    canvas, shown = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding)), F.pad(shown, padding)
     sure = torch.zeros(canvas.ids.shape, device=device)
     setting = Setting(classes.to(device), options.guidance, options.sampling)
     limit = options.batch or canvas.batch
-    for rows in tiles(canvas.ids.shape[1], grid, device):
-        for columns in tiles(canvas.ids.shape[2], grid, device):
-            part = Canvas(canvas.ids[:, rows][..., columns], canvas.known[:, rows][..., columns])
+    for rows in tiles(canvas.ids.shape[1], grid):
+        for columns in tiles(canvas.ids.shape[2], grid):
+            part = Canvas(canvas.ids[:, rows, columns], canvas.known[:, rows, columns])
+            not_blank = shown[:, rows, columns].flatten(1)
             order = torch.stack(
                 [
                     torch.randperm(
                         part.cells,
                         generator=stream(
-                            options.seed, "score", options.picture(place), round, int(rows[0]), int(columns[0])
+                            options.seed, "score", options.picture(place), round, rows.start, columns.start
                         ),
                     )
                     for place in range(part.batch)
@@ -47,19 +54,19 @@ def sureness(model, canvas: Canvas, classes: Tensor, options: DecodingOptions, r
                     score(
                         model,
                         piece,
-                        known_first(direction[some], piece.known.flatten(1)),
+                        known_first(known_first(direction[some], piece.known.flatten(1)), not_blank[some]),
                         replace(setting, classes=setting.classes[some]),
                     )
                     for direction in (order, order.flip(1))
                 ]
-                sure[some, rows[:, None], columns] = (both[0] + both[1]) / 2
-    return sure
+                sure[some, rows, columns] = (both[0] + both[1]) / 2
+    return sure[:, :height, :width]
 
 
-def tiles(length: int, grid: int, device) -> list[Tensor]:
-    """Cells of an axis in windows of `grid`, the last flush with the end; on a shorter axis the last cell repeats."""
-    starts = [min(start, max(0, length - grid)) for start in range(0, length, grid)]
-    return [(torch.arange(grid, device=device) + start).clamp(max=length - 1) for start in starts]
+def tiles(length: int, grid: int) -> list[slice]:
+    """Windows of `grid` cells along an axis, the last flush with the end."""
+    starts = [min(start, length - grid) for start in range(0, length, grid)]
+    return [slice(start, start + grid) for start in starts]
 
 
 def forget_unsure(canvas: Canvas, sure: Tensor, share: float | None = None, below: float | None = None) -> Canvas:
