@@ -398,6 +398,20 @@ def test_a_class_edit_depends_on_the_class_and_denoise_keeps_a_share(model, toke
     assert (kept.decoded.ids == given_ids).sum() >= 12
 
 
+def test_cells_beyond_the_picture_are_drawn_whatever_share_of_the_mask_is_kept(model, tokenizer):
+    pixels, mask = picture(1, 3, SIZE // 2, 4 * SIZE), torch.zeros(1, SIZE // 2, 4 * SIZE)
+    mask[0, :, SIZE : 2 * SIZE] = 1
+    on = torch.zeros(GRID, GRID, dtype=torch.bool)
+    on[1:3] = True  # the square is as high as four pictures, and in its middle; half of what is on it is masked
+    for denoise, drawn in ((1.0, 4), (0.5, 2), (0.01, 1)):
+        done = inpaint(model, tokenizer, pixels, mask, classes(1), OPTIONS, denoise)
+        (cutout,) = done.cutouts
+        assert cutout.side == 2 * SIZE
+        given = done.decoded.confidence[0] == 1
+        assert not given[~on].any()
+        assert (~given[on]).sum() == drawn
+
+
 def test_regions_far_apart_get_squares_of_their_own(model, tokenizer):
     mask = torch.zeros(1, 40, 60)
     mask[0, 3:6, 3:6] = mask[0, 30:34, 50:53] = 1

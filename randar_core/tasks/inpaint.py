@@ -76,8 +76,9 @@ def inpaint(
     `seam` pixels. Around each region a square is cut, `context` times as wide as the region and at least as wide as the
     model's own picture where there is room, scaled to the model's size, repainted and scaled back; it reaches over the
     edges where the picture is too narrow for this context along its longer side. Regions whose squares would mostly
-    coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise`
-    below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class edit*).
+    coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise` below 1 keeps the share
+    1 − denoise of these cells, the surest under the given class (spec: *class edit*); cells beyond the edges don't
+    count.
 
     `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
     batches and sizes that don't match and for settings out of range.
@@ -105,10 +106,16 @@ def inpaint(
     limit = options.batch or len(cutouts)
     crops = torch.stack([scaled(cutout.of(pixels[:, :3]), size) for cutout in cutouts])
     ids = torch.cat([tokenizer.encode(some).to(classes.device) for some in crops.split(limit)])
-    canvas = Canvas(ids, torch.stack([~to_draw(cutout, grown, model.config.grid) for cutout in cutouts]))
+    masked, beyond = (
+        torch.stack(cells)
+        for cells in zip(*(masked_and_beyond(cutout, grown, model.config.grid) for cutout in cutouts), strict=True)
+    )
+    known = ~masked
     if denoise < 1:
         scoring = replace(options, pictures=[options.picture(cutout.picture) for cutout in cutouts])
-        canvas = forget_unsure(canvas, sureness(model, canvas, own_classes, scoring), share=denoise)
+        sure = sureness(model, Canvas(ids, known & ~beyond), own_classes, scoring, blank=beyond)
+        known = forget_unsure(Canvas(ids, known), sure, share=denoise).known
+    canvas = Canvas(ids, known & ~beyond)
     windows = plan_cutouts(cutouts, canvas, options, mask.shape[1:], model.parallel)
     setting = Setting(own_classes, options.guidance, options.sampling)
     decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
@@ -135,13 +142,14 @@ def check_mask(mask: Tensor, pixels: Tensor) -> None:
         )
 
 
-def to_draw(cutout: Cutout, mask: Tensor, grid: int) -> Tensor:
-    """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel or that lie beyond the picture."""
+def masked_and_beyond(cutout: Cutout, mask: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel on the picture, and those beyond it."""
 
     def touched(pixels: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(pixels.float()[None, None], grid)[0, 0] > 0
 
-    return touched(cutout.of(mask) > 0) | ~touched(cutout.within(mask))
+    beyond = ~touched(cutout.within(mask))
+    return touched(cutout.of(mask) > 0) & ~beyond, beyond
 
 
 def plan_cutouts(
