@@ -21,6 +21,7 @@ from .drawing import (
 from .types import RandARClass, RandARModel
 
 SIDES = ("left", "top", "right", "bottom")
+PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
 
 
 def overlap_widget() -> io.Input:
@@ -121,7 +122,8 @@ def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int
 
     Raises ValueError for a mask that is no frame or has another size than the picture.
     """
-    covered = mask.reshape(-1, *mask.shape[-2:]).cpu()[0] >= 1
+    masks = mask.reshape(-1, *mask.shape[-2:]).cpu()
+    mask, covered = masks[0], masks[0] >= 1
     if covered.shape != pixels.shape[2:]:
         raise ValueError(
             f"The mask is {covered.shape[1]}×{covered.shape[0]} pixels, the picture {pixels.shape[3]}×"
@@ -133,9 +135,28 @@ def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int
     (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
     if covered[top:bottom, left:right].any():
         raise ValueError("The mask is no frame around the picture. RandAR Inpaint repaints masks of any shape.")
+    own_row = first_line_is_the_pictures(mask[:, (left + right) // 2], pixels, top)
+    own_column = first_line_is_the_pictures(mask[(top + bottom) // 2], pixels.mT, left)
+    top, left = top - own_row, left - own_column
     height, width = covered.shape
     margins = {"left": left, "top": top, "right": width - right, "bottom": height - bottom}
     return pixels[:, :, top:bottom, left:right], margins
+
+
+def first_line_is_the_pictures(profile: Tensor, pixels: Tensor, start: int) -> bool:
+    """Whether the last covered row of a frame that ends at row `start` is the picture's own first one.
+
+    Pad Image for Outpainting with feathering gives it the mask 1 too: the distance to the top and to the left counts
+    from 0, to the bottom and to the right from 1. `profile` `[H]` is the mask along the picture's middle column. A
+    feathering of 1 leaves no other trace in the mask than that, and then the grey of the padding in `pixels`
+    `[B, C, H, W]` tells.
+    """
+    if start < 2:  # a frame and the picture's own row are two rows at least
+        return False
+    if profile[start] > 0:
+        return True
+    outside, last = pixels[:, :, start - 2], pixels[:, :, start - 1]
+    return bool((outside == PADDING).all() and (last != PADDING).any())
 
 
 class DrawCanvas(io.ComfyNode):

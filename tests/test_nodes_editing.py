@@ -1,5 +1,7 @@
 """The nodes that edit pictures, inside the stand-in host or the real one."""
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -85,6 +87,43 @@ def test_the_cores_padding_says_where_to_outpaint(run, picture):
     mask = F.pad(torch.zeros(1, 40, 53), (8, 0, 0, 16), value=1.0)
     by_mask = run("RandAROutpaint", image=padded, mask=mask, left=64, top=64, right=64, bottom=64)[0]
     assert by_mask.equal(run("RandAROutpaint", image=picture, left=8, top=0, right=0, bottom=16)[0])
+
+
+def padded_as_the_core_does(image, left, top, right, bottom, feathering):
+    """The formula of ComfyUI's Pad Image for Outpainting: the padded picture and its mask."""
+    _, height, width, _ = image.shape
+    padded = F.pad(image, (0, 0, left, right, top, bottom), value=0.5)
+    mask, inside = torch.ones(height + top + bottom, width + left + right), torch.zeros(height, width)
+    if feathering > 0 and feathering * 2 < height and feathering * 2 < width:
+        for y, x in product(range(height), range(width)):
+            from_top, from_bottom = y if top else height, height - y if bottom else height
+            from_left, from_right = x if left else width, width - x if right else width
+            distance = min(from_top, from_bottom, from_left, from_right)
+            if distance < feathering:
+                inside[y, x] = ((feathering - distance) / feathering) ** 2
+    mask[top : top + height, left : left + width] = inside
+    return padded, mask.unsqueeze(0)
+
+
+@pytest.mark.parametrize("sides", list(product((0, 1, 2, 16), (0, 1, 2, 16), (0, 3), (0, 3))))
+@pytest.mark.parametrize("feathering", [0, 1, 2, 19, 40])
+def test_the_cores_padding_is_taken_off_to_the_pixel(pack, picture, sides, feathering):
+    """19 is the most that 40×53 pixels allow; with 40 the core feathers nothing."""
+    margins = dict(zip(("left", "top", "right", "bottom"), sides, strict=True))
+    padded, mask = padded_as_the_core_does(picture, **margins, feathering=feathering)
+    own, found = pack.module("nodes.outpaint").without_padding(padded.permute(0, 3, 1, 2), mask)
+    assert found == margins and own.permute(0, 2, 3, 1).equal(picture)
+
+
+def test_a_picture_whose_padding_is_feathered_stays_to_the_bit(run):
+    picture = torch.rand(1, 84, 90, 3, generator=torch.Generator().manual_seed(0))
+    padded, mask = padded_as_the_core_does(picture, 8, 4, 0, 0, feathering=40)
+    assert run("RandAROutpaint", image=padded, mask=mask, left=0, top=0, right=0, bottom=0)[0][:, 4:, 8:].equal(picture)
+
+
+def test_a_grey_picture_without_feathering_loses_nothing(pack):
+    padded, mask = padded_as_the_core_does(torch.full((1, 8, 8, 3), 0.5), 4, 4, 0, 0, feathering=0)
+    assert pack.module("nodes.outpaint").without_padding(padded.permute(0, 3, 1, 2), mask)[1]["top"] == 4
 
 
 @pytest.mark.parametrize(
