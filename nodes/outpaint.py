@@ -120,9 +120,14 @@ class Outpaint(io.ComfyNode):
 def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int]]:
     """The picture inside the frame that a mask covers, and the frame's width on each side.
 
-    Raises ValueError for a mask that is no frame or has another size than the picture.
+    Raises ValueError for masks that differ, for one that is no frame and for another size than the picture's.
     """
     masks = mask.reshape(-1, *mask.shape[-2:]).cpu()
+    if (masks != masks[0]).any():
+        raise ValueError(
+            f"The batch holds {len(masks)} masks that differ; all its pictures grow by the same frame. Connect the "
+            "mask of one Pad Image for Outpainting, or outpaint the pictures one at a time."
+        )
     mask, covered = masks[0], masks[0] >= 1
     if covered.shape != pixels.shape[2:]:
         raise ValueError(

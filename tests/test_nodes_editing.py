@@ -126,6 +126,14 @@ def test_a_grey_picture_without_feathering_loses_nothing(pack):
     assert pack.module("nodes.outpaint").without_padding(padded.permute(0, 3, 1, 2), mask)[1]["top"] == 4
 
 
+def test_masks_that_differ_are_refused(run, picture):
+    masks = torch.stack([F.pad(torch.zeros(32, 45), frame, value=1.0) for frame in ((8, 0, 8, 0), (0, 8, 0, 8))])
+    with pytest.raises(ValueError, match="2 masks that differ.*one at a time"):
+        run("RandAROutpaint", image=picture, mask=masks, left=0, top=0, right=0, bottom=0)
+    same = run("RandAROutpaint", image=picture, mask=masks[:1].repeat(2, 1, 1), left=0, top=0, right=0, bottom=0)[0]
+    assert same.shape == picture.shape
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
