@@ -143,7 +143,7 @@ def check_mask(mask: Tensor, pixels: Tensor) -> None:
 
 
 def masked_and_beyond(cutout: Cutout, mask: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel on the picture, and those beyond it."""
+    """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel, and those beyond the picture."""
 
     def touched(pixels: Tensor) -> Tensor:
         return F.adaptive_max_pool2d(pixels.float()[None, None], grid)[0, 0] > 0
