@@ -1,9 +1,11 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
+import torch
 from comfy_api.latest import io
 from einops import rearrange
+from torch import Tensor
 
-from ..randar_core.tasks.inpaint import inpaint
+from ..randar_core.tasks.inpaint import inpaint, scaled
 from .drawing import (
     COMMON_SOCKETS,
     LoadedTokenizer,
@@ -69,7 +71,11 @@ class Inpaint(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),
-                io.Latent.Output(display_name="latent", tooltip="The tokens of the squares that were repainted."),
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="The tokens of the squares that were repainted; of the picture's middle square where none "
+                    "was.",
+                ),
                 io.Mask.Output(
                     display_name="confidence",
                     tooltip="How sure the model was of what it drew; 1 where nothing was drawn.",
@@ -109,7 +115,21 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
         )
-        latent = latent_of(model, painted.decoded.ids) if painted.decoded else {"samples": model.vae.encode(image)}
+        if painted.decoded:
+            ids = painted.decoded.ids
+        else:
+            ids = model.vae.encode_to_ids(middle_squares(painted.pixels[:, :3], model.side))
         return io.NodeOutput(
-            rearrange(to_host(painted.pixels), "b c h w -> b h w c"), latent, to_host(painted.confidence)
+            rearrange(to_host(painted.pixels), "b c h w -> b h w c"),
+            latent_of(model, ids),
+            to_host(painted.confidence),
         )
+
+
+def middle_squares(pixels: Tensor, side: int) -> Tensor:
+    """The largest square in the middle of each of `pixels` `[B, 3, H, W]`, scaled to `side` pixels."""
+    height, width = pixels.shape[2:]
+    shorter = min(height, width)
+    top, left = (height - shorter) // 2, (width - shorter) // 2
+    squares = pixels[:, :, top : top + shorter, left : left + shorter]
+    return torch.stack([scaled(square, side) for square in squares])

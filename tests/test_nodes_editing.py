@@ -48,6 +48,20 @@ def test_an_empty_mask_gives_the_picture_back(run, picture):
     assert image.equal(picture) and (confidence == 1).all() and latent["samples"].isfinite().all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (40, 53), (16, 16), (600, 300)])
+@pytest.mark.parametrize("nothing", [{"mask": 0.0}, {"mask": 1.0, "denoise": 0.0}], ids=["empty mask", "denoise 0"])
+def test_where_nothing_is_repainted_the_latent_is_of_the_models_size(run, model, size, nothing, monkeypatch):
+    encoded, encode = [], model.vae.encode_to_ids
+    monkeypatch.setattr(model.vae, "encode_to_ids", lambda pixels: encoded.append(pixels.shape) or encode(pixels))
+    pictures = torch.rand(2, *size, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.full((1, *size), nothing["mask"])
+    image, latent, confidence = run("RandARInpaint", image=pictures, **(nothing | {"mask": mask}))
+    assert image.equal(pictures) and (confidence == 1).all()
+    assert encoded == [(2, 3, 16, 16)] and latent["samples"].shape == (2, 4, 4, 4)
+    if size == (16, 16):
+        assert latent["samples"].equal(model.vae.encode(pictures))
+
+
 def test_alpha_is_kept(run, picture):
     alpha = torch.cat([picture, torch.rand(1, 40, 53, 1)], -1)
     mask = torch.zeros(1, 40, 53)
