@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -565,8 +566,39 @@ def test_cells_of_the_original_are_known_and_aligned_with_it(model, tokenizer):
 
 
 def test_a_cell_that_is_partly_new_is_drawn(model, tokenizer):
-    done = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE - 1), classes(1), OPTIONS, right=1)
-    assert (done.decoded.confidence[:, :, :-1] == 1).all() and (done.decoded.confidence[:, :, -1] < 1).all()
+    done = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE - 1), classes(1), OPTIONS, left=2, right=1)
+    assert (done.decoded.confidence[:, :, 1:-1] == 1).all() and (done.decoded.confidence[:, :, -1] < 1).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+@pytest.mark.parametrize("length", [1, FACTOR, SIZE - 1, SIZE])
+def test_all_of_a_picture_that_grows_on_one_side_is_known(model, tokenizer, side, length):
+    upright, growth = side in ("top", "bottom"), 3 * FACTOR + 1
+    pixels = picture(1, 3, length, SIZE) if upright else picture(1, 3, SIZE, length)
+    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, **{side: growth})
+    sure = done.decoded.confidence[0].T if upright else done.decoded.confidence[0]
+    known = (sure == 1).all(0)
+    assert torch.equal(known, (sure == 1).any(0)) and known.sum() == -(-length // FACTOR)
+    assert known[0 if side in ("right", "bottom") else -1]
+    assert (done.row, done.column) == ((4, 0) if side == "top" else (0, 4) if side == "left" else (0, 0))
+    odd, shift = length % FACTOR, (-growth) % FACTOR
+    starts = {"left": (0, shift), "top": (shift, 0), "right": (0, odd), "bottom": (odd, 0)}
+    assert (done.top, done.left) == starts[side]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, SIZE), (SIZE, 1)])
+def test_a_picture_narrower_than_a_cell_grows_into_its_surroundings(model, tokenizer, size):
+    pixels = picture(1, 3, *size)
+    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, 3, 3, 3, 3)
+    cell = F.pad(pixels, (0, -size[1] % FACTOR, 0, -size[0] % FACTOR), mode="replicate")
+    known = done.decoded.confidence[0] == 1
+    assert torch.equal(done.decoded.ids[0][known], tokenizer.encode(cell).flatten())
+    with torch.no_grad():
+        beside = tokenizer.decode(done.decoded.ids)[
+            ..., FACTOR * done.row + size[0] - 1, FACTOR * done.column + size[1]
+        ]
+    flush = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, 3, 3, 3, 3, seam=0)
+    torch.testing.assert_close(flush.pixels[..., 3 + size[0] - 1, 3 + size[1]], beside.clamp(0, 1), rtol=0, atol=1e-6)
 
 
 def test_a_great_amount_is_drawn_window_by_window(model, tokenizer):

@@ -16,13 +16,59 @@ from .windows import fill
 class Outpainted:
     """`pixels` `[B, C, top + H + bottom, left + W + right]`, and the tokens of the canvas `[B, h, w]` they lie on.
 
-    The canvas is aligned with the picture: its cell (`row`, `column`) begins at the picture's top left pixel.
+    The picture's top left pixel lies in the cell (`row`, `column`) of the canvas, that of the result `top` and `left`
+    pixels from the canvas's own.
     """
 
     pixels: Tensor
     decoded: Decoded
     row: int
     column: int
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where a picture of `length` pixels that grows by `before` and `after` lies on the cells of an axis.
+
+    It begins with a cell, so that the cell that it fills in part is its last; it ends with one where it grows there
+    only, so that this cell holds no new pixel.
+    """
+
+    length: int
+    before: int
+    after: int
+    factor: int
+
+    @property
+    def start(self) -> int:
+        """The picture's first pixel, from the canvas's."""
+        return (
+            -self.length % self.factor
+            if self.after and not self.before
+            else -(-self.before // self.factor) * self.factor
+        )
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Pixels that the picture's first cell and its last have beside it."""
+        return self.start % self.factor, -(self.start + self.length) % self.factor
+
+    @property
+    def cells(self) -> int:
+        return -(-(self.start + self.length + self.after) // self.factor)
+
+    @property
+    def given(self) -> slice:
+        """Cells that hold pixels of the picture."""
+        return slice(self.start // self.factor, -(-(self.start + self.length) // self.factor))
+
+    @property
+    def known(self) -> slice:
+        """Those without new pixels; the picture's first cell in any case, lest nothing of it be known."""
+        partly_new = self.after > 0 and self.padding[1] > 0
+        return slice(self.given.start, max(self.given.start + 1, self.given.stop - partly_new))
 
 
 @torch.no_grad()
@@ -43,10 +89,11 @@ def outpaint(
     """Extend `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha; 0…1) by so many pixels on each side.
 
     Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture; it
-    slides as `fill` says, over `overlap` known cells. A cell is drawn if it holds a new pixel. The original pixels
-    stay, bit for bit. What the tokenizer gets wrong at their edge is added to the new pixels next to it, fading out
-    over `seam` pixels, so that none shows there. `on_call` sees the whole canvas. Runs where `classes` lie. Raises
-    ValueError for an amount below 0.
+    slides as `fill` says, over `overlap` known cells. The cells are laid so that as few as can be hold old pixels beside
+    new ones (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this cell is
+    known, its edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at their edge
+    is added to the new pixels next to it, fading out over `seam` pixels, so that none shows there. `on_call` sees the
+    whole canvas. Runs where `classes` lie. Raises ValueError for an amount below 0.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(
@@ -58,42 +105,27 @@ def outpaint(
     check_pixels(pixels)
     pixels, classes = one_each(pictures=pixels, classes=classes)
     pixels = pixels.to(classes.device)
-    factor, (height, width) = tokenizer.factor, pixels.shape[2:]
-    row, column = -(-top // factor), -(-left // factor)
-    size = ((row - (-(height + bottom) // factor)) * factor, (column - (-(width + right) // factor)) * factor)
+    height, width = pixels.shape[2:]
+    y, x = Axis(height, top, bottom, tokenizer.factor), Axis(width, left, right, tokenizer.factor)
 
-    # Pixels of the canvas: the original's, and those that the result has beside them.
-    y, x = row * factor, column * factor
-    original, wanted = torch.zeros(2, *size, dtype=torch.bool, device=classes.device)
-    original[y : y + height, x : x + width] = True
-    wanted[y - top : y + height + bottom, x - left : x + width + right] = True
-    unknown = F.max_pool2d((wanted & ~original).float()[None], factor)[0] > 0
-
-    whole_cells = F.pad(pixels[:, :3], (0, -width % factor, 0, -height % factor), mode="replicate")
     limit = options.batch or len(pixels)
+    whole_cells = F.pad(pixels[:, :3], (*x.padding, *y.padding), mode="replicate")
     given = torch.cat([tokenizer.encode(some).to(classes.device) for some in whole_cells.split(limit)])
-    ids = F.pad(
-        given,
-        (
-            column,
-            unknown.shape[1] - column - given.shape[2],
-            row,
-            unknown.shape[0] - row - given.shape[1],
-        ),
-    )
-    canvas = Canvas(ids, (~unknown).expand(len(ids), -1, -1).clone())
+    canvas = Canvas.empty(len(pixels), y.cells, x.cells, classes.device)
+    canvas.ids[:, y.given, x.given] = given
+    canvas.known[:, y.known, x.known] = True
     decoded = fill(model, canvas, classes, options, overlap, on_call=on_call)
 
     # All cells at once: windows leave no border in the pixels.
     drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
-    out = drawn[:, :, y - top : y + height + bottom, x - left : x + width + right]
+    out = drawn[:, :, y.start - top :, x.start - left :][:, :, : top + height + bottom, : left + width + right]
     margins = (left, right, top, bottom)
     error = F.pad(pixels[:, :3] - out[:, :, top : top + height, left : left + width], margins, mode="replicate")
     out = (out + error * fade_out(height, width, margins, seam).to(error)).clamp(0, 1)
     if pixels.shape[1] == 4:
         out = torch.cat([out, torch.ones_like(out[:, :1])], 1)
     out[:, :, top : top + height, left : left + width] = pixels
-    return Outpainted(out, decoded, row, column)
+    return Outpainted(out, decoded, y.given.start, x.given.start, y.start - top, x.start - left)
 
 
 def fade_out(height: int, width: int, margins: tuple[int, int, int, int], seam: int) -> Tensor:
