@@ -89,6 +89,8 @@ class Inpaint(io.ComfyNode):
     ) -> io.NodeOutput:
         options = options_for(model, None, **settings)
         pixels, masks = pixels_of(image), mask.reshape(-1, *mask.shape[-2:])
+        if not masks.any():  # Load Image gives 64×64 zeros for a picture without alpha, whatever its size
+            masks = masks.new_zeros(len(masks), *pixels.shape[2:])
         ids = class_ids(model, classes, len(classes))
 
         def task(options, on_call):

@@ -75,12 +75,17 @@ def test_one_picture_is_edited_towards_several_classes(pack, run, picture):
     assert len(image) == 3
 
 
-def test_a_mask_of_another_size_is_answered(run, picture):
-    try:
-        image, *_ = run("RandARInpaint", image=picture, mask=torch.zeros(1, 64, 64))
-        assert image.equal(picture)
-    except ValueError as error:
-        assert "64" in str(error)
+@pytest.mark.parametrize("shape", [(1, 64, 64), (64, 64), (2, 8, 8)])
+def test_an_empty_mask_of_any_size_gives_the_picture_back(run, picture, shape):
+    """Load Image gives 64×64 zeros for a picture without alpha."""
+    image, _, confidence = run("RandARInpaint", image=picture, mask=torch.zeros(shape))
+    assert image.equal(picture.expand_as(image)) and (confidence == 1).all()
+
+
+def test_a_painted_mask_of_another_size_is_refused(run, picture):
+    mask = F.pad(torch.ones(1, 8, 8), (0, 56, 0, 56))
+    with pytest.raises(ValueError, match="The mask is 64×64, the picture is 53×40 pixels.*Scale or crop the mask"):
+        run("RandARInpaint", image=picture, mask=mask)
 
 
 # --- outpaint and canvas
