@@ -44,9 +44,7 @@ def start_from(latent: dict | None, model: RandARModel, classes: int, batch_size
             f"{model.grid}×{model.grid} cells, {model.side}×{model.side} pixels. Scale or crop the picture to that "
             "before VAE Encode, or use RandAR Inpaint or RandAR Outpaint, which take any size."
         )
-    redrawn = torch.ones_like(ids, dtype=torch.bool)
-    if "noise_mask" in latent:
-        redrawn = repeated(masked_cells(latent["noise_mask"], model.grid), len(ids))
+    redrawn = cells_to_redraw(latent, ids)
     return Start(Canvas(repeated(ids, count), ~repeated(redrawn, count)), pictures, filled=True)
 
 
@@ -62,10 +60,17 @@ def ids_of(latent: dict, model: RandARModel) -> tuple[Tensor, list[int]]:
     return ids, repeated_indices(latent.get("batch_index", range(len(ids))), len(ids))
 
 
-def masked_cells(mask: Tensor, grid: int) -> Tensor:
-    """The cells that a mask `[B, H, W]` or `[B, 1, H, W]` of any size touches with any pixel: `[B, g, g]` bool."""
+def cells_to_redraw(latent: dict, ids: Tensor) -> Tensor:
+    """The cells of a LATENT with tokens `ids` `[B, h, w]` that its noise mask covers, all without one: bool."""
+    if "noise_mask" not in latent:
+        return torch.ones_like(ids, dtype=torch.bool)
+    return repeated(masked_cells(latent["noise_mask"], *ids.shape[1:]), len(ids))
+
+
+def masked_cells(mask: Tensor, rows: int, columns: int) -> Tensor:
+    """The cells that a mask `[B, H, W]` or `[B, 1, H, W]` of any size touches with any pixel: `[B, h, w]` bool."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    return F.adaptive_max_pool2d(mask.float().cpu(), grid).squeeze(1) > 0
+    return F.adaptive_max_pool2d(mask.float().cpu(), (rows, columns)).squeeze(1) > 0
 
 
 def repeated(pictures: Tensor, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from ..randar_core.decoding.canvas import Canvas
 from ..randar_core.tasks.confidence import heat_map, sureness
 from ..randar_core.tasks.refine import refine
 from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run, to_host
-from .latents import ids_of, result
+from .latents import cells_to_redraw, ids_of, result
 from .types import RandARClass, RandARGuidance, RandARModel
 
 BY = {"share": "share", "probability": "below"}
@@ -27,12 +27,16 @@ class Refine(io.ComfyNode):
             inputs=[
                 RandARModel.Input("model", tooltip="The model that draws."),
                 RandARClass.Input("classes", tooltip="What the pictures show."),
-                io.Latent.Input("latent", tooltip="The pictures to refine, of any size."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="The pictures to refine, of any size: whole, or where Set Latent Noise Mask says.",
+                ),
                 *common_widgets(),
                 io.Combo.Input(
                     "forget",
                     options=list(BY),
-                    tooltip="share: the least sure share of all tokens. probability: tokens less probable than that.",
+                    tooltip="share: the least sure share of the tokens, or of those under a noise mask. probability: "
+                    "tokens less probable than that.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -55,6 +59,7 @@ class Refine(io.ComfyNode):
     def execute(cls, model, classes, latent, forget, amount, rounds=1, **settings) -> io.NodeOutput:
         ids, pictures = ids_of(latent, model)
         options, labels = options_for(model, pictures, **settings), class_ids(model, classes, len(ids))
+        kept = ~cells_to_redraw(latent, ids)
 
         def task(options, on_call):
             return refine(
@@ -64,6 +69,7 @@ class Refine(io.ComfyNode):
                 options,
                 **{BY[forget]: amount},
                 rounds=rounds,
+                kept=kept.to(model.device),
                 on_call=on_call,
             )
 

@@ -25,6 +25,18 @@ def picture():
 
 
 @pytest.fixture
+def reports(monkeypatch):
+    """What a run tells ComfyUI: value, total and preview of each report."""
+    import comfy.utils
+
+    seen = []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total, preview))
+    )
+    return seen
+
+
+@pytest.fixture
 def latent(model):
     ids = torch.randint(32, (2, 4, 4), generator=torch.Generator().manual_seed(5))
     return {"samples": model.vae.vectors(ids)}
@@ -206,6 +218,47 @@ def test_refining_redraws_some_tokens(run, latent, forget, amount):
 def test_refining_nothing_changes_nothing(run, latent):
     refined, _ = run("RandARRefine", latent=latent, forget="share", amount=0.0)
     assert refined["samples"].equal(latent["samples"])
+
+
+@pytest.mark.parametrize(("forget", "amount"), [("share", 0.5), ("share", 1.0), ("probability", 1.0)])
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 7)])
+def test_refining_keeps_what_lies_outside_of_a_noise_mask(run, model, forget, amount, height, width):
+    ids = torch.randint(32, (2, height, width), generator=torch.Generator().manual_seed(5))
+    mask = torch.zeros(2, 1, height * 4, width * 4)
+    mask[:, :, 4:12, 2:11] = 1  # cells 1…2 of both axes, and the column before by half
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[1:3, 0:3] = True
+    latent = {"samples": model.vae.vectors(ids), "noise_mask": mask}
+    for rounds in (1, 3):
+        refined, _ = run("RandARRefine", latent=latent, forget=forget, amount=amount, rounds=rounds)
+        changed = model.vae.ids(refined["samples"]) != ids
+        assert not changed[:, ~inside].any() and changed[:, inside].any()
+        if rounds == 1:
+            assert (changed.sum((1, 2)) <= round(amount * 6)).all()
+        assert refined["noise_mask"] is mask
+
+
+def test_refining_under_an_empty_noise_mask_changes_nothing(run, latent):
+    masked = latent | {"noise_mask": torch.zeros(1, 64, 64)}
+    assert run("RandARRefine", latent=masked, forget="share", amount=1.0)[0]["samples"].equal(latent["samples"])
+
+
+def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model, latent, reports):
+    refine, options_for = pack.module("randar_core.tasks.refine").refine, pack.module("nodes.drawing").options_for
+    refined, confidence = run("RandARRefine", latent=latent, forget="share", amount=0.5, rounds=2)
+    options, counted = options_for(model, [0, 1], seed=1, steps=4, cfg=2.0), []
+    expected = refine(
+        model.decoder,
+        model.vae.ids(latent["samples"]),
+        torch.tensor([2, 2]),
+        options,
+        share=0.5,
+        rounds=2,
+        on_call=lambda decoded: counted.append((decoded.call, decoded.calls)),
+    )
+    assert model.vae.ids(refined["samples"]).equal(expected.ids)
+    assert confidence[:, ::4, ::4].equal(expected.confidence)
+    assert [report[:2] for report in reports] == counted
 
 
 def test_confidence_is_a_mask_and_a_picture(pack, model, latent):

@@ -89,11 +89,11 @@ def outpaint(
     """Extend `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha; 0…1) by so many pixels on each side.
 
     Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture; it
-    slides as `fill` says, over `overlap` known cells. The cells are laid so that as few as can be hold old pixels beside
-    new ones (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this cell is
-    known, its edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at their edge
-    is added to the new pixels next to it, fading out over `seam` pixels, so that none shows there. `on_call` sees the
-    whole canvas. Runs where `classes` lie. Raises ValueError for an amount below 0.
+    slides as `fill` says, over `overlap` known cells. The cells are laid so that as few as can be hold old pixels
+    beside new ones (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this
+    cell is known, its edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at
+    their edge is added to the new pixels next to it, fading out over `seam` pixels, so that none shows there. `on_call`
+    sees the whole canvas. Runs where `classes` lie. Raises ValueError for an amount below 0.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(
