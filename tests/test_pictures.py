@@ -113,3 +113,9 @@ def test_a_torch_loader_reads_the_set():
     expected, expected_labels = batch(4, 0, 8, size=32)
     assert np.array_equal(pixels.numpy(), expected) and np.array_equal(labels.numpy(), expected_labels)
     assert len(list(Pictures(seed=4, count=3, size=32))) == 3
+
+
+def test_a_class_that_stands_twice_in_the_turns_has_twice_the_pictures():
+    pictures = Pictures(seed=0, count=10, size=16, turns=(3, 5, 3))
+    assert [label for _, label in (pictures[i] for i in range(10))] == [3, 5, 3, 3, 5, 3, 3, 5, 3, 3]
+    assert (pictures[1][0] == picture(0, 1, 5, 16)[0]).all()

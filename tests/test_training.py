@@ -21,6 +21,7 @@ from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from randar_core.training.folder import open_folder
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
+from randar_core.training.muon import Muon, orthogonal
 from randar_core.training.pictures import Pictures
 from randar_core.training.samples import PixelSamples, item_of
 from randar_core.training.tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
@@ -243,14 +244,10 @@ def test_only_matrices_decay():
     }
 
 
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
-
-
-@needs_muon
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     decoder = RandAR(DECODER)
     adamw, muon = make_optimizers(decoder, replace(SETTING, optimizer="muon"))
-    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, Muon)
     taken = [{id(p) for group in each.param_groups for p in group["params"]} for each in (adamw, muon)]
     names = {name for name, p in decoder.named_parameters() if id(p) in taken[1]}
     assert names == {f"layers.0.attention.{name}.weight" for name in ("wqkv", "wo")} | {
@@ -259,18 +256,36 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     assert not taken[0] & taken[1] and len(taken[0] | taken[1]) == len(list(decoder.parameters()))
 
 
-@needs_muon
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon to compare with")
+def test_muon_steps_as_that_of_torch_up_to_its_bfloat16():
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((12, 4), (4, 12), (12, 4), (8, 8))]
+    ours, theirs = ([matrix.clone().requires_grad_() for matrix in start] for _ in range(2))
+    optimizers = (
+        Muon(ours, lr=0.1, weight_decay=0.1),
+        torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other, before in zip(ours, theirs, start, strict=True):
+        assert (one - other).norm() < 0.02 * (one - before).norm()
+
+
+def test_an_update_of_muon_is_near_to_orthogonal():
+    updates = orthogonal(torch.randn(3, 6, 24, generator=torch.Generator().manual_seed(0)))
+    values = torch.linalg.svdvals(updates)
+    assert values.min() > 0.6 and values.max() < 1.3
+
+
 def test_an_optimizer_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match="matrices of a decoder's layers"):
         make_optimizers(LlamaGenTokenizer(TOKENIZER), replace(SETTING, optimizer="muon"))
     with pytest.raises(ValueError, match="'sgd' is not known. There are: adamw, muon"):
         make_optimizers(RandAR(DECODER), replace(SETTING, optimizer="sgd"))
-
-
-def test_a_torch_without_muon_is_named(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    with pytest.raises(ValueError, match="Muon needs torch 2.9 or newer"):
-        make_optimizers(RandAR(DECODER), replace(SETTING, optimizer="muon"))
 
 
 def test_the_command_offers_every_optimizer(capsys):
@@ -559,7 +574,8 @@ def test_the_recipe_goes_on_where_it_was_killed_in_a_later_round(tmp_path, monke
         "PIXELS_LOOP": replace(builtin.PIXELS_LOOP, **small),
         "DECODER": network,
         "DECODER_ROUNDS": tuple(
-            (replace(each, count=8, size=16), replace(loop, **small)) for each, loop in builtin.DECODER_ROUNDS
+            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
+            for each in builtin.DECODER_ROUNDS
         ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
         "TokenizerRecipe": lambda: TokenizerRecipe(free_steps=2),

@@ -111,13 +111,9 @@ def dtype_of(name: str, device):
     """The torch dtype named; 'auto' is bfloat16 where the device computes in it, else float32."""
     import torch
 
-    from ..models.packing import cpu_computes_bfloat16
+    from ..precision import quick_dtype
 
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cpu":
-        return torch.bfloat16 if cpu_computes_bfloat16() else torch.float32
-    return torch.bfloat16
+    return quick_dtype(device) if name == "auto" else getattr(torch, name)
 
 
 def load_model(arguments: argparse.Namespace, device=None):

@@ -51,7 +51,7 @@ def register(subparsers) -> None:
         "--optimizer",
         choices=("adamw", "muon"),
         default="adamw",
-        help="muon is for the layers' matrices, with AdamW for the rest; it takes torch 2.9 (default: adamw)",
+        help="muon is for the layers' matrices, with AdamW for the rest (default: adamw)",
     )
     learning.add_argument(
         "--first-cells",

@@ -4,10 +4,10 @@ Decoding multiplies few rows by many weights. In the ordinary layout the kernel 
 packed once, a call comes near to the time it takes to read them.
 """
 
-import platform
-
 import torch
 from torch import Tensor, nn
+
+from ..precision import cpu_computes_bfloat16
 
 
 class PackedLinear(nn.Module):
@@ -31,17 +31,6 @@ def can_pack(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
-
-
-def cpu_computes_bfloat16() -> bool:
-    """Whether this processor has instructions for products in bfloat16, so that weights of half the size pay."""
-    # Both questions are private, see `can_pack`. Older x86 processors pass the first: their kernels convert.
-    kernels = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        if instructions is None or not instructions():
-            return False
-    return kernels is not None and kernels()
 
 
 def pack(model: nn.Module) -> nn.Module:

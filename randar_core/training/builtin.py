@@ -8,7 +8,7 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,19 +42,36 @@ DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=
 DECODER_LOOP = LoopSetting(
     steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
 )
-# Warm restarts (arXiv 1608.03983): a round begins with what the last one learnt, and with more pictures.
+
+
+@dataclass(frozen=True)
+class Round:
+    pictures: Pictures
+    loop: LoopSetting
+    prefixes: Prefixes
+
+
+# Classes with straight edges are the hardest: the first round leaves every other square a heart or a circle. What shape
+# a picture has is settled within 32 cells; from 64 true ones 98 of 100 are completed as their class by then.
+HARD = tuple(CLASSES.index(name) for name in 2 * ("square", "triangle", "star") + ("cross", "flower"))
+
+# Warm restarts (arXiv 1608.03983): a round begins with what the last one learnt.
 DECODER_ROUNDS = (
-    (Pictures(seed=2, count=16_000), DECODER_LOOP),
-    (Pictures(seed=2, count=48_000), replace(DECODER_LOOP, learning_rate=2e-3, seed=1)),
+    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
+    Round(
+        Pictures(seed=3, count=32_000, turns=tuple(range(len(CLASSES))) + HARD),
+        replace(DECODER_LOOP, steps=6000, learning_rate=2e-3, seed=1),
+        Prefixes(cells=40, whole_every=32),
+    ),
 )
-DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 
 
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
-    return {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
+    facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
+    return facts if pictures.turns == Pictures.turns else facts | {"turns": list(pictures.turns)}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
@@ -74,19 +91,19 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
     decoder = None
-    for decoder_folder, (pictures, setting) in zip(decoder_folders, DECODER_ROUNDS, strict=True):
+    for decoder_folder, each in zip(decoder_folders, DECODER_ROUNDS, strict=True):
         decoder = train_decoder(
-            pictures,
-            procedural_facts(pictures),
+            each.pictures,
+            procedural_facts(each.pictures),
             tokenizer,
             DECODER,
             CLASSES,
             DEFAULTS,
-            setting,
+            each.loop,
             Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
             device,
             resume and (decoder_folder / CHECKPOINT).exists(),
-            prefixes=DECODER_PREFIXES,
+            prefixes=each.prefixes,
             start=None if decoder is None else Start(decoder, CLASSES),
         )
     tokenizer = train_pixels(

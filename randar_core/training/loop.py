@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from ..precision import mixed_precision
 from ..processes import place
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .log import Log
+from .muon import Muon
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 OPTIMIZERS = ("adamw", "muon")
@@ -80,14 +82,11 @@ def rate(setting: LoopSetting, step: int) -> float:
 def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of `model.layers` and AdamW, which comes first, for the rest.
 
-    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon ("Muon is Scalable for LLM Training",
-    arXiv 2502.16982) scales its steps to the size of AdamW's, so both take the one learning rate. Raises ValueError for
-    Muon without such matrices, or where this torch has none.
+    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps
+    to the size of AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
     if setting.optimizer == "muon":
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"Muon needs torch 2.9 or newer, this is {torch.__version__}. Train with AdamW instead.")
         layers = getattr(model, "layers", nn.ModuleList())
         hidden = [parameter for parameter in layers.parameters() if parameter.ndim == 2 and parameter.requires_grad]
         if not hidden:
@@ -111,11 +110,7 @@ def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.
         )
     ]
     if hidden:
-        optimizers.append(
-            torch.optim.Muon(
-                hidden, lr=setting.learning_rate, weight_decay=setting.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        optimizers.append(Muon(hidden, setting.learning_rate, setting.weight_decay))
     return optimizers
 
 
@@ -189,7 +184,7 @@ def train(
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate(setting, step)
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed_precision(device):
                 loss, figures = wrapped(batch, step)
             objective.zero_grad(set_to_none=True)
             loss.backward()

@@ -23,6 +23,7 @@ from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
+from ..precision import mixed_precision
 from ..processes import agreed, is_first_process, place, wait_for_all
 from .decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise
 from .log import progress
@@ -119,7 +120,7 @@ def _reconstructions(
     shown = rearrange(torch.stack(shown), "b h w c -> b c h w") / 255
 
     def sheet(step: int) -> None:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), mixed_precision(device):
             decoded = tokenizer.decode(tokenizer.encode(shown.to(device))).float().cpu()
         pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(12), decoded.split(12), strict=True)])
         save_png(folder / f"samples-{step:06}.png", contact_sheet(pairs, 12))
@@ -242,6 +243,6 @@ def draw(
     setting = Setting(
         torch.tensor(classes, device=device), class_guidance(Linear(defaults.guidance_start, defaults.guidance))
     )
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         decoded = decode(decoder, canvas, make_plan(canvas, defaults.steps, seed), setting)
         return tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..models.tokenizer import Tokenizer
+from ..precision import mixed_precision
 from ..processes import gather_interleaved, place
 
 
@@ -55,7 +56,7 @@ def encode_set(
     ids, labels = [], []
     for pixels, label in DataLoader(_Share(pictures, rank, processes), batch, num_workers=workers):
         pixels = rearrange(pixels.to(device), "b h w c -> b c h w").float() / 255
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             ids.append(tokenizer.encode(pixels).flatten(1).int().cpu())
         labels.append(label.int())
         if on_batch is not None:

