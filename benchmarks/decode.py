@@ -1,7 +1,7 @@
 """How fast and how large decoding is, with random weights of the released sizes, beside what the machine allows.
 
     python benchmarks/decode.py --suite                 # what `make bench` runs
-    python benchmarks/decode.py                         # sizes L and XL, batches 1, 4, 16, 88 steps, bf16 and float32
+    python benchmarks/decode.py                         # L and XL, batches 1, 4, 16, 88 steps, quickest and float32
     python benchmarks/decode.py --sizes L RAR-B --batches 1 --steps 256 88 32 --pixels 256 512 --known 0 0.75
 
 Every case runs in a process of its own. Writes a table (`--out`, Markdown) and the raw numbers beside it (JSON).
@@ -27,6 +27,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from machine import (
@@ -42,6 +43,8 @@ from machine import (
     write,
 )
 
+from randar_core.cli.options import PRECISIONS
+
 SIZES = {
     "L": "randar-l-llamagen",
     "XL": "randar-xl-llamagen",
@@ -51,11 +54,12 @@ SIZES = {
     "RAR-XL": "rar-xl",
 }
 SUITE = (
-    {"dtypes": ["bfloat16"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
-    {"dtypes": ["bfloat16"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16]},
+    {"dtypes": ["auto"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
+    {"dtypes": ["auto"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16]},
     # As many tokens a call as 88 steps at 256 pixels.
-    {"dtypes": ["bfloat16"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4]},
+    {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4]},
     {"dtypes": ["float32"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},
+    {"dtypes": ["int8"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},
 )
 
 
@@ -69,7 +73,13 @@ def main(argv: Sequence[str] | None = None):
     parser.add_argument("--steps", nargs="+", type=int, default=[88])
     parser.add_argument("--pixels", nargs="+", type=int, default=[256], choices=[256, 512])
     parser.add_argument("--known", nargs="+", type=float, default=[0.0], help="share of the cells that is known")
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        default=["auto", "float32"],
+        choices=PRECISIONS,
+        help="auto: the quickest; on the CPU float16 and int8 are those of the weights, in float32 arithmetic",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
@@ -94,6 +104,7 @@ def main(argv: Sequence[str] | None = None):
     common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain")}
     results = []
     for case in cases(arguments):
+        case["dtype"] = resolved(case["dtype"], arguments.device)
         ours = run_case(__file__, **case, **common)
         # Once a case, not again for ours with graphs.
         asked = [] if case["graphs"] and arguments.suite else others
@@ -116,6 +127,18 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
             both = arguments.suite and arguments.device.startswith("cuda") and not size.startswith("RAR")
             for graphs in (False, True) if both else (arguments.graphs,):
                 yield {**case, "graphs": graphs}
+
+
+def resolved(dtype: str, device: str) -> str:
+    """The name of the dtype that "auto" stands for on `device`; others as they are."""
+    import torch
+
+    from randar_core.models.packing import precision_of
+
+    if dtype != "auto":
+        return dtype
+    precision = precision_of(dtype, torch.device(device))
+    return precision.bits or str(precision.dtype).removeprefix("torch.")
 
 
 def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
@@ -159,29 +182,31 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
     from randar_core.models.graphs import GraphedRandAR
-    from randar_core.models.packing import pack
+    from randar_core.models.packing import pack, precision_of
     from randar_core.models.randar import RandAR
 
     case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
-    torch_dtype, device = getattr(torch, dtype), torch.device(device)
+    device = torch.device(device)
+    precision = precision_of(dtype, device)
+    if plain:
+        precision = replace(precision, bits=None)
     before = resident()
     release = find_release(SIZES[size])
     family = next(family for family in FAMILIES if family.name == release.family)
     config = family.config(**release.config)
-    model = family.network(config, device, torch_dtype).eval().requires_grad_(False)
+    model = family.network(config, device, precision.dtype).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.normal_(0, 0.02)
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    read = sum(
-        module.weight.nbytes
-        for name, module in model.named_modules()
-        # Adaptive norms are computed once for many calls.
-        if isinstance(module, torch.nn.Linear) and "adaLN" not in name
-    )
+    linears = {name: m.weight.numel() for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    # Adaptive norms are computed once for many calls.
+    elements = sum(count for name, count in linears.items() if "adaLN" not in name)
+    itemsize = {None: precision.dtype.itemsize, "float16": 2, "int8": 1}[precision.bits]
+    others = sum(parameter.numel() for parameter in model.parameters()) - sum(linears.values())
+    weights = sum(linears.values()) * itemsize + others * precision.dtype.itemsize
     if graphs and isinstance(model, RandAR):
         model = GraphedRandAR(model)
     elif not plain:
-        pack(model)
+        pack(model, precision.bits)
     forget_peak()
     side = pixels // 16
     cells, factor = side * side, side // config.grid
@@ -202,7 +227,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         )
     plan = make_plan(canvas, steps, 0, ORDERS[release.defaults.order], parallel=model.parallel)
     rows = len(setting.guidance.rows) * batch
-    cache = model.cache_bytes(rows, cells, torch_dtype.itemsize)
+    cache = model.cache_bytes(rows, cells, precision.dtype.itemsize)
     # Half as much again for what is computed on the way.
     if 1.5 * cache > free(device):
         return {**case, "failed": f"cache of {cache / 1e9:.1f} GB doesn't fit"}
@@ -237,21 +262,22 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         "packed": not plain and not graphs,
         "graphs": isinstance(model, GraphedRandAR),
         "weights": weights,
-        "read": read,
+        "read": elements * itemsize,
         "cache": cache,
         # The intermediates of one block in the widest call, the logits and what guidance and sampling hold of them.
-        "activations": rows * max(prefill, 3 * max(sizes)) * config.width * 12 * torch_dtype.itemsize
+        "activations": rows * max(prefill, 3 * max(sizes)) * config.width * 12 * precision.dtype.itemsize
         + 3 * rows * max(sizes) * config.codebook_size * 4,
-        "multiplications": (read // torch_dtype.itemsize)
+        "arithmetic": str(precision.dtype).removeprefix("torch."),
+        "multiplications": elements
         * rows
         * (prefill + sum(2 * a - 1 + b for a, b in zip(sizes, sizes[1:], strict=False))),
     }
 
 
 def floors(result: dict, machine: dict) -> tuple[float, float]:
-    """Milliseconds a call that reading and that multiplying take at least."""
+    """Milliseconds a call that reading and that multiplying take at least; the latter of int8 as if in float32."""
     read = (result["read"] + result["cache"] / 2) / machine["bandwidth"] / 1e6
-    multiply = 2 * result["multiplications"] / result["whole_calls"] / machine["rates"][result["dtype"]] / 1e6
+    multiply = 2 * result["multiplications"] / result["whole_calls"] / machine["rates"][result["arithmetic"]] / 1e6
     return read, multiply
 
 

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
-from randar_core.cli.options import dtype_of
+from randar_core.cli.options import PRECISIONS
+from randar_core.models.packing import precision_of
 
 SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
     section.__name__: section
@@ -66,7 +67,7 @@ def model_facts(bench: Bench) -> dict:
     return {
         "name": model.name,
         "sha256": hashlib.sha256(bench.path.read_bytes()).hexdigest(),
-        "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
+        "dtype": str(bench.precision),
         "parameters": bench.parameters,
         "defaults": dataclasses.asdict(model.defaults),
     }
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder (default: benchmarks)")
     parser.add_argument("--batch", type=int, default=48, help="pictures drawn together (default: 48)")
     parser.add_argument("--threads", type=int, help="default: torch's")
+    parser.add_argument("--dtype", default="auto", choices=PRECISIONS, help="of the weights (default: the quickest)")
     parser.add_argument("--quick", action="store_true", help="a dozen pictures a row: only to see that it runs")
     parser.add_argument("--again", action="store_true", help="measure what quality.json holds already once more")
     arguments = parser.parse_args()
@@ -150,8 +152,9 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     path = locate(arguments.model)
-    model = load(path, dtype=dtype_of("auto", torch.device("cpu")))
-    bench = Bench(path, model, load_judge(), arguments.batch)
+    precision = precision_of(arguments.dtype, torch.device("cpu"))
+    model = load(path, dtype=precision.dtype)
+    bench = Bench(path, model, load_judge(), arguments.batch, precision)
     counts = Counts(12 if arguments.quick else arguments.samples)
     run(bench, counts, arguments.only or SECTIONS, arguments.out, arguments.again)
     print(f"{arguments.out / 'quality.md'} written")

@@ -19,7 +19,7 @@ from randar_core.decoding.guidance import Guidance
 from randar_core.decoding.loop import Decoded
 from randar_core.decoding.orders import ORDERS
 from randar_core.decoding.sampling import Sampling
-from randar_core.models.packing import pack
+from randar_core.models.packing import Precision, pack
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
 from randar_core.training.pictures import CLASSES, picture_with_mask
@@ -93,6 +93,7 @@ class Bench:
     model: Model
     judge: TrainedJudge
     batch: int
+    precision: Precision = Precision(torch.float32)
     seed: int = 0
     reference: Reference = field(init=False)
     parameters: dict[str, int] = field(init=False)
@@ -106,7 +107,7 @@ class Bench:
                 f"{len(self.model.class_names)} others ({', '.join(self.model.class_names[:3])}, …)."
             )
         self.reference = Reference(self.judge.reference_mean, self.judge.reference_covariance)
-        pack(self.model.decoder)
+        pack(self.model.decoder, self.precision.bits)
 
     @property
     def side(self) -> int:

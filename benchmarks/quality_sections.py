@@ -15,7 +15,7 @@ from torch import Tensor
 from randar_core.checkpoints.bundle import load
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.orders import ORDERS
-from randar_core.models.packing import pack
+from randar_core.models.packing import Precision, pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
@@ -213,24 +213,23 @@ def quarter_ratio(decoder, options: DecodingOptions, repeats: int) -> dict:
     return {"full": full, "quarter": quarter, "ratio": quarter / full}
 
 
-def randar_l() -> RandAR:
+def randar_l(precision: Precision) -> RandAR:
     """RandAR-L with random weights: what a call costs doesn't depend on them."""
-    decoder = RandAR(RandARConfig(1024, 24, 16, 16384), dtype=torch.bfloat16)
+    decoder = RandAR(RandARConfig(1024, 24, 16, 16384), dtype=precision.dtype)
     for parameter in decoder.parameters():
         torch.nn.init.constant_(parameter, 0.01)
-    return pack(decoder.eval().requires_grad_(False))
+    return pack(decoder.eval().requires_grad_(False), precision.bits)
 
 
 def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Loading, one picture, and a quarter of one."""
     options = bench.options(range(1))
-    dtype = next(bench.model.decoder.parameters()).dtype
 
     def load_whole() -> None:
-        pack(load(bench.path, dtype=dtype).decoder)
+        pack(load(bench.path, dtype=bench.precision.dtype).decoder, bench.precision.bits)
 
     yield Row("load", 1, lambda: {"seconds": timed(load_whole, 3)})
     yield Row("one picture", 1, lambda: {"seconds": seconds_alone(bench)})
     yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.decoder, options, 5))
     if not counts.smoke:
-        yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(), options, 1))
+        yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(bench.precision), options, 1))

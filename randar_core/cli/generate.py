@@ -203,7 +203,7 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
         "top_p": arguments.top_p,
         "order": arguments.order or defaults.order if arguments.painted_order is None else "painted",
         **_more_facts(arguments, model),
-        "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
+        "dtype": str(options.precision(arguments, options.device_of_model(model))),
     }
 
 

@@ -22,6 +22,8 @@ def register(subparsers) -> None:
 
 def _tokenizer(arguments: argparse.Namespace):
     """The tokenizer that the options name: a file of its own, or the one of the model."""
+    import torch
+
     from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate, locate_model
 
@@ -32,7 +34,7 @@ def _tokenizer(arguments: argparse.Namespace):
         decoder, tokenizer = locate_model(arguments.model)
         path = tokenizer or decoder
     # Rounded weights would give other ids: float32 unless asked otherwise.
-    dtype = options.dtype_of("float32" if arguments.dtype == "auto" else arguments.dtype, device)
+    dtype = getattr(torch, "float32" if arguments.dtype == "auto" else arguments.dtype)
     return load_tokenizer(path, device, dtype), device
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = (*DTYPES, "int8")
 
 
 def at_least(low: float, whole: bool = True):
@@ -44,7 +45,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tokenizer", help="the tokenizer of a decoder's file, by name or file (default: found by itself)"
     )
-    add_device(group)
+    add_device(group, PRECISIONS)
     group.add_argument(
         "--graphs",
         action="store_true",
@@ -53,9 +54,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser) -> None:
+def add_device(parser, precisions: Sequence[str] = DTYPES) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps, … (default: the fastest there is)")
-    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the weights (default: fits the device)")
+    words = "of the weights (default: fits the device)"
+    if "int8" in precisions:
+        words += "; int8 is for the processor: quickest, at some cost to the pictures"
+    parser.add_argument("--dtype", default="auto", choices=precisions, help=words)
 
 
 def add_drawing(parser: argparse.ArgumentParser) -> None:
@@ -107,17 +111,15 @@ def device_of(name: str):
     return device
 
 
-def dtype_of(name: str, device):
-    """The torch dtype named; 'auto' is bfloat16 where the device computes in it, else float32."""
-    import torch
+def precision(arguments: argparse.Namespace, device=None):
+    """The precision that --dtype asks for on `device` or that of the options."""
+    from ..models.packing import precision_of
 
-    from ..precision import quick_dtype
-
-    return quick_dtype(device) if name == "auto" else getattr(torch, name)
+    return precision_of(arguments.dtype, device or device_of(arguments.device))
 
 
 def load_model(arguments: argparse.Namespace, device=None):
-    """The model that the options name, in their dtype, on `device` or theirs."""
+    """The model that the options name, in their precision, on `device` or theirs."""
     import torch
 
     from ..checkpoints.bundle import load
@@ -128,13 +130,14 @@ def load_model(arguments: argparse.Namespace, device=None):
 
     device = device or device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
-    model = load(path, tokenizer, device, dtype_of(arguments.dtype, device))
+    wanted = precision(arguments, device)
+    model = load(path, tokenizer, device, wanted.dtype)
     if arguments.graphs:
         if device.type != "cuda" or not isinstance(model.decoder, RandAR):
             raise ValueError("--graphs is for RandAR models on a CUDA device. Leave it out, or add --device cuda.")
         model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
     else:
-        pack(model.decoder)
+        pack(model.decoder, wanted.bits)
     if device.type == "cpu":  # where its convolutions are a tenth faster, see benchmarks/tokenizers.py
         model.tokenizer.to(memory_format=torch.channels_last)
     return model

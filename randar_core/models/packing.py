@@ -1,17 +1,24 @@
-"""Weights of linear layers in the blocked layout that the CPU's matrix kernels (oneDNN) read fastest.
+"""Weights of linear layers in the forms that the CPU's matrix kernels read fastest.
 
-Decoding multiplies few rows by many weights. In the ordinary layout the kernel rearranges the weights at every call;
-packed once, a call comes near to the time it takes to read them.
+Decoding multiplies few rows by many weights, so that a call takes about as long as reading them. In the ordinary layout
+a kernel rearranges them at every call; packed once, they are only read. Packed in fewer bits, less is read.
 """
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..precision import cpu_computes_bfloat16
+from ..precision import cpu_computes_bfloat16, quick_dtype
+
+PACKED_BITS = ("float16", "int8")
+"""What float32 weights can be packed in."""
 
 
 class PackedLinear(nn.Module):
-    """An `nn.Linear` for inference on the CPU whose only copy of the weights is packed."""
+    """An `nn.Linear` for inference on the CPU whose only copy of the weights is packed, for oneDNN."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -24,8 +31,46 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
+class HalfLinear(nn.Module):
+    """As `PackedLinear`, but in float16, for FBGEMM.
+
+    A weight becomes float32 again on its way into the product, so that nothing else is rounded.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        bias = None if linear.bias is None else linear.bias.detach()
+        self.packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+
+
+class Int8Linear(nn.Module):
+    """As `PackedLinear`, but in 8 bits with a scale for each row of the weights.
+
+    The kernel rounds its input to 8 bits too, to 7 on processors whose products would overflow otherwise.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.narrow = not torch.cpu._is_vnni_supported()
+        weight = linear.weight.detach()
+        scales = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that a later torch may lack this
+            zeros = torch.zeros(len(weight), dtype=torch.long)
+            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+            bias = None if linear.bias is None else linear.bias.detach()
+            self.packed = torch.ops.quantized.linear_prepack(rounded, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(x, self.packed, self.narrow)
+
+
 def can_pack(weight: Tensor) -> bool:
-    """Whether this processor and this torch have packed kernels for weights like `weight`."""
+    """Whether this processor and this torch have packed kernels for weights like `weight`, in their own dtype."""
     # Private operators, the ones that torch's own compiler uses: another torch may lack them.
     names = ("_reorder_linear_weight", "_linear_pointwise")
     if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
@@ -33,13 +78,60 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
 
 
-def pack(model: nn.Module) -> nn.Module:
+def can_pack_in(bits: str) -> bool:
+    """Whether this processor and this torch have kernels for float32 layers with weights in `bits`, of PACKED_BITS."""
+    # Of a part of torch that is to go one day.
+    names = {
+        "float16": ("linear_prepack_fp16", "linear_dynamic_fp16"),
+        "int8": ("linear_prepack", "linear_dynamic"),
+    }[bits]
+    if not all(hasattr(torch.ops.quantized, name) for name in names) or not hasattr(torch.cpu, "_is_vnni_supported"):
+        return False
+    return torch.backends.quantized.engine in ("x86", "fbgemm")
+
+
+def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
     """Replace the linear layers of `model` by packed ones, each freed before the next, where that is possible.
 
-    For inference alone: the model can't be moved, trained or saved any more. Returns `model`.
+    `bits` of PACKED_BITS stores the weights of float32 layers in fewer bits; ValueError where that is impossible. For
+    inference alone: the model can't be moved, trained or saved any more. Returns `model`.
     """
+    if bits is not None and not can_pack_in(bits):
+        raise ValueError(
+            f"Weights in {bits} need a processor of the x86 family and a torch with FBGEMM (torch "
+            f"{torch.__version__} computes with '{torch.backends.quantized.engine}' here). Use float32."
+        )
+    layer: Callable[[nn.Linear], nn.Module] = {None: PackedLinear, "float16": HalfLinear, "int8": Int8Linear}[bits]
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear) and can_pack(child.weight):
-                setattr(parent, name, PackedLinear(child))
+            if isinstance(child, nn.Linear) and (can_pack(child.weight) if bits is None else True):
+                setattr(parent, name, layer(child))
     return model
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`dtype` is what a model is loaded and computes in; `bits` is what its linear layers are packed in, see `pack`."""
+
+    dtype: torch.dtype
+    bits: str | None = None
+
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return dtype if self.bits is None else f"{self.bits} weights in {dtype}"
+
+
+def precision_of(name: str, device: torch.device) -> Precision:
+    """The precision that a `name` stands for on `device`: a floating dtype of torch, "int8", or "auto", the quickest.
+
+    On the CPU, float16 means weights alone: hardly any processor computes in it. ValueError for int8 elsewhere.
+    """
+    if device.type == "cpu" and name == "auto" and not cpu_computes_bfloat16():
+        name = "float16" if can_pack_in("float16") else "float32"
+    if name == "int8":
+        if device.type != "cpu":
+            raise ValueError(f"Weights in int8 are for the processor, not for '{device}'. Use float16 or bfloat16.")
+        return Precision(torch.float32, name)
+    if name == "float16" and device.type == "cpu" and can_pack_in(name):
+        return Precision(torch.float32, name)
+    return Precision(quick_dtype(device) if name == "auto" else getattr(torch, name))
