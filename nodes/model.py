@@ -15,10 +15,11 @@ from ..randar_core.checkpoints.bundle import (
 )
 from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
+from ..randar_core.models.packing import Precision, pack, packed_bytes, precision_of
 from .files import path_of, tokenizer_path
 from .vae import TokenizerVAE
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 class RandARModel:
@@ -35,6 +36,8 @@ class RandARModel:
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
+        if packed := packed_bytes(model.decoder):  # the host counts parameters alone
+            self.patcher.size = self.patcher.model_size() + packed
 
     @property
     def decoder(self):
@@ -70,7 +73,10 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
     check_pair(decoder, tokenizer_part)
     operations = comfy.ops.disable_weight_init  # all is computed in the dtype of the weights
     device = comfy.model_management.get_torch_device()
-    network = build(decoder, comfy.model_management.unet_offload_device(), dtype_for(weight_dtype, device), operations)
+    precision = precision_for(weight_dtype, device)
+    network = build(decoder, comfy.model_management.unet_offload_device(), precision.dtype, operations)
+    if device.type == "cpu":  # the weights stay where they are
+        pack(network, precision.bits)
     comfy.model_management.archive_model_dtypes(network)
     vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
     vae = TokenizerVAE(build(tokenizer_part, comfy.model_management.vae_offload_device(), vae_dtype, operations))
@@ -78,12 +84,12 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
     return RandARModel(model, vae)
 
 
-def dtype_for(choice: str, device: torch.device) -> torch.dtype:
-    """The dtype of the weights, in which all is computed: the one chosen, or what suits the device."""
-    if choice != "default":
-        return DTYPES[choice]
+def precision_for(choice: str, device: torch.device) -> Precision:
+    """The precision chosen, or what suits the device: of a processor the core knows it, of a card the host."""
+    if choice != "default" or device.type == "cpu":
+        return precision_of(DTYPES.get(choice, "auto"), device)
     if comfy.model_management.should_use_bf16(device):
-        return torch.bfloat16
+        return Precision(torch.bfloat16)
     if comfy.model_management.should_use_fp16(device):
-        return torch.float16
-    return torch.float32
+        return Precision(torch.float16)
+    return Precision(torch.float32)

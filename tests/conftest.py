@@ -77,3 +77,15 @@ def tiny(pack) -> Path:
 @pytest.fixture(scope="session")
 def model(pack, tiny):
     return pack.run("RandARLoadModel", model_name=tiny.name)[0]
+
+
+@pytest.fixture
+def reports(pack, monkeypatch):
+    """What a run tells ComfyUI: value, total and preview of each report."""
+    import comfy.utils
+
+    seen = []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total, preview))
+    )
+    return seen

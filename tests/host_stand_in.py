@@ -19,12 +19,13 @@ class InterruptProcessingException(BaseException):
 class Patcher:
     def __init__(self, model, load_device, offload_device):
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.size = 0
 
     def is_dynamic(self):
         return False
 
     def model_size(self):
-        return sum(parameter.nbytes for parameter in self.model.parameters())
+        return self.size or sum(parameter.nbytes for parameter in self.model.parameters())
 
 
 class Input:

@@ -77,10 +77,18 @@ def test_a_model_brings_its_vae(pack, tiny, model):
     assert model.class_names == ("circle", "square", "star")
 
 
-@pytest.mark.parametrize(("choice", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_the_weights_get_the_chosen_dtype(pack, tiny, star, choice, dtype):
+@pytest.mark.parametrize("choice", ["default", "bf16", "fp32"])
+def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, choice):
+    packing = pack.module("randar_core.models.packing")
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype=choice)
-    assert next(model.decoder.parameters()).dtype == dtype
+    name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32"}[choice]
+    wanted = packing.precision_of(name, model.device)
+    assert next(model.decoder.parameters()).dtype == wanted.dtype
+    whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.bundle").load_decoder(tiny).parameters())
+    linears = [m for m in model.decoder.modules() if hasattr(m, "in_features")]
+    packed = sum(layer.in_features * layer.out_features for layer in linears)
+    itemsize = 2 if wanted.bits == "float16" else wanted.dtype.itemsize
+    assert model.patcher.model_size() == (whole - packed) * wanted.dtype.itemsize + packed * itemsize
     latent, _ = pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
     assert latent["samples"].dtype == torch.float32
 
@@ -371,18 +379,6 @@ def test_an_overlap_as_large_as_the_tile_still_ends(model, picture):
 
 
 # --- progress, interrupts, memory
-
-
-@pytest.fixture
-def reports(pack, monkeypatch):
-    """What a run tells ComfyUI: value, total and preview of each report."""
-    import comfy.utils
-
-    seen = []
-    monkeypatch.setattr(
-        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total, preview))
-    )
-    return seen
 
 
 def test_progress_counts_the_calls(sample, reports):

@@ -25,18 +25,6 @@ def picture():
 
 
 @pytest.fixture
-def reports(monkeypatch):
-    """What a run tells ComfyUI: value, total and preview of each report."""
-    import comfy.utils
-
-    seen = []
-    monkeypatch.setattr(
-        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total, preview))
-    )
-    return seen
-
-
-@pytest.fixture
 def latent(model):
     ids = torch.randint(32, (2, 4, 4), generator=torch.Generator().manual_seed(5))
     return {"samples": model.vae.vectors(ids)}
@@ -258,7 +246,8 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     )
     assert model.vae.ids(refined["samples"]).equal(expected.ids)
     assert confidence[:, ::4, ::4].equal(expected.confidence)
-    assert [report[:2] for report in reports] == counted
+    told = [report[:2] for report in reports]  # ComfyUI leaves out what comes too fast
+    assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
 
 
 def test_confidence_is_a_mask_and_a_picture(pack, model, latent):

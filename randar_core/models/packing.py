@@ -25,6 +25,7 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
         # No parameter: nothing but this layer can use the layout, and `state_dict` has no form for it.
+        self.nbytes = linear.weight.nbytes
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,6 +42,7 @@ class HalfLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         bias = None if linear.bias is None else linear.bias.detach()
+        self.nbytes = 2 * linear.weight.numel()
         self.packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,6 +58,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.nbytes = linear.weight.numel()
         self.narrow = not torch.cpu._is_vnni_supported()
         weight = linear.weight.detach()
         scales = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127
@@ -67,6 +70,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(x, self.packed, self.narrow)
+
+
+_PACKED = (PackedLinear, HalfLinear, Int8Linear)
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -88,6 +94,11 @@ def can_pack_in(bits: str) -> bool:
     if not all(hasattr(torch.ops.quantized, name) for name in names) or not hasattr(torch.cpu, "_is_vnni_supported"):
         return False
     return torch.backends.quantized.engine in ("x86", "fbgemm")
+
+
+def packed_bytes(model: nn.Module) -> int:
+    """Bytes of the weights in the packed layers of `model`, which are no parameters of it."""
+    return sum(module.nbytes for module in model.modules() if isinstance(module, _PACKED))
 
 
 def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
@@ -124,14 +135,15 @@ class Precision:
 def precision_of(name: str, device: torch.device) -> Precision:
     """The precision that a `name` stands for on `device`: a floating dtype of torch, "int8", or "auto", the quickest.
 
-    On the CPU, float16 means weights alone: hardly any processor computes in it. ValueError for int8 elsewhere.
+    A processor that doesn't compute in a dtype of 16 bits keeps only the weights in 16: in float16, which rounds less
+    than bfloat16. ValueError for int8 on another device.
     """
-    if device.type == "cpu" and name == "auto" and not cpu_computes_bfloat16():
-        name = "float16" if can_pack_in("float16") else "float32"
     if name == "int8":
         if device.type != "cpu":
             raise ValueError(f"Weights in int8 are for the processor, not for '{device}'. Use float16 or bfloat16.")
         return Precision(torch.float32, name)
-    if name == "float16" and device.type == "cpu" and can_pack_in(name):
-        return Precision(torch.float32, name)
-    return Precision(quick_dtype(device) if name == "auto" else getattr(torch, name))
+    dtype = quick_dtype(device) if name == "auto" else getattr(torch, name)
+    computes = device.type != "cpu" or (dtype == torch.bfloat16 and cpu_computes_bfloat16())
+    if not computes and (name == "auto" or dtype != torch.float32) and can_pack_in("float16"):
+        return Precision(torch.float32, "float16")
+    return Precision(dtype)
