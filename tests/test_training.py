@@ -554,6 +554,19 @@ def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
         randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)
 
 
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (5, 5, 1), (13, 12, 1), (30, 12, 2)])
+def test_what_came_back_stands_below_the_picture(count, columns, rows, tmp_path):
+    pictures = Pictures(0, count, size=16)
+    runs._reconstructions(LlamaGenTokenizer(TOKENIZER), pictures, tmp_path, CPU)(7)
+    sheet = np.array(Image.open(tmp_path / "samples-000007.png"))
+    assert sheet.shape == (4 + 20 * 2 * rows, 4 + 20 * columns, 3)
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
+        top, left = 4 + 20 * 2 * row, 4 + 20 * column
+        assert np.array_equal(sheet[top : top + 16, left : left + 16], pictures[index][0])
+        assert not np.array_equal(sheet[top + 20 : top + 36, left : left + 16], pictures[index][0])
+
+
 def test_tokens_keep_their_labels():
     tokens = TokenSet(torch.zeros(2, 4, dtype=torch.int32), torch.tensor([1, 0]), {})
     samples = TokenSamples(tokens.ids, tokens.labels, null_class=2, seed=0, class_dropout=0.0)
