@@ -53,13 +53,13 @@ def decoder_run(folder: Path, setting=SETTING, resume=False, on_sample=None, con
     return train(objective, samples, setting, report, {"decoder": vars(config)}, CPU, resume, on_sample)
 
 
-def tokenizer_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+def tokenizer_run(folder: Path, resume=False, on_sample=None, log_every=1) -> LlamaGenTokenizer:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     recipe = TokenizerRecipe(free_steps=2, revive_every=2)
     objective = TokenizerObjective(LlamaGenTokenizer(TOKENIZER), recipe, 8, seed=0)
     samples = PixelSamples(Pictures(0, 10, size=16), seed=0)
-    report = Reporting(folder, log_every=1, save_every=3, sample_every=1)
+    report = Reporting(folder, log_every=log_every, save_every=3, sample_every=1)
     return train(objective, samples, SETTING, report, {}, CPU, resume, on_sample)
 
 
@@ -97,6 +97,22 @@ def test_a_killed_training_resumes_exactly(run, tmp_path):
     for (name, expected), found in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_the_usage_of_the_codebook_is_in_the_log_though_a_kill_came_between(tmp_path):
+    # Usage is known after steps 4, 6 and 8, a checkpoint is made after step 6, and the kill comes before the row of 7.
+    tokenizer_run(tmp_path / "whole", log_every=7)
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer_run(tmp_path / "killed", on_sample=kill_at(6), log_every=7)
+    tokenizer_run(tmp_path / "killed", resume=True, log_every=7)
+    whole, killed = ((tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "killed"))
+    columns = whole[0].split(",")
+
+    def without_seconds(rows: list[str]) -> list[dict[str, str]]:
+        return [{**dict(zip(columns, row.split(","), strict=True)), "seconds": ""} for row in rows[1:]]
+
+    assert without_seconds(whole) == without_seconds(killed)
+    assert sum(bool(row["usage"]) for row in without_seconds(whole)) == 2
 
 
 def test_the_same_seed_gives_the_same_training_and_another_seed_another(tmp_path):

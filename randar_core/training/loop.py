@@ -195,6 +195,8 @@ def train(
             update_average(average, objective.model, setting.average, step)
             done = step + 1
             due = {name: done % getattr(reporting, f"{name}_every") == 0 or done == setting.steps for name in TURNS}
+            # A training that resumes has no figures from before its checkpoint: those that wait for a row need one now.
+            due["log"] |= due["save"] and bool(rare)
             # Looked at only where it matters, since it waits for the device. Once it is no number, so are all later
             # ones, and the same in all processes.
             if any(due.values()) and not norm.isfinite():
