@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
-from randar_core.training.folder import open_folder
+from randar_core.training.folder import by_name, open_folder
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
 from randar_core.training.pictures import Pictures
@@ -131,7 +131,7 @@ def test_training_learns(tmp_path):
 
 TWO_PROCESSES = """
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 sys.path.insert(0, {tests!r})
 import test_training
 from randar_core.processes import processes
@@ -394,6 +394,12 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(pictures):
     assert folder.classes == ("blue", "red") and len(folder) == 6
     pixels, label = folder[5]
     assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 and label == 1 and pixels[0, 0, 0] == 200
+
+
+@pytest.mark.parametrize("system", [PurePosixPath, PureWindowsPath])
+def test_classes_have_the_same_order_on_every_system(system):
+    names = ["C", "b", "A/z", "A-b/a", "a"]
+    assert by_name(map(system, names)) == [system(name) for name in ("A/z", "A-b/a", "C", "a", "b")]
 
 
 def test_an_empty_class_folder_is_named(pictures):
