@@ -228,6 +228,13 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
     assert "| one picture in under 3 s | 1.50 s | yes |" in text and "not measured" in text
 
 
+def test_the_report_is_utf8_whatever_the_code_page_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.text_encoding", lambda encoding, _stacklevel=2: encoding or "cp1252")
+    report = {"model": 1, "judge": 2, "sections": {"×2, −1": {}}, "complete": {}}
+    quality.write_text(tmp_path / "quality.json", json.dumps(report, ensure_ascii=False))
+    assert quality.read_report(tmp_path / "quality.json", {"model": 1, "judge": 2}) == report
+
+
 def test_figures_of_another_model_are_dropped(tmp_path):
     for seed in (0, 1):
         bench = bench_of(tiny_bundle(tmp_path / f"{seed}.safetensors", seed))
