@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from quality_sections import CALLS_OF_ORDERS
-from quality_statistics import mean_interval, wilson
+from quality_statistics import difference, mean_interval, wilson
 
 from randar_core.decoding.orders import ORDERS
 from randar_core.training.pictures import CLASSES
@@ -64,10 +64,11 @@ def closeness(few: dict, many: dict) -> tuple[str, bool]:
 
 
 def better(new: dict, old: dict) -> tuple[str, str]:
-    """Whether more are recognised or the Fréchet distance is smaller, by more than the interval of `old` allows for."""
+    """Whether more are recognised or the Fréchet distance is smaller, by more than both intervals allow for."""
     words = f"{share(new)} against {share(old)}, Fréchet {distance(new)} against {distance(old)}"
-    gains = [new["share"][0] > old["share"][2], new["frechet"][0] < old["frechet"][1]]
-    losses = [new["share"][0] < old["share"][1], new["frechet"][0] > old["frechet"][2]]
+    recognised, apart = (difference(new[figure], old[figure]) for figure in ("share", "frechet"))
+    gains = [recognised[1] > 0, apart[2] < 0]
+    losses = [recognised[2] < 0, apart[1] > 0]
     if any(gains) and any(losses):
         return words, "one of the two"
     return words, "yes" if any(gains) else "**no**, worse" if any(losses) else "no difference shown"
@@ -199,7 +200,7 @@ def floors(section: Section) -> str:
 What a perfect model could reach. A Fréchet distance falls with the number of pictures that it is measured from, so
 that a row elsewhere is to be held against the floor of as many pictures here.
 
-{judged_table(section, "pictures")}"""
+{judged_table(section, "what")}"""
 
 
 def parallel(section: Section) -> str:

@@ -21,8 +21,16 @@ import quality  # noqa: E402 - the benchmarks are scripts, not a package
 import quality_editing  # noqa: E402
 from judge import WEIGHTS, load_judge, pixels_of  # noqa: E402
 from quality_bench import Bench, Counts  # noqa: E402
+from quality_page import better  # noqa: E402
 from quality_sections import context_cells  # noqa: E402
-from quality_statistics import Reference, mean_interval, ratio_interval, square_root, wilson  # noqa: E402
+from quality_statistics import (  # noqa: E402
+    Reference,
+    difference,
+    mean_interval,
+    ratio_interval,
+    square_root,
+    wilson,
+)
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
@@ -93,6 +101,25 @@ def test_bootstrap_intervals_hold_the_mean_and_are_as_wide_as_the_normal_one():
     assert value == pytest.approx(values.mean())
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     assert ratio_interval(2 * values, values) == pytest.approx((2, 2, 2))
+
+
+def test_the_interval_of_a_difference_is_that_of_newcombe():
+    # Newcombe 1998, table II: 56 of 70 against 48 of 80, method 10.
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_what_both_intervals_allow_for_is_no_difference():
+    def record(right: int, frechet: float) -> dict:
+        return {"share": wilson(right, 240), "frechet": (frechet, frechet - 0.8, frechet + 0.8)}
+
+    old = record(192, 4.0)
+    # Beyond the interval of the old, but within what the new one's adds.
+    assert better(record(205, 4.0), old)[1] == "no difference shown" and wilson(192, 240)[2] < 205 / 240
+    assert better(record(192, 3.1), old)[1] == "no difference shown"
+    assert better(record(215, 4.0), old)[1] == better(record(192, 2.8), old)[1] == "yes"
+    assert better(record(165, 4.0), old)[1] == "**no**, worse"
+    assert better(record(215, 5.2), old)[1] == "one of the two"
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
