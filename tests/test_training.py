@@ -141,6 +141,7 @@ with processes(test_training.CPU):
     test_training.muon_run(Path({folder!r}, "muon"))
     test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
     test_training.pixels_run(Path({folder!r}, "pixels"))
+    test_training.decoder_run(Path({folder!r}, "begun_alone"), resume=True)
     ids = test_training.some_ids(facts={{"shared": True}})
     if test_training.torch.distributed.get_rank() == 1:
         test_training.save_tokens(ids, Path({folder!r}, "ids.safetensors"))
@@ -155,6 +156,8 @@ def some_ids(facts: dict) -> TokenSet:
 def test_two_processes_walk_as_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    with pytest.raises(KeyboardInterrupt):
+        decoder_run(tmp_path / "begun_alone", on_sample=kill_at(5))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
@@ -166,6 +169,7 @@ def test_two_processes_walk_as_one(tmp_path):
     # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
     for name, tolerance in (("decoder", 1e-3), ("muon", 1e-3), ("tokenizer", 5e-3), ("pixels", 5e-3)):
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+    assert losses(tmp_path / "begun_alone") == pytest.approx(losses(tmp_path / "one_decoder"), rel=1e-3)
     shared, alone = load_tokens(tmp_path / "ids.safetensors", {"shared": True}), some_ids({"shared": True})
     assert torch.equal(shared.ids, alone.ids) and torch.equal(shared.labels, alone.labels)
 
@@ -232,6 +236,24 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         checkpoint.save(replace(state, step=6), path)
     assert checkpoint.load(path).step == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(tmp_path, monkeypatch):
+    whole, written = decoder_run(tmp_path / "whole"), torch.save
+
+    def killed_at_step_6(state: dict, file) -> None:
+        if state["step"] == 6:
+            file.write(b"half of a checkpoint")
+            raise KeyboardInterrupt
+        written(state, file)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", killed_at_step_6)
+        decoder_run(tmp_path / "killed")
+    assert checkpoint.load(tmp_path / "killed" / "checkpoint.pt").step == 3
+    resumed = decoder_run(tmp_path / "killed", resume=True)
+    assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
+    assert not (tmp_path / "killed" / "checkpoint.pt.part").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
