@@ -194,6 +194,27 @@ def test_a_seam_shows_in_the_ratio():
         assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near", "cells"))
 
 
+def test_the_same_places_of_other_pictures_tell_a_border_from_what_is_there_anyway():
+    scene = torch.rand(6, 3, 16, 32, generator=torch.Generator().manual_seed(0))
+    scene[..., 16:] += 1  # in step with the border, but no fault of it
+    seam = scene.clone()
+    seam[..., 16:] += 1
+    assert quality_editing.across_same_places([scene[:2], scene[2:]], [scene], [16]) == pytest.approx((1, 1, 1))
+    assert quality_editing.across_same_places([seam], [scene], [16])[0] == pytest.approx(2, rel=0.1)
+
+
+def test_a_border_is_drawn_across_by_one_window_and_all_else_stays(tmp_path):
+    bench = bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0))
+    ids = torch.randint(16, (3, 8, 20), generator=torch.Generator().manual_seed(0))
+    pictures = range(3)
+    borders = quality_editing.border_columns(torch.zeros(8, 20, dtype=torch.bool), 8, 4)
+    assert borders == [2, 6, 14, 18]
+    for border in borders:
+        again = quality_editing.drawn_across(bench, ids, border, torch.tensor([0, 1, 2]), bench.options(pictures))
+        changed = (again != ids).any(0).any(0).nonzero().flatten().tolist()
+        assert changed == [border - 1, border]
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +262,7 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
         return next(left)
 
     def rows(bench, counts):
-        for name in ("load", "one picture", "a quarter of the cells"):
+        for name in ("load", "one picture", "a quarter of the cells", "a quarter of the picture inpainted"):
             yield quality.Row(name, 1, measured_twice)
 
     monkeypatch.setitem(quality.SECTIONS, "cost", rows)
@@ -249,10 +270,11 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
         quality.run(bench, Counts(1), ["cost"], tmp_path)
     report = json.loads((tmp_path / "quality.json").read_text())
     assert list(report["sections"]["cost"]) == ["load", "one picture"] and not report["complete"]["cost"]
-    left = iter([{"full": 2.0, "quarter": 0.5, "ratio": 0.25}])
+    left = iter([{"full": 2.0, "quarter": share * 2.0, "ratio": share} for share in (0.25, 0.42)])
     quality.run(bench, Counts(1), ["cost"], tmp_path)
     text = (tmp_path / "quality.md").read_text()
     assert "| one picture in under 3 s | 1.50 s | yes |" in text and "not measured" in text
+    assert "| 0.25 | yes |" in text and "likewise | 0.42 | **no** |" in text
 
 
 def test_the_report_is_utf8_whatever_the_code_page_of_the_system(tmp_path, monkeypatch):
