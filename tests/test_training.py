@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +133,7 @@ def test_training_learns(tmp_path):
 TWO_PROCESSES = """
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 sys.path.insert(0, {tests!r})
 import test_training
 from randar_core.processes import processes
@@ -491,6 +493,26 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     model = load(tmp_path / "d" / runs.MODEL_FILE)
     assert model.class_names == ("blue",) and model.decoder.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
+
+
+def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsys):
+    found = open_folder(pictures, 16)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(0, found))
+    monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
+    assert command._pictures(SimpleNamespace(pictures=str(pictures), size=16, count=None))[0] == found
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
+    (pictures / "red" / "noise.png").write_bytes(b"no picture")
+    save_picture(pictures / "blue" / "small.png", 15, 40)
+    command._pictures(SimpleNamespace(pictures=str(pictures), size=16, count=None))
+    said = capsys.readouterr().out
+    assert "6 pictures in 2 classes: blue, red" in said and "Skipped in all: 2." in said
+    assert "noise.png: it can't be read" in said and "small.png: it has 15×40 pixels" in said
 
 
 def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monkeypatch):
