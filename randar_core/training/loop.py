@@ -82,8 +82,8 @@ def rate(setting: LoopSetting, step: int) -> float:
 def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of `model.layers` and AdamW, which comes first, for the rest.
 
-    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps
-    to the size of AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
+    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
+    AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
     if setting.optimizer == "muon":
