@@ -497,13 +497,20 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
 
 def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsys):
     found = open_folder(pictures, 16)
+    heard = [found, None]
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(0, found))
+    monkeypatch.setattr(
+        torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
+    )
     monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
-    assert command._pictures(SimpleNamespace(pictures=str(pictures), size=16, count=None))[0] == found
+    arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None)
+    assert command._pictures(arguments)[0] == found
     assert capsys.readouterr().out == ""
+    heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
+    with pytest.raises(ValueError, match="green"):
+        command._pictures(arguments)
 
 
 def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
