@@ -87,7 +87,7 @@ def judge_facts(judge: TrainedJudge) -> dict:
 def read_report(path: Path, facts: dict) -> dict:
     """The report so far, without figures of another model or judge."""
     if path.exists():
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(encoding="utf-8"))
         if all(report[part] == facts[part] for part in ("model", "judge")):
             return report | facts
         tqdm.write(f"{path} is of another model or judge: everything is measured anew.")
@@ -97,7 +97,7 @@ def read_report(path: Path, facts: dict) -> dict:
 def write_text(path: Path, text: str) -> None:
     """The file appears whole or not at all."""
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
 
 

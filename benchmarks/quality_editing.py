@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from einops import reduce
 from quality_bench import Bench, Counts, Row, Scenes, classes_of
-from quality_statistics import ratio_interval
+from quality_statistics import Interval, ratio_interval
 from torch import Tensor
 
+from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Guidance, Linear, class_guidance, spatial_guidance
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.inpaint import inpaint
+from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.outpaint import outpaint
 from randar_core.tasks.refine import refine
-from randar_core.tasks.windows import window_places
+from randar_core.tasks.windows import fill, window_places
 from randar_core.training.pictures import CLASSES
 
 CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
@@ -147,6 +149,33 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> di
     }
 
 
+def across_same_places(pictures: Iterable[Tensor], others: Iterable[Tensor], borders: list[int]) -> Interval:
+    """The steps across `borders` in `pictures` as a ratio to those at the same places of `others`, picture by picture.
+
+    Steps differ from place to place without any window: objects gather in the middle, and the periods of patterns, an
+    eighth and a quarter of a side, put steps onto the borders of cells. The same place of a picture that has no border
+    there is what a border that can't be seen is equal to.
+    """
+    places = torch.tensor(borders) - 1
+    return ratio_interval(*(column_steps(each)[:, places].mean(1).numpy() for each in (pictures, others)))
+
+
+def drawn_across(bench: Bench, ids: Tensor, border: int, classes: Tensor, options: DecodingOptions) -> Tensor:
+    """`ids` `[B, h, w]` with an eighth of a window to either side of the cell column `border` drawn again.
+
+    One window that has the border in its middle, or stands as near as the canvas allows, draws both sides at once. A
+    wider band would show other objects, and steps with them.
+    """
+    grid, reach = bench.model.decoder.config.grid, bench.model.decoder.config.grid // 8
+    left = min(max(border - grid // 2, 0), ids.shape[2] - grid)
+    again = ids.clone()
+    window = again[:, :, left : left + grid]
+    known = torch.ones_like(window, dtype=torch.bool)
+    known[:, :, border - reach - left : border + reach - left] = False
+    window.copy_(fill(bench.model.decoder, Canvas(window.clone(), known), classes, options, round=1).ids)
+    return again
+
+
 def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Steps in the pixels across the borders of windows, in panoramas and in outpainted pictures."""
     grid, cell = bench.model.decoder.config.grid, bench.model.tokenizer.factor
@@ -154,12 +183,16 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def panorama() -> dict:
         known = torch.zeros(grid, width, dtype=torch.bool)
-        borders = [column * cell for column in border_columns(known, grid, grid // 2)]
-        drawn = (
-            bench.decode(bench.generate(pictures, canvas=(grid, width)).ids)
-            for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2))
-        )
-        return seam_ratios(drawn, borders, cell)
+        columns = border_columns(known, grid, grid // 2)
+        borders = [column * cell for column in columns]
+        drawn, without = [], []
+        for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2)):
+            ids = bench.generate(pictures, canvas=(grid, width)).ids
+            drawn.append(bench.decode(ids))
+            for column in columns:
+                ids = drawn_across(bench, ids, column, classes_of(pictures), bench.options(pictures))
+            without.append(bench.decode(ids))
+        return seam_ratios(drawn, borders, cell) | {"ratio_same": across_same_places(drawn, without, borders)}
 
     def outpainted() -> dict:
         def made() -> Iterator[Tensor]:
@@ -176,7 +209,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     def outpainted_again() -> dict:
         """The outer quarters of real pictures are cut away and drawn again, then held against what stood there."""
         cut = bench.side // 4
-        borders = torch.tensor([cut, bench.side - cut])
+        borders = [cut, bench.side - cut]
         found, true = [], []
         for pictures in bench.pieces(counts.few, "outpainting cut pictures", max(1, bench.batch // 2)):
             scenes = bench.scenes(pictures)
@@ -186,17 +219,14 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
             drawn = outpaint(decoder, tokenizer, middle, scenes.labels, options, left=cut, right=cut)
             found.append(drawn.pixels)
             true.append(scenes.pixels)
-        real_steps = column_steps(true)[:, borders - 1].mean(1).numpy()
-        ratios = seam_ratios(found, borders.tolist(), cell)
-        across = column_steps(found)[:, borders - 1].mean(1).numpy()
-        return ratios | {"ratio_real": ratio_interval(across, real_steps)}
+        return seam_ratios(found, borders, cell) | {"ratio_same": across_same_places(found, true, borders)}
 
     def real() -> dict:
         """What the measure says of pictures that have no windows, at the places where half a window would end."""
         pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
         return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell)
 
-    yield Row(f"panorama, {width * cell}×{grid * cell} pixels", counts.few, panorama)
+    yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
     yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)
     yield Row("real pictures, at a quarter and three quarters", counts.few, real)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import numpy as np
@@ -18,6 +18,7 @@ from randar_core.decoding.orders import ORDERS
 from randar_core.models.packing import Precision, pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.generate import generate
+from randar_core.tasks.inpaint import inpaint
 from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.windows import fill
 
@@ -199,6 +200,12 @@ def seconds_alone(bench: Bench, **setting) -> float:
     return timed(lambda: bench.decode(bench.generate(range(1), **setting).ids), 3)
 
 
+def ratio_of(full: Callable[[], object], quarter: Callable[[], object], repeats: int) -> dict:
+    """Seconds of two tasks, and the second's as a share of the first's."""
+    seconds = {"full": timed(full, repeats), "quarter": timed(quarter, repeats)}
+    return seconds | {"ratio": seconds["quarter"] / seconds["full"]}
+
+
 def quarter_ratio(decoder, options: DecodingOptions, repeats: int) -> dict:
     """Seconds of a full picture and of a quarter of the cells, the rest known, at batch 1."""
     grid = decoder.config.grid
@@ -208,9 +215,20 @@ def quarter_ratio(decoder, options: DecodingOptions, repeats: int) -> dict:
     known = torch.ones(1, grid, grid, dtype=torch.bool)
     known[:, grid // 4 : -(grid // 4), grid // 4 : -(grid // 4)] = False
     canvas, label = Canvas(ids, known), torch.zeros(1, dtype=torch.long)
-    full = timed(lambda: generate(decoder, label, options), repeats)
-    quarter = timed(lambda: fill(decoder, canvas, label, options), repeats)
-    return {"full": full, "quarter": quarter, "ratio": quarter / full}
+    return ratio_of(lambda: generate(decoder, label, options), lambda: fill(decoder, canvas, label, options), repeats)
+
+
+def inpainting_ratio(bench: Bench, options: DecodingOptions, repeats: int) -> dict:
+    """The same as a user waits for it, from pixels to pixels: the picture goes through the tokenizer first."""
+    scene, edge = bench.scenes(range(1)), bench.side // 4
+    mask = torch.zeros(1, bench.side, bench.side)
+    mask[:, edge:-edge, edge:-edge] = 1
+    decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+    return ratio_of(
+        lambda: bench.decode(bench.generate(range(1)).ids),
+        lambda: inpaint(decoder, tokenizer, scene.pixels, mask, scene.labels, options),
+        repeats,
+    )
 
 
 def randar_l(precision: Precision) -> RandAR:
@@ -231,5 +249,6 @@ def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
     yield Row("load", 1, lambda: {"seconds": timed(load_whole, 3)})
     yield Row("one picture", 1, lambda: {"seconds": seconds_alone(bench)})
     yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.decoder, options, 5))
+    yield Row("a quarter of the picture inpainted", 1, lambda: inpainting_ratio(bench, options, 5))
     if not counts.smoke:
         yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(bench.precision), options, 1))

@@ -42,10 +42,20 @@ def is_first_process() -> bool:
 
 
 def agreed(ask: Callable[[], T]) -> T:
-    """What `ask` answers in the first process, in all of them: what lies on a disk may change between two looks."""
-    answer = [ask() if is_first_process() else None]
+    """What `ask` answers in the first process, in all of them: what lies on a disk may change between two looks.
+
+    Raises in all of them what it raises there, else the others would wait and then report a lost connection.
+    """
+    answer: list = [None, None]
+    if is_first_process():
+        try:
+            answer[0] = ask()
+        except Exception as error:
+            answer[1] = error
     if dist.is_initialized():
         dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
     return answer[0]
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.locate import locate
 from randar_core.training import pictures
 from randar_core.training.pictures import CLASSES, PALETTES, SHAPES, Pictures, batch, picture, picture_with_mask
 
@@ -113,6 +115,13 @@ def test_a_torch_loader_reads_the_set():
     expected, expected_labels = batch(4, 0, 8, size=32)
     assert np.array_equal(pixels.numpy(), expected) and np.array_equal(labels.numpy(), expected_labels)
     assert len(list(Pictures(seed=4, count=3, size=32))) == 3
+
+
+def test_the_built_in_model_draws_these_classes_and_is_small_enough_to_come_along():
+    path = locate("builtin")
+    model = load(path)
+    assert path.stat().st_size <= 12_000_000 and model.class_names == CLASSES
+    assert model.decoder.config.grid == 16 and model.decoder.config.grid * model.tokenizer.factor >= 128
 
 
 def test_a_class_that_stands_twice_in_the_turns_has_twice_the_pictures():

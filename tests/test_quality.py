@@ -21,8 +21,16 @@ import quality  # noqa: E402 - the benchmarks are scripts, not a package
 import quality_editing  # noqa: E402
 from judge import WEIGHTS, load_judge, pixels_of  # noqa: E402
 from quality_bench import Bench, Counts  # noqa: E402
+from quality_page import better  # noqa: E402
 from quality_sections import context_cells  # noqa: E402
-from quality_statistics import Reference, mean_interval, ratio_interval, square_root, wilson  # noqa: E402
+from quality_statistics import (  # noqa: E402
+    Reference,
+    difference,
+    mean_interval,
+    ratio_interval,
+    square_root,
+    wilson,
+)
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
@@ -93,6 +101,25 @@ def test_bootstrap_intervals_hold_the_mean_and_are_as_wide_as_the_normal_one():
     assert value == pytest.approx(values.mean())
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     assert ratio_interval(2 * values, values) == pytest.approx((2, 2, 2))
+
+
+def test_the_interval_of_a_difference_is_that_of_newcombe():
+    # Newcombe 1998, table II: 56 of 70 against 48 of 80, method 10.
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_what_both_intervals_allow_for_is_no_difference():
+    def record(right: int, frechet: float) -> dict:
+        return {"share": wilson(right, 240), "frechet": (frechet, frechet - 0.8, frechet + 0.8)}
+
+    old = record(192, 4.0)
+    # Beyond the interval of the old, but within what the new one's adds.
+    assert better(record(205, 4.0), old)[1] == "no difference shown" and wilson(192, 240)[2] < 205 / 240
+    assert better(record(192, 3.1), old)[1] == "no difference shown"
+    assert better(record(215, 4.0), old)[1] == better(record(192, 2.8), old)[1] == "yes"
+    assert better(record(165, 4.0), old)[1] == "**no**, worse"
+    assert better(record(215, 5.2), old)[1] == "one of the two"
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
@@ -167,6 +194,27 @@ def test_a_seam_shows_in_the_ratio():
         assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near", "cells"))
 
 
+def test_the_same_places_of_other_pictures_tell_a_border_from_what_is_there_anyway():
+    scene = torch.rand(6, 3, 16, 32, generator=torch.Generator().manual_seed(0))
+    scene[..., 16:] += 1  # in step with the border, but no fault of it
+    seam = scene.clone()
+    seam[..., 16:] += 1
+    assert quality_editing.across_same_places([scene[:2], scene[2:]], [scene], [16]) == pytest.approx((1, 1, 1))
+    assert quality_editing.across_same_places([seam], [scene], [16])[0] == pytest.approx(2, rel=0.1)
+
+
+def test_a_border_is_drawn_across_by_one_window_and_all_else_stays(tmp_path):
+    bench = bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0))
+    ids = torch.randint(16, (3, 8, 20), generator=torch.Generator().manual_seed(0))
+    pictures = range(3)
+    borders = quality_editing.border_columns(torch.zeros(8, 20, dtype=torch.bool), 8, 4)
+    assert borders == [2, 6, 14, 18]
+    for border in borders:
+        again = quality_editing.drawn_across(bench, ids, border, torch.tensor([0, 1, 2]), bench.options(pictures))
+        changed = (again != ids).any(0).any(0).nonzero().flatten().tolist()
+        assert changed == [border - 1, border]
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +262,7 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
         return next(left)
 
     def rows(bench, counts):
-        for name in ("load", "one picture", "a quarter of the cells"):
+        for name in ("load", "one picture", "a quarter of the cells", "a quarter of the picture inpainted"):
             yield quality.Row(name, 1, measured_twice)
 
     monkeypatch.setitem(quality.SECTIONS, "cost", rows)
@@ -222,10 +270,18 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
         quality.run(bench, Counts(1), ["cost"], tmp_path)
     report = json.loads((tmp_path / "quality.json").read_text())
     assert list(report["sections"]["cost"]) == ["load", "one picture"] and not report["complete"]["cost"]
-    left = iter([{"full": 2.0, "quarter": 0.5, "ratio": 0.25}])
+    left = iter([{"full": 2.0, "quarter": share * 2.0, "ratio": share} for share in (0.25, 0.42)])
     quality.run(bench, Counts(1), ["cost"], tmp_path)
     text = (tmp_path / "quality.md").read_text()
     assert "| one picture in under 3 s | 1.50 s | yes |" in text and "not measured" in text
+    assert "| 0.25 | yes |" in text and "likewise | 0.42 | **no** |" in text
+
+
+def test_the_report_is_utf8_whatever_the_code_page_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.text_encoding", lambda encoding, _stacklevel=2: encoding or "cp1252")
+    report = {"model": 1, "judge": 2, "sections": {"×2, −1": {}}, "complete": {}}
+    quality.write_text(tmp_path / "quality.json", json.dumps(report, ensure_ascii=False))
+    assert quality.read_report(tmp_path / "quality.json", {"model": 1, "judge": 2}) == report
 
 
 def test_figures_of_another_model_are_dropped(tmp_path):

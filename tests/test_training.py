@@ -4,7 +4,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
-from randar_core.training.folder import open_folder
+from randar_core.training.folder import by_name, open_folder
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
 from randar_core.training.pictures import Pictures
@@ -53,13 +54,13 @@ def decoder_run(folder: Path, setting=SETTING, resume=False, on_sample=None, con
     return train(objective, samples, setting, report, {"decoder": vars(config)}, CPU, resume, on_sample)
 
 
-def tokenizer_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+def tokenizer_run(folder: Path, resume=False, on_sample=None, log_every=1) -> LlamaGenTokenizer:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     recipe = TokenizerRecipe(free_steps=2, revive_every=2)
     objective = TokenizerObjective(LlamaGenTokenizer(TOKENIZER), recipe, 8, seed=0)
     samples = PixelSamples(Pictures(0, 10, size=16), seed=0)
-    report = Reporting(folder, log_every=1, save_every=3, sample_every=1)
+    report = Reporting(folder, log_every=log_every, save_every=3, sample_every=1)
     return train(objective, samples, SETTING, report, {}, CPU, resume, on_sample)
 
 
@@ -99,6 +100,22 @@ def test_a_killed_training_resumes_exactly(run, tmp_path):
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
+def test_the_usage_of_the_codebook_is_in_the_log_though_a_kill_came_between(tmp_path):
+    # Usage is known after steps 4, 6 and 8, a checkpoint is made after step 6, and the kill comes before the row of 7.
+    tokenizer_run(tmp_path / "whole", log_every=7)
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer_run(tmp_path / "killed", on_sample=kill_at(6), log_every=7)
+    tokenizer_run(tmp_path / "killed", resume=True, log_every=7)
+    whole, killed = ((tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "killed"))
+    columns = whole[0].split(",")
+
+    def without_seconds(rows: list[str]) -> list[dict[str, str]]:
+        return [{**dict(zip(columns, row.split(","), strict=True)), "seconds": ""} for row in rows[1:]]
+
+    assert without_seconds(whole) == without_seconds(killed)
+    assert sum(bool(row["usage"]) for row in without_seconds(whole)) == 2
+
+
 def test_the_same_seed_gives_the_same_training_and_another_seed_another(tmp_path):
     first, second = decoder_run(tmp_path / "first"), decoder_run(tmp_path / "second")
     other = decoder_run(tmp_path / "other", replace(SETTING, seed=1))
@@ -115,7 +132,8 @@ def test_training_learns(tmp_path):
 
 TWO_PROCESSES = """
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 sys.path.insert(0, {tests!r})
 import test_training
 from randar_core.processes import processes
@@ -125,6 +143,7 @@ with processes(test_training.CPU):
     test_training.muon_run(Path({folder!r}, "muon"))
     test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
     test_training.pixels_run(Path({folder!r}, "pixels"))
+    test_training.decoder_run(Path({folder!r}, "begun_alone"), resume=True)
     ids = test_training.some_ids(facts={{"shared": True}})
     if test_training.torch.distributed.get_rank() == 1:
         test_training.save_tokens(ids, Path({folder!r}, "ids.safetensors"))
@@ -139,6 +158,8 @@ def some_ids(facts: dict) -> TokenSet:
 def test_two_processes_walk_as_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    with pytest.raises(KeyboardInterrupt):
+        decoder_run(tmp_path / "begun_alone", on_sample=kill_at(5))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
@@ -150,6 +171,7 @@ def test_two_processes_walk_as_one(tmp_path):
     # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
     for name, tolerance in (("decoder", 1e-3), ("muon", 1e-3), ("tokenizer", 5e-3), ("pixels", 5e-3)):
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+    assert losses(tmp_path / "begun_alone") == pytest.approx(losses(tmp_path / "one_decoder"), rel=1e-3)
     shared, alone = load_tokens(tmp_path / "ids.safetensors", {"shared": True}), some_ids({"shared": True})
     assert torch.equal(shared.ids, alone.ids) and torch.equal(shared.labels, alone.labels)
 
@@ -216,6 +238,24 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         checkpoint.save(replace(state, step=6), path)
     assert checkpoint.load(path).step == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(tmp_path, monkeypatch):
+    whole, written = decoder_run(tmp_path / "whole"), torch.save
+
+    def killed_at_step_6(state: dict, file) -> None:
+        if state["step"] == 6:
+            file.write(b"half of a checkpoint")
+            raise KeyboardInterrupt
+        written(state, file)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", killed_at_step_6)
+        decoder_run(tmp_path / "killed")
+    assert checkpoint.load(tmp_path / "killed" / "checkpoint.pt").step == 3
+    resumed = decoder_run(tmp_path / "killed", resume=True)
+    assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
+    assert not (tmp_path / "killed" / "checkpoint.pt.part").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
@@ -380,6 +420,12 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(pictures):
     assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 and label == 1 and pixels[0, 0, 0] == 200
 
 
+@pytest.mark.parametrize("system", [PurePosixPath, PureWindowsPath])
+def test_classes_have_the_same_order_on_every_system(system):
+    names = ["C", "b", "A/z", "A-b/a", "a"]
+    assert by_name(map(system, names)) == [system(name) for name in ("A/z", "A-b/a", "C", "a", "b")]
+
+
 def test_an_empty_class_folder_is_named(pictures):
     (pictures / "green").mkdir()
     with pytest.raises(ValueError, match="class folder '.*green' holds no pictures"):
@@ -447,6 +493,33 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     model = load(tmp_path / "d" / runs.MODEL_FILE)
     assert model.class_names == ("blue",) and model.decoder.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
+
+
+def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsys):
+    found = open_folder(pictures, 16)
+    heard = [found, None]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(
+        torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
+    )
+    monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
+    arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None)
+    assert command._pictures(arguments)[0] == found
+    assert capsys.readouterr().out == ""
+    heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
+    with pytest.raises(ValueError, match="green"):
+        command._pictures(arguments)
+
+
+def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
+    (pictures / "red" / "noise.png").write_bytes(b"no picture")
+    save_picture(pictures / "blue" / "small.png", 15, 40)
+    command._pictures(SimpleNamespace(pictures=str(pictures), size=16, count=None))
+    said = capsys.readouterr().out
+    assert "6 pictures in 2 classes: blue, red" in said and "Skipped in all: 2." in said
+    assert "noise.png: it can't be read" in said and "small.png: it has 15×40 pixels" in said
 
 
 def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monkeypatch):
@@ -552,6 +625,19 @@ def test_better_pixels_of_the_same_codes(tmp_path):
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="--size 15 is no multiple of 8"):
         randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (5, 5, 1), (13, 12, 1), (30, 12, 2)])
+def test_what_came_back_stands_below_the_picture(count, columns, rows, tmp_path):
+    pictures = Pictures(0, count, size=16)
+    runs._reconstructions(LlamaGenTokenizer(TOKENIZER), pictures, tmp_path, CPU)(7)
+    sheet = np.array(Image.open(tmp_path / "samples-000007.png"))
+    assert sheet.shape == (4 + 20 * 2 * rows, 4 + 20 * columns, 3)
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
+        top, left = 4 + 20 * 2 * row, 4 + 20 * column
+        assert np.array_equal(sheet[top : top + 16, left : left + 16], pictures[index][0])
+        assert not np.array_equal(sheet[top + 20 : top + 36, left : left + 16], pictures[index][0])
 
 
 def test_tokens_keep_their_labels():

@@ -86,7 +86,8 @@ def register(subparsers) -> None:
     builtin = subparsers.add_parser("train-builtin", help="train the built-in model anew, by its recipe")
     options.add_output(builtin, "runs/builtin")
     builtin.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
-    builtin.add_argument("--workers", type=int, default=0, help="processes that draw pictures ahead (default: 0)")
+    workers = "processes that draw pictures ahead (default: 0)"
+    builtin.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
     builtin.add_argument("--resume", action="store_true", help="go on from the last checkpoints in --out")
     builtin.set_defaults(run=_train_builtin)
 
@@ -255,7 +256,7 @@ def _train_builtin(arguments: argparse.Namespace) -> None:
 
 def _pictures(arguments: argparse.Namespace):
     """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
-    from ..processes import is_first_process
+    from ..processes import agreed, is_first_process
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
     from ..training.pictures import CLASSES, Pictures
@@ -265,7 +266,8 @@ def _pictures(arguments: argparse.Namespace):
         return pictures, procedural_facts(pictures), CLASSES
     if arguments.count is not None:
         raise ValueError(f"--count is for '{PROCEDURAL}'; a folder is taken whole. Leave it out.")
-    folder = open_folder(Path(arguments.pictures), arguments.size)
+    # Every picture is read here: once for all processes, which must not differ in what they saw.
+    folder = agreed(lambda: open_folder(Path(arguments.pictures), arguments.size))
     if is_first_process():
         _report(folder)
     return folder, folder.facts(), folder.classes
@@ -276,7 +278,7 @@ def _report(folder) -> None:
     for line in folder.skipped:
         print(f"skipped {line}")
     if folder.skipped:
-        print(f"{len(folder.skipped)} files were skipped.")
+        print(f"Skipped in all: {len(folder.skipped)}.")
     if len(folder.classes) == 1:
         print("There is one class only: guidance will have nothing to choose between.")
 

@@ -46,6 +46,8 @@ DECODER_LOOP = LoopSetting(
 
 @dataclass(frozen=True)
 class Round:
+    """One run of the decoder's training: of which pictures, how long, and how much of an order most batches show."""
+
     pictures: Pictures
     loop: LoopSetting
     prefixes: Prefixes
@@ -71,6 +73,7 @@ DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
     facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
+    # Trainings that were begun before classes could take other turns resume too.
     return facts if pictures.turns == Pictures.turns else facts | {"turns": list(pictures.turns)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
     """
     if not root.is_dir():
         raise ValueError(f"There is no folder '{root}'. Give one that holds a sub-folder of pictures for each class.")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = by_name(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise ValueError(
             f"'{root}' has no sub-folders. Put the pictures of each class into a sub-folder with the name of the class."
@@ -63,7 +64,7 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
     files, skipped = [], []
     with ThreadPoolExecutor(workers) as pool:
         for label, folder in enumerate(folders):
-            found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not hidden(p, folder))
+            found = by_name(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and not hidden(p, folder))
             if not found:
                 raise ValueError(
                     f"The class folder '{folder}' holds no pictures. Put some there, or remove the folder."
@@ -78,6 +79,11 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
                 )
             files += good
     return Folder(root, tuple(folder.name for folder in folders), tuple(files), tuple(skipped), size)
+
+
+def by_name(paths: Iterable[Path]) -> list[Path]:
+    """The same order everywhere, so that labels mean the same: Windows' own paths compare without regard to case."""
+    return sorted(paths, key=lambda path: path.parts)
 
 
 def fault_of(path: Path, size: int) -> str | None:

@@ -1,4 +1,4 @@
-"""What a training tells meanwhile: a CSV file, and a progress bar where tqdm is installed, else lines."""
+"""What a training tells meanwhile: a CSV file and a progress bar."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-try:
-    from tqdm import tqdm
-except ImportError:
-    tqdm = None
+from tqdm import tqdm
 
 
 @contextlib.contextmanager
 def progress(total: int, unit: str, title: str, shown: bool = True):
     """Yields a function to call with how many are done since the last call."""
-    if not shown:
-        yield lambda count: None
-    elif tqdm is None:
-        print(f"{title}: {total}{unit}", flush=True)
-        yield lambda count: None
-    else:
-        with tqdm(total=total, unit=unit, desc=title) as bar:
-            yield bar.update
+    with tqdm(total=total, unit=unit, desc=title, disable=not shown) as bar:
+        yield bar.update
 
 
 class Log:
@@ -35,7 +26,7 @@ class Log:
         self.columns = ["step", "samples", "seconds", "rate", *figures]
         self.path, self.first, self.steps, self.wanted = path, first, steps, write
         self.before = 0.0
-        self.bar = self.file = None
+        self.file = None
 
     def __enter__(self) -> Log:
         if self.wanted:
@@ -49,15 +40,15 @@ class Log:
             os.replace(unfinished, self.path)
             self.file = self.path.open("a", newline="", encoding="utf-8")
             self.writer = self.writer_to(self.file)
-            if tqdm is not None:
-                self.bar = tqdm(total=self.steps, initial=self.first, unit=" steps", smoothing=0.05)
+        hidden = not self.wanted
+        self.bar = tqdm(total=self.steps, initial=self.first, unit=" steps", smoothing=0.05, disable=hidden)
         self.began = time.monotonic()
         return self
 
     def __exit__(self, *_) -> None:
-        for thing in (self.bar, self.file):
-            if thing is not None:
-                thing.close()
+        self.bar.close()
+        if self.file is not None:
+            self.file.close()
 
     def kept_rows(self) -> list[dict[str, str]]:
         if not self.first or not self.path.exists():
@@ -78,12 +69,7 @@ class Log:
         shown = {name: f"{value:.4g}" for name, value in figures.items()}
         self.writer.writerow(row | shown)
         self.file.flush()
-        if self.bar is not None:
-            self.bar.set_postfix(shown)
-        else:
-            words = ", ".join(f"{name} {value}" for name, value in shown.items())
-            print(f"step {step}/{self.steps}, {words}", flush=True)
+        self.bar.set_postfix(shown)
 
     def advance(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
+        self.bar.update()

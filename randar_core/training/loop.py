@@ -82,8 +82,8 @@ def rate(setting: LoopSetting, step: int) -> float:
 def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of `model.layers` and AdamW, which comes first, for the rest.
 
-    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps
-    to the size of AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
+    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
+    AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
     if setting.optimizer == "muon":
@@ -195,6 +195,8 @@ def train(
             update_average(average, objective.model, setting.average, step)
             done = step + 1
             due = {name: done % getattr(reporting, f"{name}_every") == 0 or done == setting.steps for name in TURNS}
+            # A training that resumes has no figures from before its checkpoint: those that wait for a row need one now.
+            due["log"] |= due["save"] and bool(rare)
             # Looked at only where it matters, since it waits for the device. Once it is no number, so are all later
             # ones, and the same in all processes.
             if any(due.values()) and not norm.isfinite():

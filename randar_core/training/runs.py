@@ -116,14 +116,17 @@ def _reconstructions(
     tokenizer: LlamaGenTokenizer, pictures, folder: Path, device: torch.device
 ) -> Callable[[int], None]:
     """Draws the sheet of a step: the first pictures, each row over the row of what came back."""
-    shown = [torch.from_numpy(pictures[i][0].copy()) for i in range(min(24, len(pictures)))]
-    shown = rearrange(torch.stack(shown), "b h w c -> b c h w") / 255
+    columns = min(12, len(pictures))
+    # Two rows where there are as many; a row that isn't full would stand beside what came back.
+    count = 24 if len(pictures) >= 24 else columns
+    shown = torch.stack([torch.from_numpy(pictures[i][0].copy()) for i in range(count)])
+    shown = rearrange(shown, "b h w c -> b c h w") / 255
 
     def sheet(step: int) -> None:
         with torch.no_grad(), mixed_precision(device):
             decoded = tokenizer.decode(tokenizer.encode(shown.to(device))).float().cpu()
-        pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(12), decoded.split(12), strict=True)])
-        save_png(folder / f"samples-{step:06}.png", contact_sheet(pairs, 12))
+        pairs = torch.cat([torch.cat(rows) for rows in zip(shown.split(columns), decoded.split(columns), strict=True)])
+        save_png(folder / f"samples-{step:06}.png", contact_sheet(pairs, columns))
 
     return sheet
 
