@@ -261,6 +261,23 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert [report[:2] for report in reports] == counted
 
 
+@pytest.mark.parametrize("node_id", ["RandARRefine", "RandARConfidence"])
+def test_one_picture_is_judged_under_several_classes(pack, model, latent, node_id):
+    """The last of them counts as much as the first, and each gives what it gives alone."""
+    one = {"samples": latent["samples"][:1], "noise_mask": torch.ones(1, 16, 16)}
+    given = {"model": model, "latent": one, "cfg": 1.0}
+    if node_id == "RandARRefine":
+        given |= {"forget": "share", "amount": 0.0, "seed": 1, "steps": 4}
+    star, circle, both = (
+        pack.run("RandARClassList", class_list=names)[0] for names in ("star", "circle", "star, circle")
+    )
+    together = pack.run(node_id, classes=both, **given)
+    assert len(together[0]["samples"] if node_id == "RandARRefine" else together[0]) == len(together[1]) == 2
+    assert together[1][:1].equal(pack.run(node_id, classes=star, **given)[1])
+    again = one | {"batch_index": [1]}  # the index that the repeated picture has
+    assert together[1][1:].equal(pack.run(node_id, classes=circle, **(given | {"latent": again}))[1])
+
+
 def test_confidence_is_a_mask_and_a_picture(pack, model, latent):
     star = pack.run("RandARClassList", class_list="star")[0]
     confidence, heat_map = pack.run("RandARConfidence", model=model, classes=star, latent=latent, cfg=1.0)
