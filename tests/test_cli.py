@@ -189,9 +189,11 @@ def test_extrapolate_multiplies_the_size(bundle, picture, tmp_path):
     assert Image.open(tmp_path / "large.png").size == (16, 16)
 
 
-def test_refine_keeps_the_size(bundle, picture, tmp_path):
-    assert run("refine", picture, "fish", "--rounds", 2, "--model", bundle, "--out", tmp_path / "r.png") == 0
-    assert Image.open(tmp_path / "r.png").size == (8, 8)
+@pytest.mark.parametrize("size", [(8, 8), (11, 7), (1, 1)])
+def test_refine_keeps_the_size(bundle, tmp_path, size):
+    Image.effect_noise(size, 80).save(tmp_path / "any.png")
+    assert run("refine", tmp_path / "any.png", "fish", "--rounds", 2, "--model", bundle) == 0
+    assert Image.open(tmp_path / "any_refine.png").size == size
 
 
 def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
@@ -201,7 +203,7 @@ def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
 
 def test_a_picture_of_another_size_is_refused_where_the_models_own_is_needed(bundle, tmp_path, capsys):
     Image.new("RGB", (10, 8)).save(tmp_path / "odd.png")
-    assert run("refine", tmp_path / "odd.png", "fish", "--model", bundle) == 2
+    assert run("extrapolate", tmp_path / "odd.png", "fish", "--model", bundle) == 2
     assert "10×8 pixels; the model's own size is 8×8" in capsys.readouterr().err
 
 
