@@ -400,6 +400,15 @@ def test_previews_show_the_batch_where_the_user_wants_them(pack, sample, reports
     assert len(image.getcolors(100000)) > 1
 
 
+def test_a_preview_of_a_wide_canvas_is_no_larger_than_what_is_shown(pack, model, reports, monkeypatch):
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
+    star = pack.run("RandARClassList", class_list="star")[0]
+    pack.run("RandARCanvas", model=model, classes=star, width=800, height=16, seed=0, steps=2, cfg=1.0, overlap=0.0)
+    assert reports[-1][2][1].size == (2 * 200, 2 * 4)
+
+
 @pytest.fixture
 def caches(model, monkeypatch):
     """Weak references to the KV caches that are made, in order."""
