@@ -299,8 +299,9 @@ def test_an_order_of_ones_own_changes_the_picture(pack, sample):
     assert not sample(order=raster)[0]["samples"].equal(sample()[0]["samples"])
 
 
-def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch):
-    mask = torch.zeros(1, 16, 16)
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)], ids=["mask", "grey", "colours", "alpha"])
+def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch, channels):
+    mask = torch.zeros(1, 16, 16, *channels)
     mask[:, 8:] = 1
     states = []
     monkeypatch.setattr(
@@ -310,9 +311,10 @@ def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch)
     assert states[7][0, 2:].all() and not states[7][0, :2].any()
 
 
-def test_several_painted_masks_are_refused(pack):
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 3)], ids=["masks", "pictures"])
+def test_several_painted_masks_are_refused(pack, shape):
     with pytest.raises(ValueError, match="found a batch of 2"):
-        pack.run("RandARPaintedOrder", mask=torch.zeros(2, 8, 8))
+        pack.run("RandARPaintedOrder", mask=torch.zeros(shape))
 
 
 def test_guidance_takes_the_place_of_cfg(pack, sample):
