@@ -190,6 +190,6 @@ def run(
         batch,
         each,
         model.device,
-        "There is not enough memory to draw even one picture at a time. Close other programs, choose a smaller "
-        "model, or load this one with weight_dtype bf16.",
+        "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture, "
+        "choose a smaller model, or load this one with weight_dtype bf16.",
     )
