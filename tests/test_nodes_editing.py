@@ -205,6 +205,11 @@ def test_a_given_picture_is_the_context(run, latent):
     assert (confidence[:, ::8, ::8] == 1).all()
 
 
+def test_an_extrapolated_picture_keeps_its_index_in_the_batch(run, latent):
+    large, _ = run("RandARExtrapolate", factor=2, latent_image=latent | {"batch_index": [5, 2]})
+    assert large["batch_index"] == [5, 2]
+
+
 # --- refine and confidence
 
 
