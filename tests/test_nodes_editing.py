@@ -100,6 +100,17 @@ def test_a_painted_mask_of_another_size_is_refused(run, picture):
         run("RandARInpaint", image=picture, mask=mask)
 
 
+@pytest.mark.parametrize("denoise", [1.0, 0.4])
+def test_the_native_way_gives_the_same_tokens_for_a_picture_of_the_models_size(run, model, denoise):
+    """VAE Encode, Set Latent Noise Mask, RandAR Sampler."""
+    pictures, masks = torch.rand(2, 16, 16, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 16, 16)
+    masks[0, 1:3, 2:9] = masks[0, 12:, 14:] = masks[1, 5:, :7] = 1
+    latent = {"samples": model.vae.encode(pictures), "noise_mask": masks.reshape(-1, 1, 16, 16)}
+    native = run("RandARSampler", latent_image=latent, denoise=denoise)[0]["samples"]
+    inpainted = run("RandARInpaint", image=pictures, mask=masks, grow_mask_by=0, denoise=denoise)[1]["samples"]
+    assert native.equal(inpainted) and not native.equal(latent["samples"])
+
+
 # --- outpaint and canvas
 
 
