@@ -20,20 +20,35 @@ from randar_core.models.randar import RandAR, RandARConfig
 NAMES = ("star", "fish", "house")
 
 
+def randomise(*modules: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in modules:
+            for parameter in module.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    generator = torch.Generator().manual_seed(0)
     decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=3, grid=4))
     tokenizer = LlamaGenTokenizer(
         LlamaGenConfig(
             channels=8, multipliers=(1, 1), res_blocks=1, codebook_size=16, codebook_dim=4, z_channels=8, norm_groups=4
         )
     )
-    with torch.no_grad():
-        for parameter in [*decoder.parameters(), *tokenizer.parameters()]:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    randomise(decoder, tokenizer)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_bundle(path, decoder, tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def one_class(bundle, tmp_path_factory):
+    """A model that draws a single class."""
+    path, tokenizer = tmp_path_factory.mktemp("models") / "one.safetensors", load(bundle).tokenizer
+    decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=1, grid=4))
+    randomise(decoder)
+    save_bundle(path, decoder, tokenizer, NAMES[:1], Defaults(guidance=2.0, steps=5), "one")
     return str(path)
 
 
@@ -215,8 +230,9 @@ def test_guidance_takes_a_start_or_a_power_but_not_both(bundle, tmp_path, capsys
     assert "give one of the two" in capsys.readouterr().err
 
 
-def test_demo_draws_one_sheet_a_task(bundle, tmp_path):
-    assert run("demo", "--model", bundle, "--out", tmp_path) == 0
+@pytest.mark.parametrize("model", ["bundle", "one_class"])
+def test_demo_draws_one_sheet_a_task(model, request, tmp_path):
+    assert run("demo", "--model", request.getfixturevalue(model), "--out", tmp_path) == 0
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names >= {"classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate"}
 
