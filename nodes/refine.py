@@ -74,7 +74,7 @@ class Refine(io.ComfyNode):
             )
 
         known = model.grid**2 * 3 // 4
-        refined = run(model, task, options, canvas.batch, known=known, scored=True)
+        refined = run(model, task, options, canvas.batch, known=known, scored=True, windowed=True)
         return io.NodeOutput(
             result(latent, model.vae.vectors(refined.ids), start.pictures), mask_of(model, refined.confidence)
         )

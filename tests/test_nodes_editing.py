@@ -100,6 +100,16 @@ def test_a_painted_mask_of_another_size_is_refused(run, picture):
         run("RandARInpaint", image=picture, mask=mask)
 
 
+def test_regions_of_one_picture_are_drawn_together_where_there_is_room(pack, run, picture, reports, monkeypatch):
+    mask = torch.zeros(1, 40, 53)
+    mask[:, 1:4, 1:4] = mask[:, 36:39, 1:4] = 1  # a cell each
+    together = run("RandARInpaint", image=picture, mask=mask, grow_mask_by=0)
+    assert reports[-1][:2] == (1, 1)
+    monkeypatch.setattr("comfy.model_management.get_free_memory", lambda device: 1)
+    one_by_one = run("RandARInpaint", image=picture, mask=mask, grow_mask_by=0)
+    assert reports[-1][:2] == (2, 2) and together[1]["samples"].equal(one_by_one[1]["samples"])
+
+
 @pytest.mark.parametrize("denoise", [1.0, 0.4])
 def test_the_native_way_gives_the_same_tokens_for_a_picture_of_the_models_size(run, model, denoise):
     """VAE Encode, Set Latent Noise Mask, RandAR Sampler."""
