@@ -25,6 +25,8 @@ from .vae import DECODE_BYTES, TokenizerVAE
 
 T = TypeVar("T")
 
+WINDOWS_TOGETHER = 16  # of a picture, at most: beyond that a batch gains little
+
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
@@ -170,12 +172,14 @@ def run(
     scored: bool = False,
     rows: int | None = None,
     size: tuple[int, int] | None = None,
+    windowed: bool = False,
 ) -> T:
     """Run `task` on the model's device, with its weights there and memory for `batch` pictures of `cells` cells.
 
     `cells`, `known`, `scored` and `rows` are those of `picture_bytes`; by default the cells of the model's own picture
     and the rows of the options' guidance. A task that decodes pictures of `size`, (height, width),
-    finds the tokenizer loaded too, and memory for that.
+    finds the tokenizer loaded too, and memory for that. One that draws a picture in several windows (`windowed`) draws
+    as many of them together as happen to fit: nothing is unloaded for more than one of each picture.
     """
     progress = Progress(model.vae)
     rows = rows or len(options.guidance.rows)
@@ -187,9 +191,9 @@ def run(
     comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
     return split_to_fit(
         lambda size: task(replace(options, batch=size), progress),
-        batch,
+        batch * (WINDOWS_TOGETHER if windowed else 1),
         each,
         model.device,
-        "There is not enough memory to draw even one picture at a time. Close other programs, choose a smaller "
-        "model, or load this one with weight_dtype bf16.",
+        "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture, "
+        "choose a smaller model, or load this one with weight_dtype bf16.",
     )

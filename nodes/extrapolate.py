@@ -4,8 +4,8 @@ from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear, spatial_guidance
 from ..randar_core.tasks.extrapolate import extrapolate
-from .drawing import COMMON_SOCKETS, class_ids, common_widgets, latent_of, mask_of, options_for, run
-from .latents import start_from
+from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
+from .latents import result, start_from
 from .types import RandARClass, RandARModel
 
 
@@ -117,4 +117,6 @@ class Extrapolate(io.ComfyNode):
 
         cells = (factor * model.grid) ** 2
         decoded = run(model, task, options, len(ids), cells=cells, known=model.grid**2, rows=len(in_space.rows))
-        return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))
+        return io.NodeOutput(
+            result(latent_image, model.vae.vectors(decoded.ids), start.pictures), mask_of(model, decoded.confidence)
+        )

@@ -116,6 +116,7 @@ class Inpaint(io.ComfyNode):
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,
             size=(model.side, model.side),
+            windowed=True,
         )
         if painted.decoded:
             ids = painted.decoded.ids

@@ -32,39 +32,39 @@ def start_from(latent: dict | None, model: RandARModel, classes: int, batch_size
         pictures = list(range(batch_size * classes))
         return Start(Canvas.empty(len(pictures), model.grid, model.grid), pictures, filled=False)
     samples = samples_of(latent)
-    count = max(len(samples), classes)
-    pictures = repeated_indices(latent.get("batch_index", range(len(samples))), count)
     if not samples.any():
-        return Start(Canvas.empty(count, model.grid, model.grid), pictures, filled=False)
-    ids = model.vae.ids(samples)
-    if ids.shape[1:] != (model.grid, model.grid):
+        count = max(len(samples), classes)
+        return Start(Canvas.empty(count, model.grid, model.grid), indices_of(latent, count), filled=False)
+    start = start_of(latent, model, classes)
+    height, width = start.canvas.ids.shape[1:]
+    if (height, width) != (model.grid, model.grid):
         raise ValueError(
-            f"This latent has {ids.shape[2]}×{ids.shape[1]} cells (width×height), a picture of "
-            f"{ids.shape[2] * model.vae.factor}×{ids.shape[1] * model.vae.factor} pixels; the model draws "
+            f"This latent has {width}×{height} cells (width×height), a picture of "
+            f"{width * model.vae.factor}×{height * model.vae.factor} pixels; the model draws "
             f"{model.grid}×{model.grid} cells, {model.side}×{model.side} pixels. Scale or crop the picture to that "
             "before VAE Encode, or use RandAR Inpaint or RandAR Outpaint, which take any size."
         )
-    redrawn = cells_to_redraw(latent, ids)
-    return Start(Canvas(repeated(ids, count), ~repeated(redrawn, count)), pictures, filled=True)
+    return start
+
+
+def start_of(latent: dict, model: RandARModel, classes: int) -> Start:
+    """The canvas for the pictures of a LATENT of any size, repeated until every class has one.
+
+    Its unknown cells are those that the noise mask covers, all without one. Raises ValueError for a latent of another
+    model.
+    """
+    ids = model.vae.ids(samples_of(latent))
+    redrawn = torch.ones_like(ids, dtype=torch.bool)
+    if "noise_mask" in latent:
+        redrawn = repeated(masked_cells(latent["noise_mask"], *ids.shape[1:]), len(ids))
+    count = max(len(ids), classes)
+    return Start(Canvas(repeated(ids, count), ~repeated(redrawn, count)), indices_of(latent, count), filled=True)
 
 
 def samples_of(latent: dict) -> Tensor:
     if latent["samples"].is_nested:
         raise ValueError("This latent holds several parts, as video models make them. Connect a latent of pictures.")
     return latent["samples"]
-
-
-def ids_of(latent: dict, model: RandARModel) -> tuple[Tensor, list[int]]:
-    """The tokens `[B, h, w]` of a LATENT of any size, and the indices of its pictures."""
-    ids = model.vae.ids(samples_of(latent))
-    return ids, repeated_indices(latent.get("batch_index", range(len(ids))), len(ids))
-
-
-def cells_to_redraw(latent: dict, ids: Tensor) -> Tensor:
-    """The cells of a LATENT with tokens `ids` `[B, h, w]` that its noise mask covers, all without one: bool."""
-    if "noise_mask" not in latent:
-        return torch.ones_like(ids, dtype=torch.bool)
-    return repeated(masked_cells(latent["noise_mask"], *ids.shape[1:]), len(ids))
 
 
 def masked_cells(mask: Tensor, rows: int, columns: int) -> Tensor:
@@ -78,9 +78,11 @@ def repeated(pictures: Tensor, count: int) -> Tensor:
     return pictures[torch.arange(count) % len(pictures)]
 
 
-def repeated_indices(indices, count: int) -> list[int]:
-    """`count` indices; where they repeat they go on from the highest, as the core's Repeat Latent Batch has it."""
-    indices = [int(i) for i in indices]
+def indices_of(latent: dict, count: int) -> list[int]:
+    """The indices of `count` pictures that repeat those of a LATENT; they go on from the highest, as the core's Repeat
+    Latent Batch has it.
+    """
+    indices = [int(i) for i in latent.get("batch_index", range(len(latent["samples"])))]
     span = max(indices) - min(indices) + 1
     return [indices[place % len(indices)] + place // len(indices) * span for place in range(count)]
 

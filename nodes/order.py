@@ -33,17 +33,23 @@ class PaintOrder(io.ComfyNode):
             node_id="RandARPaintedOrder",
             display_name="RandAR Painted Order",
             category="RandAR",
-            description="Draws first what is bright in a mask, such as the subject before its surroundings.",
-            search_aliases=["order from mask", "paint order", "priority", "mask order", "saliency"],
+            description="Draws first what is bright in a mask or picture, such as the subject before its surroundings.",
+            search_aliases=["order from mask", "order from image", "paint order", "priority", "mask order", "saliency"],
             inputs=[
-                io.Mask.Input("mask", tooltip="Bright comes first, equals at random. It is scaled to the picture."),
+                io.MultiType.Input(
+                    "mask",
+                    types=[io.Mask, io.Image],
+                    tooltip="A mask or a grey picture: bright comes first, equals at random. It may have any size.",
+                ),
             ],
             outputs=[RandAROrder.Output(display_name="order", tooltip="The order, for a sampler.")],
         )
 
     @classmethod
     def execute(cls, mask) -> io.NodeOutput:
-        masks = mask.reshape(-1, *mask.shape[-2:])
+        masks = mask[..., :3].mean(-1) if mask.ndim == 4 else mask.reshape(-1, *mask.shape[-2:])
         if len(masks) > 1:
-            raise ValueError(f"A painted order takes one mask; found a batch of {len(masks)}. Pick one of them first.")
+            raise ValueError(
+                f"A painted order takes one mask or picture; found a batch of {len(masks)}. Pick one of them first."
+            )
         return io.NodeOutput(Painted(masks[0].cpu()))

@@ -105,7 +105,7 @@ class Outpaint(io.ComfyNode):
 
         batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
-        drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size)
+        drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size, windowed=True)
         y, x = (
             place * model.vae.factor - margins[side] for place, side in ((drawn.row, "top"), (drawn.column, "left"))
         )
@@ -202,5 +202,5 @@ class DrawCanvas(io.ComfyNode):
         def task(options, on_call):
             return generate(model.decoder, ids, options, rows, columns, int(overlap * model.grid), on_call)
 
-        decoded = run(model, task, options, count, known=int(overlap * model.grid**2))
+        decoded = run(model, task, options, count, known=int(overlap * model.grid**2), windowed=True)
         return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))

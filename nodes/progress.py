@@ -16,7 +16,7 @@ from .vae import TokenizerVAE
 
 SECONDS_BETWEEN_PREVIEWS = 0.2
 SHARE_OF_PREVIEWS = 0.05  # of the run at most; where a preview takes longer, fewer are shown
-CELL_PIXELS = 16  # of a preview; ComfyUI scales it
+CELL_PIXELS = 16  # of a preview at most; ComfyUI scales it
 UNSET = 32  # grey level of cells that are not drawn yet
 CODES_LEARNT = 32  # codes that are decoded to learn colours from: the work of half a picture
 
@@ -43,17 +43,22 @@ class Progress:
     def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int] | None:
         if self.colours is None:
             return None
-        return ("JPEG", sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu()), args.preview_size)
+        image = sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu(), args.preview_size)
+        return ("JPEG", image, args.preview_size)
 
 
-def sheet(colours: Tensor, ids: Tensor, known: Tensor) -> Image.Image:
-    """Tokens `[B, h, w]` as coloured cells, the pictures of a batch side by side; cells not `known` are dark."""
+def sheet(colours: Tensor, ids: Tensor, known: Tensor, size: int) -> Image.Image:
+    """Tokens `[B, h, w]` as coloured cells, the pictures of a batch side by side; cells not `known` are dark.
+
+    Cells are as large as fits in `size` pixels a side: at one size for all, large canvases would take gigabytes.
+    """
     cells = torch.where(known.unsqueeze(-1), colours[ids * known], UNSET)
     columns = math.ceil(math.sqrt(len(cells)))
     cells = torch.cat([cells, torch.full_like(cells[:1], UNSET).repeat(-len(cells) % columns, 1, 1, 1)])
     cells = rearrange(cells, "(r c) h w rgb -> (r h) (c w) rgb", c=columns).to(torch.uint8)
     image = Image.fromarray(cells.numpy())
-    return image.resize((image.width * CELL_PIXELS, image.height * CELL_PIXELS), Image.Resampling.NEAREST)
+    scale = min(CELL_PIXELS, max(1, size // max(image.size)))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def colours_of(vae: TokenizerVAE) -> Tensor:

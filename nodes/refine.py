@@ -9,7 +9,7 @@ from ..randar_core.decoding.canvas import Canvas
 from ..randar_core.tasks.confidence import heat_map, sureness
 from ..randar_core.tasks.refine import refine
 from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run, to_host
-from .latents import cells_to_redraw, ids_of, result
+from .latents import result, start_of
 from .types import RandARClass, RandARGuidance, RandARModel
 
 BY = {"share": "share", "probability": "below"}
@@ -26,7 +26,7 @@ class Refine(io.ComfyNode):
             search_aliases=["refine", "improve", "fix", "resample", "second pass", "detailer"],
             inputs=[
                 RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What the pictures show."),
+                RandARClass.Input("classes", tooltip="What the pictures show. They repeat until every class has one."),
                 io.Latent.Input(
                     "latent",
                     tooltip="The pictures to refine, of any size: whole, or where Set Latent Noise Mask says.",
@@ -57,26 +57,26 @@ class Refine(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, classes, latent, forget, amount, rounds=1, **settings) -> io.NodeOutput:
-        ids, pictures = ids_of(latent, model)
-        options, labels = options_for(model, pictures, **settings), class_ids(model, classes, len(ids))
-        kept = ~cells_to_redraw(latent, ids)
+        start = start_of(latent, model, len(classes))
+        options, canvas = options_for(model, start.pictures, **settings), start.canvas.to(model.device)
+        labels = class_ids(model, classes, canvas.batch)
 
         def task(options, on_call):
             return refine(
                 model.decoder,
-                ids.to(model.device),
+                canvas.ids,
                 labels,
                 options,
                 **{BY[forget]: amount},
                 rounds=rounds,
-                kept=kept.to(model.device),
+                kept=canvas.known,
                 on_call=on_call,
             )
 
         known = model.grid**2 * 3 // 4
-        refined = run(model, task, options, len(ids), known=known, scored=True)
+        refined = run(model, task, options, canvas.batch, known=known, scored=True, windowed=True)
         return io.NodeOutput(
-            result(latent, model.vae.vectors(refined.ids), pictures), mask_of(model, refined.confidence)
+            result(latent, model.vae.vectors(refined.ids), start.pictures), mask_of(model, refined.confidence)
         )
 
 
@@ -91,7 +91,7 @@ class Confidence(io.ComfyNode):
             search_aliases=["confidence", "heat map", "heatmap", "score", "likelihood", "uncertainty", "anomaly"],
             inputs=[
                 RandARModel.Input("model", tooltip="The model that judges."),
-                RandARClass.Input("classes", tooltip="What the pictures show."),
+                RandARClass.Input("classes", tooltip="What the pictures show. They repeat until every class has one."),
                 io.Latent.Input("latent", tooltip="The pictures to score, of any size."),
                 io.Float.Input(
                     "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="The guidance to judge under."
@@ -110,13 +110,13 @@ class Confidence(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, classes, latent, cfg, guidance=None) -> io.NodeOutput:
-        ids, pictures = ids_of(latent, model)
-        options = options_for(model, pictures, seed=0, steps=1, cfg=cfg, guidance=guidance)
+        start = start_of(latent, model, len(classes))
+        options = options_for(model, start.pictures, seed=0, steps=1, cfg=cfg, guidance=guidance)
+        ids = start.canvas.ids.to(model.device)
         labels = class_ids(model, classes, len(ids))
-        canvas = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
 
         def task(options, on_call):
-            return sureness(model.decoder, canvas.to(model.device), labels, options)
+            return sureness(model.decoder, Canvas(ids, torch.zeros_like(ids, dtype=torch.bool)), labels, options)
 
         confidence = run(model, task, options, len(ids), scored=True)
         return io.NodeOutput(mask_of(model, confidence), heat_map_of(mask_of(model, confidence)))

@@ -144,7 +144,10 @@ def install(models: Path) -> None:
         "comfy_api.latest": {
             "ComfyExtension": object,
             "io": types.SimpleNamespace(
-                **{name: own_type(name) for name in "Combo Int Float String Boolean Image Mask Latent Vae".split()},
+                **{
+                    name: own_type(name)
+                    for name in "Combo Int Float String Boolean Image Mask Latent Vae MultiType".split()
+                },
                 Custom=own_type,
                 Input=Input,
                 Schema=Schema,

@@ -20,20 +20,35 @@ from randar_core.models.randar import RandAR, RandARConfig
 NAMES = ("star", "fish", "house")
 
 
+def randomise(*modules: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in modules:
+            for parameter in module.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    generator = torch.Generator().manual_seed(0)
     decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=3, grid=4))
     tokenizer = LlamaGenTokenizer(
         LlamaGenConfig(
             channels=8, multipliers=(1, 1), res_blocks=1, codebook_size=16, codebook_dim=4, z_channels=8, norm_groups=4
         )
     )
-    with torch.no_grad():
-        for parameter in [*decoder.parameters(), *tokenizer.parameters()]:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    randomise(decoder, tokenizer)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_bundle(path, decoder, tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def one_class(bundle, tmp_path_factory):
+    """A model that draws a single class."""
+    path, tokenizer = tmp_path_factory.mktemp("models") / "one.safetensors", load(bundle).tokenizer
+    decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=1, grid=4))
+    randomise(decoder)
+    save_bundle(path, decoder, tokenizer, NAMES[:1], Defaults(guidance=2.0, steps=5), "one")
     return str(path)
 
 
@@ -189,9 +204,11 @@ def test_extrapolate_multiplies_the_size(bundle, picture, tmp_path):
     assert Image.open(tmp_path / "large.png").size == (16, 16)
 
 
-def test_refine_keeps_the_size(bundle, picture, tmp_path):
-    assert run("refine", picture, "fish", "--rounds", 2, "--model", bundle, "--out", tmp_path / "r.png") == 0
-    assert Image.open(tmp_path / "r.png").size == (8, 8)
+@pytest.mark.parametrize("size", [(8, 8), (11, 7), (1, 1)])
+def test_refine_keeps_the_size(bundle, tmp_path, size):
+    Image.effect_noise(size, 80).save(tmp_path / "any.png")
+    assert run("refine", tmp_path / "any.png", "fish", "--rounds", 2, "--model", bundle) == 0
+    assert Image.open(tmp_path / "any_refine.png").size == size
 
 
 def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
@@ -201,7 +218,7 @@ def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
 
 def test_a_picture_of_another_size_is_refused_where_the_models_own_is_needed(bundle, tmp_path, capsys):
     Image.new("RGB", (10, 8)).save(tmp_path / "odd.png")
-    assert run("refine", tmp_path / "odd.png", "fish", "--model", bundle) == 2
+    assert run("extrapolate", tmp_path / "odd.png", "fish", "--model", bundle) == 2
     assert "10×8 pixels; the model's own size is 8×8" in capsys.readouterr().err
 
 
@@ -213,8 +230,9 @@ def test_guidance_takes_a_start_or_a_power_but_not_both(bundle, tmp_path, capsys
     assert "give one of the two" in capsys.readouterr().err
 
 
-def test_demo_draws_one_sheet_a_task(bundle, tmp_path):
-    assert run("demo", "--model", bundle, "--out", tmp_path) == 0
+@pytest.mark.parametrize("model", ["bundle", "one_class"])
+def test_demo_draws_one_sheet_a_task(model, request, tmp_path):
+    assert run("demo", "--model", request.getfixturevalue(model), "--out", tmp_path) == 0
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names >= {"classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate"}
 

@@ -307,8 +307,9 @@ def test_an_order_of_ones_own_changes_the_picture(pack, sample):
     assert not sample(order=raster)[0]["samples"].equal(sample()[0]["samples"])
 
 
-def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch):
-    mask = torch.zeros(1, 16, 16)
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)], ids=["mask", "grey", "colours", "alpha"])
+def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch, channels):
+    mask = torch.zeros(1, 16, 16, *channels)
     mask[:, 8:] = 1
     states = []
     monkeypatch.setattr(
@@ -318,9 +319,10 @@ def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch)
     assert states[7][0, 2:].all() and not states[7][0, :2].any()
 
 
-def test_several_painted_masks_are_refused(pack):
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 3)], ids=["masks", "pictures"])
+def test_several_painted_masks_are_refused(pack, shape):
     with pytest.raises(ValueError, match="found a batch of 2"):
-        pack.run("RandARPaintedOrder", mask=torch.zeros(2, 8, 8))
+        pack.run("RandARPaintedOrder", mask=torch.zeros(shape))
 
 
 def test_guidance_takes_the_place_of_cfg(pack, sample):
@@ -394,6 +396,15 @@ def test_previews_show_the_batch_where_the_user_wants_them(pack, sample, reports
     kind, image, size = reports[-1][2]
     assert kind == "JPEG" and image.size == (2 * 4 * 16, 2 * 4 * 16) and size == args.preview_size
     assert len(image.getcolors(100000)) > 1
+
+
+def test_a_preview_of_a_wide_canvas_is_no_larger_than_what_is_shown(pack, model, reports, monkeypatch):
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
+    star = pack.run("RandARClassList", class_list="star")[0]
+    pack.run("RandARCanvas", model=model, classes=star, width=800, height=16, seed=0, steps=2, cfg=1.0, overlap=0.0)
+    assert reports[-1][2][1].size == (2 * 200, 2 * 4)
 
 
 @pytest.fixture

@@ -88,6 +88,27 @@ def test_a_painted_mask_of_another_size_is_refused(run, picture):
         run("RandARInpaint", image=picture, mask=mask)
 
 
+def test_regions_of_one_picture_are_drawn_together_where_there_is_room(pack, run, picture, reports, monkeypatch):
+    mask = torch.zeros(1, 40, 53)
+    mask[:, 1:4, 1:4] = mask[:, 36:39, 1:4] = 1  # a cell each
+    together = run("RandARInpaint", image=picture, mask=mask, grow_mask_by=0)
+    assert reports[-1][:2] == (1, 1)
+    monkeypatch.setattr("comfy.model_management.get_free_memory", lambda device: 1)
+    one_by_one = run("RandARInpaint", image=picture, mask=mask, grow_mask_by=0)
+    assert reports[-1][:2] == (2, 2) and together[1]["samples"].equal(one_by_one[1]["samples"])
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.4])
+def test_the_native_way_gives_the_same_tokens_for_a_picture_of_the_models_size(run, model, denoise):
+    """VAE Encode, Set Latent Noise Mask, RandAR Sampler."""
+    pictures, masks = torch.rand(2, 16, 16, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 16, 16)
+    masks[0, 1:3, 2:9] = masks[0, 12:, 14:] = masks[1, 5:, :7] = 1
+    latent = {"samples": model.vae.encode(pictures), "noise_mask": masks.reshape(-1, 1, 16, 16)}
+    native = run("RandARSampler", latent_image=latent, denoise=denoise)[0]["samples"]
+    inpainted = run("RandARInpaint", image=pictures, mask=masks, grow_mask_by=0, denoise=denoise)[1]["samples"]
+    assert native.equal(inpainted) and not native.equal(latent["samples"])
+
+
 # --- outpaint and canvas
 
 
@@ -193,6 +214,11 @@ def test_a_given_picture_is_the_context(run, latent):
     assert (confidence[:, ::8, ::8] == 1).all()
 
 
+def test_an_extrapolated_picture_keeps_its_index_in_the_batch(run, latent):
+    large, _ = run("RandARExtrapolate", factor=2, latent_image=latent | {"batch_index": [5, 2]})
+    assert large["batch_index"] == [5, 2]
+
+
 # --- refine and confidence
 
 
@@ -248,6 +274,23 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert confidence[:, ::4, ::4].equal(expected.confidence)
     told = [report[:2] for report in reports]  # ComfyUI leaves out what comes too fast
     assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
+
+
+@pytest.mark.parametrize("node_id", ["RandARRefine", "RandARConfidence"])
+def test_one_picture_is_judged_under_several_classes(pack, model, latent, node_id):
+    """The last of them counts as much as the first, and each gives what it gives alone."""
+    one = {"samples": latent["samples"][:1], "noise_mask": torch.ones(1, 16, 16)}
+    given = {"model": model, "latent": one, "cfg": 1.0}
+    if node_id == "RandARRefine":
+        given |= {"forget": "share", "amount": 0.0, "seed": 1, "steps": 4}
+    star, circle, both = (
+        pack.run("RandARClassList", class_list=names)[0] for names in ("star", "circle", "star, circle")
+    )
+    together = pack.run(node_id, classes=both, **given)
+    assert len(together[0]["samples"] if node_id == "RandARRefine" else together[0]) == len(together[1]) == 2
+    assert together[1][:1].equal(pack.run(node_id, classes=star, **given)[1])
+    again = one | {"batch_index": [1]}  # the index that the repeated picture has
+    assert together[1][1:].equal(pack.run(node_id, classes=circle, **(given | {"latent": again}))[1])
 
 
 def test_confidence_is_a_mask_and_a_picture(pack, model, latent):

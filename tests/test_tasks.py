@@ -428,6 +428,15 @@ def test_squares_that_would_coincide_become_one():
     assert len(cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)) == 1
 
 
+def test_a_chain_of_small_regions_is_drawn_about_as_finely_as_each_alone():
+    mask = torch.zeros(1, 60, 60)
+    mask[0, 30, ::2] = 1
+    cutouts = cut_out(label_regions(mask > 0)[0], 0, 2, SIZE)
+    assert len(cutouts) < 15 and all(cutout.side <= 1.5 * SIZE for cutout in cutouts)
+    regions = [region for cutout in cutouts for region in cutout.regions]
+    assert len(regions) == len(set(regions)) == 30
+
+
 def test_a_square_has_the_context_that_fits():
     mask = torch.zeros(1, 30, 60)
     mask[0, 10:20, 28:38] = 1

@@ -84,7 +84,7 @@ def _tour(model, decoding, device):
 
     with _Bar("panorama") as call:
         grid = decoder.config.grid
-        panorama = generate(decoder, classes[-3:-2], decoding, height=grid, width=4 * grid, on_call=call)
+        panorama = generate(decoder, classes[-3:][:1], decoding, height=grid, width=4 * grid, on_call=call)
     yield "panorama", tokenizer.decode(panorama.ids), 1
 
     with _Bar("refine: the least sure fifth anew") as call:

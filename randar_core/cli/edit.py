@@ -114,22 +114,27 @@ def _refine(arguments, model, pixels, classes, decoding, on_call):
     from ..tasks.refine import refine
 
     share = 0.2 if arguments.share is None and arguments.below is None else arguments.share
-    ids = model.tokenizer.encode(_own_size(pixels, model))
+    ids = _encode(pixels, model)
     drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
-    return model.tokenizer.decode(drawn.ids)
+    return model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
 
 
 def _confidence(arguments, model, pixels, classes, decoding, on_call):
-    import torch.nn.functional as F
-
     from ..decoding.canvas import Canvas
     from ..tasks.confidence import heat_map, sureness
 
-    (height, width), cell = pixels.shape[2:], model.tokenizer.factor
-    ids = model.tokenizer.encode(F.pad(pixels, (0, -width % cell, 0, -height % cell), mode="replicate"))
+    ids, cell = _encode(pixels, model), model.tokenizer.factor
     sure = sureness(model.decoder, Canvas(ids, ids < 0), classes, decoding)
     print(f"Mean probability of a token: {sure.mean():.3f}; of the least sure one: {sure.min():.3f}.")
-    return heat_map(sure, ids.shape[1] * cell, ids.shape[2] * cell)[..., :height, :width]
+    return heat_map(sure, ids.shape[1] * cell, ids.shape[2] * cell)[..., : pixels.shape[2], : pixels.shape[3]]
+
+
+def _encode(pixels, model):
+    """The ids of a picture of any size; where it ends within a cell, its edge fills the rest of it."""
+    import torch.nn.functional as F
+
+    (height, width), cell = pixels.shape[2:], model.tokenizer.factor
+    return model.tokenizer.encode(F.pad(pixels, (0, -width % cell, 0, -height % cell), mode="replicate"))
 
 
 def _own_size(pixels, model):

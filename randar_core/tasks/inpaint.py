@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from ..decoding.plan import make_plan
 from .confidence import forget_unsure, sureness
 from .options import DecodingOptions, check_batch, check_pixels, one_each
 from .windows import Window, decode_windows
+
+MUCH_WIDER = 1.5  # a square that regions share, against the widest that one of them has alone
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def inpaint(
     `seam` pixels. Around each region a square is cut, `context` times as wide as the region and at least as wide as the
     model's own picture where there is room, scaled to the model's size, repainted and scaled back; it reaches over the
     edges where the picture is too narrow for this context along its longer side. Regions whose squares would mostly
-    coincide share one. A cell is drawn again if the mask touches any of its pixels. `denoise` below 1 keeps the share
-    1 − denoise of these cells, the surest under the given class (spec: *class edit*); cells beyond the edges don't
-    count.
+    coincide share one, as long as it isn't much wider than theirs. A cell is drawn again if the mask touches any of its
+    pixels. `denoise` below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class
+    edit*); cells beyond the edges don't count.
 
     `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
     batches and sizes that don't match and for settings out of range.
@@ -260,6 +263,7 @@ def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cut
     """The squares in which a model of `size` pixels repaints the regions of `labels` `[H, W]`."""
     height, width = labels.shape
 
+    @cache  # every box is held against every other one
     def square(box: Box) -> Cutout:
         region = max(box.bottom - box.top, box.right - box.left)
         along = box.right - box.left if width > height else box.bottom - box.top
@@ -271,9 +275,18 @@ def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cut
         return Cutout(picture, top, flush((box.left + box.right - side) // 2, side, width), side, box.regions)
 
     boxes, apart = boxes_of(labels), []
+    alone = {box.regions: square(box).side for box in boxes}
+
+    def share(a: Box, b: Box) -> bool:
+        if not coincide(square(a), square(b)):
+            return False
+        # Many small regions in a row would else end in one square of the whole picture, far too coarse for each.
+        union = a.union(b)
+        return square(union).side <= MUCH_WIDER * max(alone[(region,)] for region in union.regions)
+
     while boxes:
         box = boxes.pop()
-        mate = next((other for other in boxes if coincide(square(box), square(other))), None)
+        mate = next((other for other in boxes if share(box, other)), None)
         if mate is None:
             apart.append(box)
         else:  # the larger square may now coincide with one that stood apart
