@@ -122,9 +122,3 @@ def test_the_built_in_model_draws_these_classes_and_is_small_enough_to_come_alon
     model = load(path)
     assert path.stat().st_size <= 12_000_000 and model.class_names == CLASSES
     assert model.decoder.config.grid == 16 and model.decoder.config.grid * model.tokenizer.factor >= 128
-
-
-def test_a_class_that_stands_twice_in_the_turns_has_twice_the_pictures():
-    pictures = Pictures(seed=0, count=10, size=16, turns=(3, 5, 3))
-    assert [label for _, label in (pictures[i] for i in range(10))] == [3, 5, 3, 3, 5, 3, 3, 5, 3, 3]
-    assert (pictures[1][0] == picture(0, 1, 5, 16)[0]).all()

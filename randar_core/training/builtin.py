@@ -8,7 +8,6 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
 from ..processes import is_first_process
-from .decoder import Prefixes, Start
+from .decoder import Prefixes
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, Pictures
 from .runs import train_decoder, train_pixels, train_tokenizer
@@ -42,46 +41,21 @@ DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=
 DECODER_LOOP = LoopSetting(
     steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
 )
-
-
-@dataclass(frozen=True)
-class Round:
-    """One run of the decoder's training: of which pictures, how long, and how much of an order most batches show."""
-
-    pictures: Pictures
-    loop: LoopSetting
-    prefixes: Prefixes
-
-
-# Classes with straight edges are the hardest: the first round leaves every other square a heart or a circle. What shape
-# a picture has is settled within 32 cells; from 64 true ones 98 of 100 are completed as their class by then.
-HARD = tuple(CLASSES.index(name) for name in 2 * ("square", "triangle", "star") + ("cross", "flower"))
-
-# Warm restarts (arXiv 1608.03983): a round begins with what the last one learnt.
-DECODER_ROUNDS = (
-    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
-    Round(
-        Pictures(seed=3, count=32_000, turns=tuple(range(len(CLASSES))) + HARD),
-        replace(DECODER_LOOP, steps=6000, learning_rate=2e-3, seed=1),
-        Prefixes(cells=40, whole_every=32),
-    ),
-)
+DECODER_PICTURES = Pictures(seed=2, count=16_000)
+DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 
 
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
-    facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
-    # Trainings that were begun before classes could take other turns resume too.
-    return facts if pictures.turns == Pictures.turns else facts | {"turns": list(pictures.turns)}
+    return {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
     """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder, pixels_folder = folder / "tokenizer", folder / "pixels"
-    decoder_folders = [folder / f"decoder-{number}" for number in range(1, len(DECODER_ROUNDS) + 1)]
-    for each in (tokenizer_folder, *decoder_folders, pixels_folder):
+    tokenizer_folder, decoder_folder, pixels_folder = (folder / name for name in ("tokenizer", "decoder", "pixels"))
+    for each in (tokenizer_folder, decoder_folder, pixels_folder):
         each.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
         TOKENIZER_PICTURES,
@@ -93,22 +67,19 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         device,
         resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
-    decoder = None
-    for decoder_folder, each in zip(decoder_folders, DECODER_ROUNDS, strict=True):
-        decoder = train_decoder(
-            each.pictures,
-            procedural_facts(each.pictures),
-            tokenizer,
-            DECODER,
-            CLASSES,
-            DEFAULTS,
-            each.loop,
-            Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
-            device,
-            resume and (decoder_folder / CHECKPOINT).exists(),
-            prefixes=each.prefixes,
-            start=None if decoder is None else Start(decoder, CLASSES),
-        )
+    decoder = train_decoder(
+        DECODER_PICTURES,
+        procedural_facts(DECODER_PICTURES),
+        tokenizer,
+        DECODER,
+        CLASSES,
+        DEFAULTS,
+        DECODER_LOOP,
+        Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
+        device,
+        resume and (decoder_folder / CHECKPOINT).exists(),
+        prefixes=DECODER_PREFIXES,
+    )
     tokenizer = train_pixels(
         tokenizer,
         TOKENIZER_PICTURES,

@@ -466,15 +466,11 @@ def batch(seed: int, start: int, count: int, size: int = 128) -> tuple[np.ndarra
 
 @dataclass(frozen=True)
 class Pictures:
-    """The first `count` pictures as a map-style dataset of (uint8 [H, W, 3], label).
-
-    Labels go round in `turns`: a class that stands in it twice has twice the pictures.
-    """
+    """The first `count` pictures as a map-style dataset of (uint8 [H, W, 3], label)."""
 
     seed: int
     count: int
     size: int = 128
-    turns: tuple[int, ...] = tuple(range(len(CLASSES)))
 
     def __len__(self) -> int:
         return self.count
@@ -482,4 +478,4 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        return picture(self.seed, index, self.turns[index % len(self.turns)], self.size)
+        return picture(self.seed, index, size=self.size)
