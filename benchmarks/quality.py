@@ -39,6 +39,7 @@ SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
         quality_sections.guidance,
         quality_sections.parallel,
         quality_sections.context,
+        quality_sections.beginnings,
         quality_editing.inpainting,
         quality_editing.refining,
         quality_editing.seams,
@@ -48,18 +49,14 @@ SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
 }
 
 
-def machine() -> dict:
-    """What the seconds were measured on."""
+def machine(bench: Bench) -> str:
+    """What a row is measured on, in words."""
     names = Path("/proc/cpuinfo")
     lines = names.read_text().splitlines() if names.exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "cpu": cpu or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "torch": torch.__version__,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-    }
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    threads = torch.get_num_threads()
+    return f"{cpu or platform.machine()}, {threads} threads, torch {torch.__version__}, {bench.precision}, {date}"
 
 
 def model_facts(bench: Bench) -> dict:
@@ -67,7 +64,8 @@ def model_facts(bench: Bench) -> dict:
     return {
         "name": model.name,
         "sha256": hashlib.sha256(bench.path.read_bytes()).hexdigest(),
-        "dtype": str(bench.precision),
+        # 16 and 32 bits draw pictures of one quality, and each row says in which it was measured.
+        "dtype": bench.precision.bits if bench.precision.bits == "int8" else "16 or 32 bits",
         "parameters": bench.parameters,
         "defaults": dataclasses.asdict(model.defaults),
     }
@@ -101,15 +99,18 @@ def write_text(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def measure(name: str, rows: Iterable[Row], report: dict, again: bool, keep: Callable[[], None]) -> None:
-    """Measure the `rows` of a section that `report` doesn't hold with as many pictures or more; `keep` after each."""
+def measure(name: str, rows: Iterable[Row], report: dict, again: bool, on: str, keep: Callable[[], None]) -> None:
+    """Measure the `rows` of a section that `report` doesn't hold with as many pictures or more; `keep` after each.
+
+    `on` says what they are measured on.
+    """
     before = {} if again else report["sections"].get(name, {})
     rows = list(rows)
     section = {row.name: before[row.name] for row in rows if before.get(row.name, {}).get("count", 0) >= row.count}
     for row in tqdm(rows, desc=name, unit=" rows", disable=None):
         if row.name not in section:
             with torch.inference_mode():
-                section[row.name] = {"count": row.count, **row.measure()}
+                section[row.name] = {"count": row.count, "on": on, **row.measure()}
             report["sections"][name] = {row.name: section[row.name] for row in rows if row.name in section}
             report["complete"][name] = len(section) == len(rows)
             keep()
@@ -121,13 +122,14 @@ def run(bench: Bench, counts: Counts, sections: Iterable[str], folder: Path, aga
     """Measure `sections` and write the report into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "quality.json"
-    report = read_report(path, {"model": model_facts(bench), "judge": judge_facts(bench.judge), "machine": machine()})
+    report = read_report(path, {"model": model_facts(bench), "judge": judge_facts(bench.judge)})
+    on = machine(bench)
 
     def keep() -> None:
         write_text(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
 
     for name in sections:
-        measure(name, SECTIONS[name](bench, counts), report, again, keep)
+        measure(name, SECTIONS[name](bench, counts), report, again, on, keep)
     write_text(folder / "quality.md", page(report))
     draw_plots(report, folder / "plots")
     return report

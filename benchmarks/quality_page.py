@@ -297,6 +297,15 @@ paired)."""
     return text
 
 
+def beginnings(section: Section) -> str:
+    return f"""## Beginnings
+
+Fresh pictures of which so many cells, the first along a random order, are known; the rest is drawn. Where the share
+recognised comes up to the floor, nothing is left to go wrong: what shape a picture has is decided before.
+
+{judged_table(section, "true cells")}"""
+
+
 def tokenizer(section: Section) -> str:
     (record,) = section.values()
     return f"""## Tokenizer
@@ -374,6 +383,7 @@ SECTIONS = (
     parallel,
     orders,
     context,
+    beginnings,
     tokenizer,
     inpainting,
     seams,
@@ -383,9 +393,20 @@ SECTIONS = (
 )
 
 
+def machines(report: dict) -> str:
+    """A line for each thing that rows were measured on, with their sections."""
+    measured: dict[str, list[str]] = {}
+    for name, section in report["sections"].items():
+        for record in section.values():
+            names = measured.setdefault(record["on"], [])
+            if name not in names:
+                names.append(name)
+    return "\n".join(f"  - {on}: {', '.join(names)}" for on, names in measured.items())
+
+
 def page(report: dict) -> str:
     """The whole report. `report` is what quality.json holds."""
-    model, machine, judge = report["model"], report["machine"], report["judge"]
+    model, judge = report["model"], report["judge"]
     defaults = ", ".join(f"{name} {value}" for name, value in model["defaults"].items() if value is not None)
     parts = [
         f"""# Quality of the built-in model
@@ -394,13 +415,13 @@ Written by `python benchmarks/quality.py`; the figures are in `quality.json`. In
 bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
 
 - Model: {model["name"]}, {millions(model["parameters"]["decoder"])} parameters and a tokenizer of
-  {millions(model["parameters"]["tokenizer"])}, {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
+  {millions(model["parameters"]["tokenizer"])}, in {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
 - Judge: a classifier of {millions(judge["parameters"])} parameters, trained on {judge["training_pictures"]} procedural
   pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
   {judge["reference_count"]} others.
-- Machine: {machine["cpu"]}, {machine["threads"]} threads, torch {machine["torch"]}, {machine["date"]}.
-  Load average at the start of the last run: {machine["load"]} (above the number of cores, seconds are too long).""",
+- Machines and dtypes:
+{machines(report)}""",
         "## What must be reached",
         targets(report),
     ]

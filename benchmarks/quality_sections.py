@@ -24,6 +24,7 @@ from randar_core.tasks.windows import fill
 
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 CALLS = (256, 128, 88, 64, 32, 16)
+BEGINNINGS = (0, 8, 16, 32, 64, 128)
 CALLS_OF_ORDERS = (256, 88, 32, 16)
 
 
@@ -179,6 +180,28 @@ def context(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     for name in contexts:
         yield Row(name, count, lambda name=name: figures(name))
+
+
+def beginnings(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Where a picture goes wrong: its first cells, along a random order, are those of a real picture of the class."""
+    grid = bench.model.decoder.config.grid
+
+    def measure(given: int) -> dict:
+        def made() -> Iterator[tuple[Tensor, Tensor]]:
+            for pictures in bench.pieces(counts.some, f"{given} true cells"):
+                scenes = bench.scenes(pictures)
+                ids = bench.model.tokenizer.encode(scenes.pixels)
+                generator = torch.Generator().manual_seed(bench.seed + pictures.start)
+                rank = torch.rand(ids.shape, generator=generator).flatten(1).argsort(1).argsort(1)
+                canvas = Canvas(ids, (rank < given).view(ids.shape))
+                drawn = fill(bench.model.decoder, canvas, scenes.labels, bench.options(pictures))
+                yield bench.decode(drawn.ids), scenes.labels
+
+        return bench.judged(made())
+
+    for given in BEGINNINGS:
+        if given < grid**2:
+            yield Row(f"{given}", counts.some, lambda given=given: measure(given))
 
 
 # --- seconds ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,9 @@
-"""Memory: how a batch that doesn't fit is split and finished."""
+"""Memory: how a batch that doesn't fit is split and finished, and how a model's goes back to the system."""
 
+import ctypes
+import sys
+import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -27,6 +31,22 @@ def split_to_fit(run: Callable[[int], T], batch: int, bytes_each: int, device: t
         if size == 1:
             raise MemoryError(too_large)
         size = -(-size // 2)
+
+
+def return_memory_of(owner: object) -> None:
+    """Once `owner` is gone, hand the main memory that it held back to the system.
+
+    Packed weights lie in pieces of some megabytes, which glibc would keep for later allocations.
+    """
+
+    def soon() -> None:
+        timer = threading.Timer(1, trim, [0])  # `owner` lets go of its parts only after this
+        timer.daemon = True
+        timer.start()
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # other C libraries than glibc lack it
+        weakref.finalize(owner, soon).atexit = False
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
 from ..randar_core.models.packing import Precision, pack, packed_bytes, precision_of
 from .files import path_of, tokenizer_path
+from .memory import return_memory_of
 from .vae import TokenizerVAE
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -38,6 +39,7 @@ class RandARModel:
         )
         if packed := packed_bytes(model.decoder):  # the host counts parameters alone
             self.patcher.size = self.patcher.model_size() + packed
+            return_memory_of(model.decoder)
 
     @property
     def decoder(self):

@@ -1,6 +1,8 @@
 """The nodes, inside the stand-in host or the real one."""
 
 import gc
+import platform
+import threading
 import weakref
 
 import pytest
@@ -490,6 +492,28 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(model, sample, monkeypa
     monkeypatch.setattr(type(model.decoder), "start", broken)
     with pytest.raises(RuntimeError, match="something else"):
         sample()
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed, and can be asked for it"
+)
+def test_what_a_packed_model_held_is_handed_back_once_it_is_gone(pack, tiny, monkeypatch):
+    memory, asked = pack.module("nodes.memory"), []
+
+    class Timer(threading.Thread):
+        def __init__(self, delay, function, arguments):
+            super().__init__()
+            asked.append((function.__name__, arguments))
+
+    model, _ = pack.run("RandARLoadModel", model_name=tiny.name)
+    if not pack.module("randar_core.models.packing").packed_bytes(model.decoder):
+        pytest.skip("nothing is packed on this device")
+    monkeypatch.setattr(memory.threading, "Timer", Timer)
+    monkeypatch.setattr(Timer, "start", lambda self: None)
+    assert not asked
+    del model, _
+    gc.collect()
+    assert asked == [("malloc_trim", [0])]
 
 
 def test_a_batch_is_drawn_in_pieces_when_little_is_free(model, sample, monkeypatch):
