@@ -13,7 +13,8 @@ Another implementation is timed beside ours, case by case, by a command that kno
     python benchmarks/decode.py --batches 1 4 --other "theirs=python time_theirs.py /path/to/their/checkout"
 
 The command finds the case as JSON in the environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device,
-threads, repeats) and prints, as its last line, what decoding one such batch took:
+threads, repeats; on the CPU the dtypes float16 and int8 are those of our weights, in float32 arithmetic) and prints, as
+its last line, what decoding one such batch took:
 
     case = json.loads(os.environ["BENCH_CASE"])
     ...
@@ -44,6 +45,7 @@ from machine import (
 )
 
 from randar_core.cli.options import PRECISIONS
+from randar_core.models.packing import can_pack_in, precision_of
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -122,6 +124,8 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
         for dtype, pixels, steps, known, batch in itertools.product(
             *(grid[key] for key in ("dtypes", "pixels", "steps", "known", "batches"))
         ):
+            if arguments.suite and dtype == "int8" and not (arguments.device == "cpu" and can_pack_in("int8")):
+                continue
             case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
             # The suite shows what graphs bring where they can be had.
             both = arguments.suite and arguments.device.startswith("cuda") and not size.startswith("RAR")
@@ -130,13 +134,9 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
 
 
 def resolved(dtype: str, device: str) -> str:
-    """The name of the dtype that "auto" stands for on `device`; others as they are."""
+    """What the weights are really in on `device` where `dtype`, which may be "auto", is asked for."""
     import torch
 
-    from randar_core.models.packing import precision_of
-
-    if dtype != "auto":
-        return dtype
     precision = precision_of(dtype, torch.device(device))
     return precision.bits or str(precision.dtype).removeprefix("torch.")
 
@@ -182,7 +182,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
     from randar_core.models.graphs import GraphedRandAR
-    from randar_core.models.packing import pack, precision_of
+    from randar_core.models.packing import pack
     from randar_core.models.randar import RandAR
 
     case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
@@ -190,6 +190,8 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     precision = precision_of(dtype, device)
     if plain:
         precision = replace(precision, bits=None)
+        dtype = str(precision)
+        case["dtype"] = dtype
     before = resident()
     release = find_release(SIZES[size])
     family = next(family for family in FAMILIES if family.name == release.family)

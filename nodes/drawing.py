@@ -25,7 +25,7 @@ from .vae import DECODE_BYTES, TokenizerVAE
 
 T = TypeVar("T")
 
-WINDOWS_TOGETHER = 16  # of a picture, at most: beyond that a batch gains little
+WINDOWS_TOGETHER = 16  # of a small batch: beyond that a batch gains little
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def run(
     comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
     return split_to_fit(
         lambda size: task(replace(options, batch=size), progress),
-        batch * (WINDOWS_TOGETHER if windowed else 1),
+        max(batch, WINDOWS_TOGETHER) if windowed else batch,
         each,
         model.device,
         "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture, "

@@ -26,7 +26,8 @@ class LoadModel(io.ComfyNode):
                     "weight_dtype",
                     options=["default", *DTYPES],
                     advanced=True,
-                    tooltip="The precision of the weights and of all computing. default: what suits your device best.",
+                    tooltip="The precision of the weights and, where the device has it, of computing. default: what "
+                    "suits your device best.",
                 ),
                 io.Combo.Input(
                     "tokenizer",

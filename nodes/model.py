@@ -73,7 +73,7 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
     if tokenizer_part is None:
         raise CheckpointError(f"'{tokenizer}' holds no tokenizer. Choose another file as `tokenizer`, or 'auto'.")
     check_pair(decoder, tokenizer_part)
-    operations = comfy.ops.disable_weight_init  # all is computed in the dtype of the weights
+    operations = comfy.ops.disable_weight_init  # nothing is cast on the way
     device = comfy.model_management.get_torch_device()
     precision = precision_for(weight_dtype, device)
     network = build(decoder, comfy.model_management.unet_offload_device(), precision.dtype, operations)
@@ -88,6 +88,8 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
 
 def precision_for(choice: str, device: torch.device) -> Precision:
     """The precision chosen, or what suits the device: of a processor the core knows it, of a card the host."""
+    if choice == "default" and comfy.model_management.FORCE_FP32:
+        return Precision(torch.float32)
     if choice != "default" or device.type == "cpu":
         return precision_of(DTYPES.get(choice, "auto"), device)
     if comfy.model_management.should_use_bf16(device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -51,12 +52,21 @@ def agreed(ask: Callable[[], T]) -> T:
         try:
             answer[0] = ask()
         except Exception as error:
-            answer[1] = error
+            answer[1] = error if survives_pickling(error) else RuntimeError(str(error))
     if dist.is_initialized():
         dist.broadcast_object_list(answer)
     if answer[1] is not None:
         raise answer[1]
     return answer[0]
+
+
+def survives_pickling(error: Exception) -> bool:
+    """Whether another process can be told of `error` as it is."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own class decides what is raised here
+        return False
+    return True
 
 
 def gather_interleaved(share: Tensor, device: torch.device) -> Tensor:

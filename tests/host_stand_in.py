@@ -122,6 +122,7 @@ def install(models: Path) -> None:
             "vae_offload_device": lambda: cpu,
             "vae_dtype": lambda device, allowed_dtypes: allowed_dtypes[0],
             "intermediate_device": lambda: cpu,
+            "FORCE_FP32": False,
             "should_use_bf16": lambda device: False,
             "should_use_fp16": lambda device: False,
             "get_free_memory": lambda device: 2**33,

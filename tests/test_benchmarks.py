@@ -29,7 +29,7 @@ OURS = {
     "weights": 1e9,
     "read": 1e9,
 }
-OURS |= {"cache": 1e8, "activations": 1e7, "multiplications": 1e11}
+OURS |= {"arithmetic": "float32", "cache": 1e8, "activations": 1e7, "multiplications": 1e11}
 THEIRS = """
 import json, os
 case = json.loads(os.environ["BENCH_CASE"])
@@ -91,6 +91,15 @@ def test_the_suite_covers_sizes_batches_steps_and_known_cells(decode, tmp_path):
     assert {case["steps"] for case in results if case["pixels"] == 256} == {88, 256, 32}
     assert {case["batch"] for case in results} == {1, 4, 16, 64}
     assert any(case["known"] == 0.75 for case in results)
+    assert {"float32", "int8"} < {case["dtype"] for case in results} and "auto" not in str(results)
+
+
+def test_a_card_is_not_asked_for_what_only_the_processor_has(decode, tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "fastest", lambda device: "cuda")
+    monkeypatch.setattr(decode, "resolved", lambda dtype, device: dtype)
+    decode.main(["--suite", "--sizes", "L", "--out", str(tmp_path / "t.md")])
+    results = json.loads((tmp_path / "t.json").read_text())["results"]
+    assert results and not any(case["dtype"] == "int8" for case in results)
 
 
 def test_the_tokenizers_are_measured_against_float32(tmp_path):

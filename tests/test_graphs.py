@@ -140,7 +140,7 @@ def test_a_model_that_is_asked_for_them_gets_them(monkeypatch, capsys):
         return loaded[0]
 
     monkeypatch.setattr(bundle, "load", load)
-    arguments = SimpleNamespace(model="builtin", tokenizer=None, dtype="auto", graphs=True)
+    arguments = SimpleNamespace(model="builtin", tokenizer=None, dtype="bfloat16", graphs=True)
     given = options.load_model(arguments, SimpleNamespace(type="cuda"))
     assert isinstance(given.decoder, GraphedRandAR) and given.tokenizer is loaded[0].tokenizer
 

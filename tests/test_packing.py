@@ -133,3 +133,18 @@ def test_what_is_named_is_what_one_gets():
     assert packing.precision_of("float16", torch.device("cuda")) == packing.Precision(torch.float16)
     with pytest.raises(ValueError, match="int8 are for the processor"):
         packing.precision_of("int8", torch.device("cuda"))
+
+
+@needs_bits("int8")
+@torch.inference_mode()
+def test_a_row_of_zeros_stays_zero_in_8_bits():
+    linear = torch.nn.Linear(16, 4, bias=False)
+    linear.weight[2] = 0
+    packed = packing.pack(torch.nn.Sequential(linear), "int8")
+    assert packed(torch.randn(3, 16))[:, 2].eq(0).all()
+
+
+def test_only_float32_layers_take_fewer_bits(monkeypatch):
+    monkeypatch.setattr(packing, "can_pack_in", lambda bits: True)
+    with pytest.raises(ValueError, match="Only float32 layers on the CPU"):
+        packing.pack(model(torch.bfloat16), "float16")

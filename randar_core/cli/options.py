@@ -56,9 +56,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser, precisions: Sequence[str] = DTYPES) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps, … (default: the fastest there is)")
-    words = "of the weights (default: fits the device)"
+    words = "of the weights and, where the device has it, of computing (default: fits the device)"
     if "int8" in precisions:
-        words += "; int8 is for the processor: quickest, at some cost to the pictures"
+        words += (
+            "; int8 is for the processor: quickest, but pictures lose a little and depend on those drawn beside them"
+        )
     parser.add_argument("--dtype", default="auto", choices=precisions, help=words)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..precision import cpu_computes_bfloat16, quick_dtype
+from ..precision import computes_bfloat16, cpu_computes_bfloat16, quick_dtype
 
 PACKED_BITS = ("float16", "int8")
 """What float32 weights can be packed in."""
@@ -52,7 +52,8 @@ class HalfLinear(nn.Module):
 class Int8Linear(nn.Module):
     """As `PackedLinear`, but in 8 bits with a scale for each row of the weights.
 
-    The kernel rounds its input to 8 bits too, to 7 on processors whose products would overflow otherwise.
+    The kernel rounds its input to 8 bits too, to 7 on processors whose products would overflow otherwise, with one
+    scale for all rows: what is computed of a picture depends on those beside it.
     """
 
     def __init__(self, linear: nn.Linear):
@@ -61,8 +62,9 @@ class Int8Linear(nn.Module):
         self.nbytes = linear.weight.numel()
         self.narrow = not torch.cpu._is_vnni_supported()
         weight = linear.weight.detach()
-        scales = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that a later torch may lack this
+        scales = (weight.abs().amax(1) / 127).clamp(min=1e-12)  # a row may be zero
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a later torch may lack this
             zeros = torch.zeros(len(weight), dtype=torch.long)
             rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
             bias = None if linear.bias is None else linear.bias.detach()
@@ -91,7 +93,9 @@ def can_pack_in(bits: str) -> bool:
         "float16": ("linear_prepack_fp16", "linear_dynamic_fp16"),
         "int8": ("linear_prepack", "linear_dynamic"),
     }[bits]
-    if not all(hasattr(torch.ops.quantized, name) for name in names) or not hasattr(torch.cpu, "_is_vnni_supported"):
+    if not all(hasattr(torch.ops.quantized, name) for name in names):
+        return False
+    if bits == "int8" and not hasattr(torch.cpu, "_is_vnni_supported"):
         return False
     return torch.backends.quantized.engine in ("x86", "fbgemm")
 
@@ -104,14 +108,19 @@ def packed_bytes(model: nn.Module) -> int:
 def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
     """Replace the linear layers of `model` by packed ones, each freed before the next, where that is possible.
 
-    `bits` of PACKED_BITS stores the weights of float32 layers in fewer bits; ValueError where that is impossible. For
-    inference alone: the model can't be moved, trained or saved any more. Returns `model`.
+    `bits` of PACKED_BITS stores the weights of float32 layers in fewer bits. For inference alone: the model can't be
+    moved, trained or saved any more. Returns `model`. Raises ValueError where this machine or the layers can't be
+    packed in `bits`.
     """
     if bits is not None and not can_pack_in(bits):
         raise ValueError(
             f"Weights in {bits} need a processor of the x86 family and a torch with FBGEMM (torch "
             f"{torch.__version__} computes with '{torch.backends.quantized.engine}' here). Use float32."
         )
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    found = {(each.weight.device.type, each.weight.dtype) for each in linears} - {("cpu", torch.float32)}
+    if bits is not None and found:
+        raise ValueError(f"Only float32 layers on the CPU can be packed in {bits}; found {sorted(map(str, found))}.")
     layer: Callable[[nn.Linear], nn.Module] = {None: PackedLinear, "float16": HalfLinear, "int8": Int8Linear}[bits]
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -135,13 +144,15 @@ class Precision:
 def precision_of(name: str, device: torch.device) -> Precision:
     """The precision that a `name` stands for on `device`: a floating dtype of torch, "int8", or "auto", the quickest.
 
-    A processor that doesn't compute in a dtype of 16 bits keeps only the weights in 16: in float16, which rounds less
-    than bfloat16. ValueError for int8 on another device.
+    A processor that doesn't compute in a dtype of 16 bits keeps only the weights in 16, where it has kernels for that:
+    in float16, which rounds less than bfloat16. ValueError for int8 on another device.
     """
     if name == "int8":
         if device.type != "cpu":
             raise ValueError(f"Weights in int8 are for the processor, not for '{device}'. Use float16 or bfloat16.")
         return Precision(torch.float32, name)
+    if name == "auto" and device.type == "cuda" and not computes_bfloat16(device):
+        name = "float16"
     dtype = quick_dtype(device) if name == "auto" else getattr(torch, name)
     computes = device.type != "cpu" or (dtype == torch.bfloat16 and cpu_computes_bfloat16())
     if not computes and (name == "auto" or dtype != torch.float32) and can_pack_in("float16"):

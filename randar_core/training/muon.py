@@ -13,30 +13,35 @@ from ..precision import quick_dtype
 # Of the quintic iteration (Keller Jordan, "Muon", 2024): steepest at 0, so that small singular values grow at once.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
+TOGETHER = 2**23
+"""Elements of the matrices that are made orthogonal at once: small ones gain by it, large ones would take memory."""
+
 
 class Muon(torch.optim.Optimizer):
     """For matrices `[a, b]` alone ("Muon is Scalable for LLM Training", arXiv 2502.16982, algorithm 1).
 
     Takes AdamW's learning rates: an update has the size of AdamW's. `torch.optim.Muon` is the same step in bfloat16,
-    matrix by matrix; where a processor emulates that it takes 35 times as long as this, which takes all matrices of one
-    shape together and computes in the device's quick dtype.
+    matrix by matrix; this takes several matrices of one shape together and computes in the device's quick dtype, since
+    a processor that emulates bfloat16 would spend most of a training here.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self) -> None:
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is not None:
                     alike[matrix.shape].append(matrix)
             for shape, matrices in alike.items():
-                updates = orthogonal(torch.stack([self._momentum(m, group["momentum"]) for m in matrices]))
-                for matrix, update in zip(matrices, updates, strict=True):
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                    matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+                together = max(1, TOGETHER // shape.numel())
+                for some in (matrices[start : start + together] for start in range(0, len(matrices), together)):
+                    updates = orthogonal(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in some]))
+                    for matrix, update in zip(some, updates, strict=True):
+                        matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                        matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
     def _momentum(self, matrix: Tensor, decay: float) -> Tensor:
         """Nesterov's."""
