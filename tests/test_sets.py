@@ -15,6 +15,7 @@ from randar_core.checkpoints.bundle import load, save_bundle
 from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import main
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.packing import can_pack_in
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.shards import Shards, batches_left
 from randar_core.tasks import generate
@@ -119,6 +120,16 @@ def test_a_set_that_was_cut_is_finished_by_a_resume(words, whole, tmp_path, cut)
     assert cut == list(range(4, 12))
     assert same(path, whole)
     assert [file.name for file in tmp_path.iterdir()] == ["set.npz"]
+
+
+@pytest.mark.skipif(not can_pack_in("int8"), reason="no kernels for weights in int8 here")
+def test_in_8_bits_a_set_goes_on_with_its_own_batch_alone(words, tmp_path, capsys, cut):
+    """What is drawn together matters there."""
+    path = tmp_path / "set.npz"
+    assert main([*words, "--dtype", "int8", "--npz", str(path)]) == 130
+    assert main([*words, "--dtype", "int8", "--batch", "3", "--npz", str(path), "--resume"]) not in (0, 130)
+    assert "batch" in capsys.readouterr().err
+    assert main([*words, "--dtype", "int8", "--npz", str(path), "--resume"]) == 0
 
 
 def test_a_finished_set_is_not_drawn_again(words, tmp_path, capsys, cut):

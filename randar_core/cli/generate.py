@@ -210,6 +210,8 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
 def _more_facts(arguments: argparse.Namespace, model) -> dict:
     """Facts of what most pictures are drawn without."""
     facts = {}
+    if arguments.dtype == "int8":  # what is drawn together matters there
+        facts["batch"] = arguments.batch
     if arguments.painted_order is not None:
         facts["painting"] = options.digest_of([arguments.painted_order])
     if arguments.factor is not None:
