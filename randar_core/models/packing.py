@@ -124,7 +124,7 @@ def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
     layer: Callable[[nn.Linear], nn.Module] = {None: PackedLinear, "float16": HalfLinear, "int8": Int8Linear}[bits]
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear) and (can_pack(child.weight) if bits is None else True):
+            if isinstance(child, nn.Linear) and (bits is not None or can_pack(child.weight)):
                 setattr(parent, name, layer(child))
     return model
 
@@ -154,7 +154,7 @@ def precision_of(name: str, device: torch.device) -> Precision:
     if name == "auto" and device.type == "cuda" and not computes_bfloat16(device):
         name = "float16"
     dtype = quick_dtype(device) if name == "auto" else getattr(torch, name)
-    computes = device.type != "cpu" or (dtype == torch.bfloat16 and cpu_computes_bfloat16())
-    if not computes and (name == "auto" or dtype != torch.float32) and can_pack_in("float16"):
+    emulated = device.type == "cpu" and not (dtype == torch.bfloat16 and cpu_computes_bfloat16())
+    if emulated and name != "float32" and can_pack_in("float16"):
         return Precision(torch.float32, "float16")
     return Precision(dtype)
