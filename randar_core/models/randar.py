@@ -78,8 +78,8 @@ class DecodeState:
     done: int = 0  # tokens fed so far
     length: int = 0  # places of the cache that are final
 
-    def causal_mask(self, tokens: int) -> Tensor:
-        """What `tokens` T new places see of the cache and of themselves: `[T, length + T]`, 0 or −∞.
+    def causal_mask(self, tokens: int, before: int) -> Tensor:
+        """What `tokens` T places see of the `before` ones before them and of themselves: `[T, before + T]`, 0 or −∞.
 
         A window into one mask for all calls, which grows only when a call feeds more tokens than any before it.
         """
@@ -87,7 +87,7 @@ class DecodeState:
         if tokens > len(self.mask):
             blind = self.mask.new_full((2 * tokens, places + 2 * tokens), -torch.inf)
             self.mask = blind.triu_(places + 1)
-        return self.mask[:tokens, places - self.length : places + tokens]
+        return self.mask[:tokens, places - before : places + tokens]
 
     def extend(self, layer: int) -> Extend:
         def after_what_is_there(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,13 +107,17 @@ class Attention(nn.Module):
         self.wqkv = operations.Linear(config.width, 3 * config.width, bias=False, **kwargs)
         self.wo = operations.Linear(config.width, config.width, bias=False, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None) -> Tensor:
-        """Attention of `x` `[R, T, D]` to what `extend` makes of its keys and values; causal where there is no mask."""
+    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int) -> Tensor:
+        """Attention of the last `wanted` of `x` `[R, T, D]` to what `extend` makes of the keys and values of all.
+
+        Causal where there is no mask, which then takes all of them or one.
+        """
         query_key, value = rearrange(self.wqkv(x), "r t (three h d) -> r t (three h) d", three=3, h=self.heads).split(
             [2 * self.heads, self.heads], 2
         )
         query_key, value = rotate(query_key, angles).transpose(1, 2), value.transpose(1, 2)
         query, key = query_key.chunk(2, 1)
+        query = query[:, :, -wanted:]
         if extend is not None:
             key, value = extend(key, value)
         # One query alone sees every key.
@@ -143,8 +147,8 @@ class Block(nn.Module):
         self.attention_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
         self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), angles, extend, mask)
+    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int) -> Tensor:
+        x = x[:, -wanted:] + self.attention(self.attention_norm(x), angles, extend, mask, wanted)
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -216,11 +220,23 @@ class RandAR(nn.Module):
         return torch.stack([torch.stack([cosine, cosine], -1), torch.stack([-sine, sine], -1)]).flatten(-2)
 
     def blocks(
-        self, x: Tensor, angles: Tensor, extend: Callable[[int], Extend] | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        angles: Tensor,
+        extend: Callable[[int], Extend] | None = None,
+        mask: Tensor | None = None,
+        wanted: int | None = None,
+        wanted_mask: Tensor | None = None,
     ) -> Tensor:
-        """All layers; `extend` gives the one of each layer's cache."""
+        """All layers; `extend` gives the one of each layer's cache. Returns the last `wanted` of x, all by default.
+
+        The rest adds only keys and values to the last layer; `wanted_mask` takes the place of `mask` there.
+        """
+        last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            x = layer(x, angles, None if extend is None else extend(index), mask)
+            cut = index == last and wanted is not None
+            own_mask, rows = (wanted_mask, wanted) if cut else (mask, x.shape[1])
+            x = layer(x, angles, None if extend is None else extend(index), own_mask, rows)
         return x
 
     def head(self, x: Tensor) -> Tensor:
@@ -293,11 +309,13 @@ class RandAR(nn.Module):
             angles = torch.cat([torch.zeros_like(state.angles[:, :, :1]), angles], 2)
         else:  # the first instruction is in the cache already
             x, angles = x[:, 1:], angles[:, :, 1:]
-        mask = state.causal_mask(x.shape[1]) if state.length > 0 and x.shape[1] > 1 else None
-        x = self.blocks(x, angles, state.extend, mask)
+        fed, before = x.shape[1], state.length
+        mask = state.causal_mask(fed, before) if before > 0 and fed > 1 else None
+        queries_mask = state.causal_mask(queries, before + fed - queries) if queries > 1 else None
+        x = self.blocks(x, angles, state.extend, mask, queries, queries_mask)
         state.done = done + fresh
-        state.length += x.shape[1] - queries + 1
-        return self.head(x[:, -queries:])
+        state.length += fed - queries + 1
+        return self.head(x)
 
     def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
         """Bytes of the KV cache that `start` allocates for `rows` rows of `cells` cells."""

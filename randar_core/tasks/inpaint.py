@@ -177,6 +177,8 @@ def plan_cutouts(
 def spread(mask: Tensor, pixels: int) -> Tensor:
     """`mask` `[B, H, W]` grown by `pixels` in every direction (a square)."""
     pixels = min(pixels, max(mask.shape[1:]))
+    if pixels == 0:
+        return mask
     mask = F.max_pool2d(mask.unsqueeze(1), (1, 2 * pixels + 1), 1, (0, pixels))
     return F.max_pool2d(mask, (2 * pixels + 1, 1), 1, (pixels, 0)).squeeze(1)
 
@@ -221,7 +223,8 @@ def label_regions(inside: Tensor) -> Tensor:
         flooded = F.max_pool2d(labels, 3, 1, 1) * blocks
         if torch.equal(flooded, labels):
             break
-        labels = flooded
+        # A label is the number of a block: going on to what that block is labelled by now doubles the stride.
+        labels = F.pad(labels.flatten(1), (1, 0)).gather(1, flooded.flatten(1).long()).view(labels.shape)
     labels = labels.squeeze(1).repeat_interleave(block, 1).repeat_interleave(block, 2)
     return labels[:, :height, :width].long() * inside
 
