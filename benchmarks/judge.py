@@ -1,7 +1,8 @@
 """The judge of the quality report: a small classifier of procedural pictures that never sees a generated one.
 
 `python benchmarks/judge.py` trains it again from its seed and writes benchmarks/judge.safetensors, with its accuracy on
-fresh pictures and the mean and covariance of its features over others: the reference of the Fréchet distance.
+fresh pictures and the mean and covariance of its features over others: the reference of the Fréchet distance. It
+learns, and is tested on, shapes at every turn; the reference holds them as the built-in model is to draw them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from randar_core.training.pictures import CLASSES, batch
+from randar_core.training.pictures import ANY_TURN, CLASSES, UPRIGHT, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
@@ -114,11 +115,11 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int, count: int, size: int, title: str) -> tuple[Tensor, Tensor]:
+def drawn(seed: int, count: int, size: int, title: str, turn: float = ANY_TURN) -> tuple[Tensor, Tensor]:
     """The first `count` procedural pictures of `seed` as the judge sees them, and their labels."""
     pictures, labels = [], []
     for start in tqdm(range(0, count, 100), desc=title, unit="00 pictures", disable=None):
-        pixels, classes = batch(seed, start, min(100, count - start), size)
+        pixels, classes = batch(seed, start, min(100, count - start), size, turn)
         pictures.append(seen(pixels_of(pixels)))
         labels.append(torch.from_numpy(classes))
     return torch.cat(pictures), torch.cat(labels)
@@ -168,7 +169,7 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     network.load_state_dict(weights)
     pixels, labels = drawn(FRESH_PICTURES, count, 128, "fresh pictures")
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
-    pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures")
+    pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", UPRIGHT)
     features = network.features(pixels).double()
     facts = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, **facts}
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}

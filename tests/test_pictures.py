@@ -9,7 +9,16 @@ import torch
 from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
 from randar_core.training import pictures
-from randar_core.training.pictures import CLASSES, PALETTES, SHAPES, Pictures, batch, picture, picture_with_mask
+from randar_core.training.pictures import (
+    CLASSES,
+    PALETTES,
+    SHAPES,
+    UPRIGHT,
+    Pictures,
+    batch,
+    picture,
+    picture_with_mask,
+)
 
 SCENES = range(24)
 
@@ -57,6 +66,22 @@ def test_objects_lie_whole_inside_the_picture_and_fill_a_good_part_of_it(label):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
         assert 0.34 * 128 <= longest <= 0.85 * 128
+
+
+def test_a_bound_on_the_turn_changes_nothing_else():
+    square = CLASSES.index("square")
+    turns = [abs(pictures.scene(1, index).turn) * SHAPES[square].turn for index in SCENES]
+    assert min(turns) < UPRIGHT < max(turns)
+    for index in SCENES:
+        free, mask_free, _ = picture_with_mask(1, index, square)
+        upright, mask_upright, _ = picture_with_mask(1, index, square, turn=UPRIGHT)
+        assert np.array_equal(free[0], upright[0])
+        centres = [np.argwhere(mask).mean(0) for mask in (mask_free, mask_upright)]
+        assert np.abs(centres[0] - centres[1]).max() < 1 and abs(mask_free.mean() / mask_upright.mean() - 1) < 0.03
+        # A square's box is cos + sin of its turn times its side: the wider, the further it is turned.
+        rows = np.flatnonzero(mask_upright.any(1))
+        allowed = np.deg2rad(UPRIGHT)
+        assert rows[-1] - rows[0] + 1 <= np.sqrt(mask_upright.sum()) * (np.cos(allowed) + np.sin(allowed)) + 2
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)

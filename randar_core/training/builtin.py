@@ -1,13 +1,14 @@
 """The recipe of the built-in model: `randar train-builtin` follows it, from one seed, to `builtin.safetensors`.
 
-First a tokenizer, then the ids of the decoder's pictures, then the decoder, and in the end better pixels of the same
-ids. On two CPU cores it is quickest as two processes of one thread:
+First a tokenizer, then the decoder in two rounds, each with the ids of its own pictures, and in the end better pixels
+of the same ids. On two CPU cores it is quickest as two processes of one thread:
 `OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m randar_core train-builtin`. How long each part took for
 the model that ships, and how far it got, is in `builtin_log`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,9 +18,9 @@ from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
 from ..processes import is_first_process
-from .decoder import Prefixes
+from .decoder import Prefixes, Start
 from .loop import CHECKPOINT, LoopSetting, Reporting
-from .pictures import CLASSES, Pictures
+from .pictures import ANY_TURN, CLASSES, UPRIGHT, Pictures
 from .runs import train_decoder, train_pixels, train_tokenizer
 from .tokenizer import TokenizerRecipe
 
@@ -41,21 +42,42 @@ DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=
 DECODER_LOOP = LoopSetting(
     steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
 )
-DECODER_PICTURES = Pictures(seed=2, count=16_000)
-DECODER_PREFIXES = Prefixes(cells=64, whole_every=8)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training of the decoder, on pictures of its own."""
+
+    pictures: Pictures
+    loop: LoopSetting
+    prefixes: Prefixes
+
+
+# The second round begins with what the first one learnt. The tokenizer and the first round see shapes at every turn,
+# and so every direction of an edge; the second sees what users are to see, shapes the way up that they are known by.
+DECODER_ROUNDS = (
+    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
+    Round(
+        Pictures(seed=3, count=20_000, turn=UPRIGHT),
+        replace(DECODER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
+        Prefixes(cells=48, whole_every=24),
+    ),
+)
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 
 
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
-    return {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
+    facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
+    return facts if pictures.turn == ANY_TURN else facts | {"turn": pictures.turn}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
     """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder, decoder_folder, pixels_folder = (folder / name for name in ("tokenizer", "decoder", "pixels"))
-    for each in (tokenizer_folder, decoder_folder, pixels_folder):
+    tokenizer_folder, pixels_folder = folder / "tokenizer", folder / "pixels"
+    decoder_folders = [folder / f"decoder-{number}" for number in range(1, len(DECODER_ROUNDS) + 1)]
+    for each in (tokenizer_folder, *decoder_folders, pixels_folder):
         each.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
         TOKENIZER_PICTURES,
@@ -67,19 +89,22 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         device,
         resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
-    decoder = train_decoder(
-        DECODER_PICTURES,
-        procedural_facts(DECODER_PICTURES),
-        tokenizer,
-        DECODER,
-        CLASSES,
-        DEFAULTS,
-        DECODER_LOOP,
-        Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
-        device,
-        resume and (decoder_folder / CHECKPOINT).exists(),
-        prefixes=DECODER_PREFIXES,
-    )
+    decoder = None
+    for decoder_folder, each in zip(decoder_folders, DECODER_ROUNDS, strict=True):
+        decoder = train_decoder(
+            each.pictures,
+            procedural_facts(each.pictures),
+            tokenizer,
+            DECODER,
+            CLASSES,
+            DEFAULTS,
+            each.loop,
+            Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
+            device,
+            resume and (decoder_folder / CHECKPOINT).exists(),
+            prefixes=each.prefixes,
+            start=None if decoder is None else Start(decoder, CLASSES),
+        )
     tokenizer = train_pixels(
         tokenizer,
         TOKENIZER_PICTURES,

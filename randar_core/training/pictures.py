@@ -202,6 +202,11 @@ SHAPES = (
 )
 
 
+ANY_TURN, UPRIGHT = 180.0, 15.0
+"""Bounds in degrees on the turn to either side: each shape's own; or so little that a shape keeps the look it is known
+by (a square no diamond, a triangle on its base)."""
+
+
 # --- colours ---------------------------------------------------------------------------------------------------------
 
 
@@ -398,11 +403,11 @@ class _Frame:
         return (dx * cos + dy * sin) * np.float32(self.flip), dy * cos - dx * sin
 
 
-def _frame(drawn: Scene, shape: Shape) -> _Frame:
+def _frame(drawn: Scene, shape: Shape, turn: float) -> _Frame:
     reach = shape.reach * drawn.half + 0.015
     x, y = (reach + at * (1 - 2 * reach) for at in drawn.place)
     flip = -1 if drawn.mirrored and shape.mirrored else 1
-    return _Frame(x, y, drawn.half, np.deg2rad(drawn.turn * shape.turn), flip)
+    return _Frame(x, y, drawn.half, np.deg2rad(drawn.turn * min(shape.turn, turn)), flip)
 
 
 def _silhouette(parts: Parts) -> Field:
@@ -410,7 +415,7 @@ def _silhouette(parts: Parts) -> Field:
 
 
 def picture_with_mask(
-    seed: int, index: int, label: int | None = None, size: int = 128
+    seed: int, index: int, label: int | None = None, size: int = 128, turn: float = ANY_TURN
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """As `picture`, with the object's own pixels: (uint8 [H, W, 3], bool [H, W] without the shadow, label).
 
@@ -421,7 +426,7 @@ def picture_with_mask(
     if not 0 <= label < len(CLASSES):
         raise ValueError(f"label is {label}; the procedural set has labels 0 to {len(CLASSES) - 1}")
     drawn, shape = scene(seed, index), SHAPES[label]
-    frame = _frame(drawn, shape)
+    frame = _frame(drawn, shape, turn)
     pixels = np.float32(drawn.half * size)
     to_light_x, to_light_y = drawn.light
 
@@ -449,18 +454,22 @@ def picture_with_mask(
     return (np.clip(paint, 0, 1) * 255 + 0.5).astype(np.uint8), coverage > 0.5, label
 
 
-def picture(seed: int, index: int, label: int | None = None, size: int = 128) -> tuple[np.ndarray, int]:
+def picture(
+    seed: int, index: int, label: int | None = None, size: int = 128, turn: float = ANY_TURN
+) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
+
+    `turn` bounds the object's turn to either side, in degrees; nothing else of the picture depends on it.
 
     Depends on its arguments alone, never on the pictures drawn before it.
     """
-    pixels, _, label = picture_with_mask(seed, index, label, size)
+    pixels, _, label = picture_with_mask(seed, index, label, size, turn)
     return pixels, label
 
 
-def batch(seed: int, start: int, count: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def batch(seed: int, start: int, count: int, size: int = 128, turn: float = ANY_TURN) -> tuple[np.ndarray, np.ndarray]:
     """Pictures start … start + count - 1: (uint8 [B, H, W, 3], labels int64 [B])."""
-    drawn = [picture(seed, index, size=size) for index in range(start, start + count)]
+    drawn = [picture(seed, index, size=size, turn=turn) for index in range(start, start + count)]
     return np.stack([pixels for pixels, _ in drawn]), np.array([label for _, label in drawn], dtype=np.int64)
 
 
@@ -471,6 +480,7 @@ class Pictures:
     seed: int
     count: int
     size: int = 128
+    turn: float = ANY_TURN
 
     def __len__(self) -> int:
         return self.count
@@ -478,4 +488,4 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        return picture(self.seed, index, size=self.size)
+        return picture(self.seed, index, size=self.size, turn=self.turn)
