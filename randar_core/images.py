@@ -47,13 +47,21 @@ def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
-    """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON."""
+    """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON.
+
+    Raises OSError, naming the picture, where it can't be written.
+    """
     information = PngImagePlugin.PngInfo()
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    to_image(pixels).save(part, pnginfo=information)
-    os.replace(part, path)
+    try:
+        to_image(pixels).save(part, pnginfo=information)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise OSError(f"The picture '{path}' can't be written ({reason}). Make room on the disk.") from error
 
 
 def read_facts(path: Path) -> dict | None:

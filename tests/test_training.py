@@ -15,12 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from randar_core.cli import train as command
+from randar_core.images import save_png
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
 from randar_core.training.folder import by_name, open_folder
+from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
 from randar_core.training.pictures import Pictures
@@ -209,6 +211,20 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="checkpoint.pt' is no checkpoint of a training, or it is damaged"):
         decoder_run(tmp_path / "run", resume=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_of_by_the_row_or_the_sheet_that_found_no_room(tmp_path):
+    with Log(tmp_path / "log.csv", ["loss"], 0, 2, write=True) as log:
+        log.file.close()
+        log.file = open("/dev/full", "w")
+        log.writer = log.writer_to(log.file)
+        with pytest.raises(OSError, match=r"row of step 1 can't be written to '.*log.csv' \(No space .* --resume"):
+            log.write(1, 0.1, 4, {"loss": 1.0})
+    (tmp_path / "sheet.part.png").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"picture '.*sheet.png' can't be written \(No space.*Make room"):
+        save_png(tmp_path / "sheet.png", torch.zeros(3, 64, 64))
+    assert not (tmp_path / "sheet.png").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -593,6 +609,8 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
         randar("train", pictures, "--tokenizer", "t", "--whole-every", 4)
     with pytest.raises(ValueError, match="--count is for 'procedural'"):
         randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--count", 5)
+    with pytest.raises(ValueError, match="--turn is for 'procedural'"):
+        randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--turn", 15)
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
@@ -659,8 +677,10 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
         "PIXELS_LOOP": replace(builtin.PIXELS_LOOP, **small),
         "DECODER": network,
-        "DECODER_PICTURES": replace(builtin.DECODER_PICTURES, count=8, size=16),
-        "DECODER_LOOP": replace(builtin.DECODER_LOOP, **small),
+        "DECODER_ROUNDS": tuple(
+            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
+            for each in builtin.DECODER_ROUNDS
+        ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
         "TokenizerRecipe": lambda: TokenizerRecipe(free_steps=2),
     }.items():
@@ -672,7 +692,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
 
     def kill_with_the_decoder(state, path):
         seen.append(path.parent.name)
-        if path.parent.name == "decoder" and seen.count("decoder") == 1:
+        if path.parent.name == "decoder-2" and seen.count("decoder-2") == 1:
             raise KeyboardInterrupt
         saved(state, path)
 
@@ -680,6 +700,6 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         builtin.train_builtin(tmp_path / "killed", CPU)
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
-    assert seen.count("tokenizer") == 1
+    assert seen.count("tokenizer") == seen.count("decoder-1") == 1
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -106,6 +106,13 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--count", type=options.at_least(1), help=f"pictures of the drawn set (default: {PROCEDURAL_PICTURES})"
     )
+    group.add_argument(
+        "--turn",
+        type=options.at_least(0, whole=False),
+        metavar="DEGREES",
+        help="most that objects of the drawn set are turned to either side; the built-in model ends with 15 (default: "
+        "as far as each shape may be)",
+    )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
 
@@ -259,13 +266,15 @@ def _pictures(arguments: argparse.Namespace):
     from ..processes import agreed, is_first_process
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
-    from ..training.pictures import CLASSES, Pictures
+    from ..training.pictures import ANY_TURN, CLASSES, Pictures
 
     if arguments.pictures == PROCEDURAL:
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size)
+        turn = ANY_TURN if arguments.turn is None else min(arguments.turn, ANY_TURN)
+        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, turn)
         return pictures, procedural_facts(pictures), CLASSES
-    if arguments.count is not None:
-        raise ValueError(f"--count is for '{PROCEDURAL}'; a folder is taken whole. Leave it out.")
+    for name in ("count", "turn"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name} is for '{PROCEDURAL}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
     folder = agreed(lambda: open_folder(Path(arguments.pictures), arguments.size))
     if is_first_process():

@@ -67,8 +67,17 @@ class Log:
         seconds = self.before + time.monotonic() - self.began
         row = {"step": step, "samples": samples, "seconds": f"{seconds:.1f}", "rate": f"{rate:.3g}"}
         shown = {name: f"{value:.4g}" for name, value in figures.items()}
-        self.writer.writerow(row | shown)
-        self.file.flush()
+        try:
+            self.writer.writerow(row | shown)
+            self.file.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it holds the row still, and fails again
+                self.file.close()
+            self.file = None
+            raise OSError(
+                f"The row of step {step} can't be written to '{self.path}' ({error.strerror}). Make room on the disk, "
+                "then run the same command with --resume."
+            ) from error
         self.bar.set_postfix(shown)
 
     def advance(self) -> None:
