@@ -91,7 +91,8 @@ class Inpaint(io.ComfyNode):
         pixels, masks = pixels_of(image), mask.reshape(-1, *mask.shape[-2:])
         if not masks.any():  # Load Image gives 64×64 zeros for a picture without alpha, whatever its size
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
-        ids = class_ids(model, classes, len(classes))
+        batch = max(len(pixels), len(masks), len(classes))
+        ids = class_ids(model, classes, batch)
 
         def task(options, on_call):
             return inpaint(
@@ -112,7 +113,7 @@ class Inpaint(io.ComfyNode):
             model,
             task,
             options,
-            max(len(pixels), len(masks), len(classes)),
+            batch,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,
             size=(model.side, model.side),

@@ -88,7 +88,8 @@ class Outpaint(io.ComfyNode):
         pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))
         if mask is not None:
             pixels, margins = without_padding(pixels, mask)
-        ids = class_ids(model, classes, len(classes))
+        batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
+        ids = class_ids(model, classes, batch)
 
         def task(options, on_call):
             return outpaint(
@@ -103,7 +104,6 @@ class Outpaint(io.ComfyNode):
                 on_call=on_call,
             )
 
-        batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
         drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size, windowed=True)
         y, x = (

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import Codebook, Tokenizer
+from ..randar_core.models.tokenizer import WHOLE_AT_MOST, Codebook, Tokenizer, in_tiles_if_large
 from .memory import split_to_fit
 
 # Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
@@ -121,11 +121,17 @@ class TokenizerVAE:
         return self.codebook.nearest(samples.cpu())
 
     def pre_quant_on_device(self, pixels: Tensor) -> Tensor:
-        return self.first_stage_model.pre_quant(pixels.to(self.device, self.vae_dtype)).float()
+        def run(some: Tensor) -> Tensor:
+            return self.first_stage_model.pre_quant(some.to(self.device, self.vae_dtype)).float()
+
+        return in_tiles_if_large(run, pixels, self.factor, 1)
 
     def decode_on_device(self, vectors: Tensor) -> Tensor:
-        pixels = self.first_stage_model.decode_vectors(vectors.to(self.device, self.vae_dtype))
-        return pixels.float().clamp(0, 1).to(self.output_device)
+        def run(some: Tensor) -> Tensor:
+            pixels = self.first_stage_model.decode_vectors(some.to(self.device, self.vae_dtype))
+            return pixels.float().clamp(0, 1).to(self.output_device)
+
+        return in_tiles_if_large(run, vectors, 1, self.factor)
 
     def in_batches(self, run, pieces: Tensor, each: int, tiled: str) -> Tensor:
         """`run` over as many of `pieces` [B, C, h, w], `each` of so many bytes, as there is room for at once."""
@@ -142,8 +148,9 @@ class TokenizerVAE:
         return self.bytes_of(DECODE_BYTES, *(side * self.factor for side in vectors.shape[2:]))
 
     def bytes_of(self, factor: float, height: int, width: int) -> int:
-        """What a picture of that many pixels takes on its way, the weights aside."""
-        return int(factor * height * width * self.first_stage_model.config.channels * self.vae_dtype.itemsize)
+        """What a picture of that many pixels takes on its way, the weights aside; a large one goes in tiles."""
+        pixels = min(height * width, WHOLE_AT_MOST)
+        return int(factor * pixels * self.first_stage_model.config.channels * self.vae_dtype.itemsize)
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)

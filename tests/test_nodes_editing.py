@@ -75,6 +75,22 @@ def test_one_picture_is_edited_towards_several_classes(pack, run, picture):
     assert len(image) == 3
 
 
+@pytest.mark.parametrize(
+    "given", [("RandARInpaint", {"mask": torch.ones(1, 40, 53)}), ("RandAROutpaint", {"left": 9, "right": 4})]
+)
+def test_fewer_classes_than_pictures_take_turns(pack, run, picture, given):
+    (node_id, inputs), four = given, picture.repeat(4, 1, 1, 1)
+    sizes = {"top": 0, "bottom": 0} if node_id == "RandAROutpaint" else {}
+
+    def drawn(class_list):
+        chosen = pack.run("RandARClassList", class_list=class_list)[0]
+        return run(node_id, classes=chosen, image=four, **inputs, **sizes)[1]["samples"]
+
+    assert drawn("circle, star").equal(drawn("circle, star, circle, star"))
+    with pytest.raises(ValueError, match="4 pictures don't match a batch of 5"):
+        drawn("circle, star, circle, star, square")
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (64, 64), (2, 8, 8)])
 def test_an_empty_mask_of_any_size_gives_the_picture_back(run, picture, shape):
     """Load Image gives 64×64 zeros for a picture without alpha."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -163,6 +164,42 @@ def test_a_large_batch_goes_slice_by_slice_with_the_same_result(tokenizer, monke
 def test_a_picture_larger_than_a_slice_is_taken_whole(tokenizer, monkeypatch):
     monkeypatch.setattr(shared, "PIXELS_AT_ONCE_ON_CPU", 1)
     assert tokenizer.decode(torch.zeros(2, 3, 4, dtype=torch.long)).shape == (2, 3, 12, 16)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 9), st.data())
+def test_tiles_make_up_the_whole(rows, columns, side, data):
+    overlap = data.draw(st.integers(0, side - 1))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"WHOLE_AT_MOST": 4 * side**2, "TILE_SIDE": 2 * side, "TILE_OVERLAP": 2 * overlap}.items():
+            patch.setattr(shared, name, value)
+        seen = []
+
+        def halved(x):
+            seen.append(x.shape[2] * x.shape[3])
+            return F.avg_pool2d(x, 2)
+
+        pixels = torch.rand(2, 3, 2 * rows, 2 * columns, generator=torch.Generator().manual_seed(0))
+        vectors = shared.in_tiles_if_large(halved, pixels, 2, 1)
+        torch.testing.assert_close(vectors, F.avg_pool2d(pixels, 2))
+        # Never more at once than is allowed for.
+        assert max(seen) <= 4 * side**2
+        doubled = shared.in_tiles_if_large(lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), vectors, 1, 2)
+        torch.testing.assert_close(doubled, vectors.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_a_large_picture_goes_tile_by_tile_with_nearly_the_same_result(tokenizer, monkeypatch):
+    factor = tokenizer.factor
+    ids = torch.randint(tokenizer.codebook_size, (1, 6, 17), generator=torch.Generator().manual_seed(0))
+    whole = tokenizer.decode(ids)
+    for name, cells in {"WHOLE_AT_MOST": 8 * 8 * factor, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
+        monkeypatch.setattr(shared, name, cells * factor)
+    tiled = tokenizer.decode(ids)
+    assert tiled.shape == whole.shape and not tiled.equal(whole)
+    # Another picture, or this one a cell off, is more than a standard deviation away.
+    near, off = (tiled - whole).abs().mean(), (tiled - whole.roll(factor, 3)).abs().mean()
+    assert near < 0.5 * whole.std() < 1.5 * off
+    assert tokenizer.encode(tiled).shape == ids.shape
 
 
 def test_a_codebook_of_one_code_works():

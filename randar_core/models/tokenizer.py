@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,6 +15,10 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
+# A picture of more pixels than this goes in overlapping tiles of so many a side: at its peak a whole one takes
+# about 1.3 kB a pixel with the released tokenizers in 16 bits, twice that in 32.
+WHOLE_AT_MOST = 2**21
+TILE_SIDE, TILE_OVERLAP = 1024, 128
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
 
@@ -95,7 +101,7 @@ class Tokenizer(nn.Module):
 
     A child sets `config` and `quantize` (its Codebook) and writes `pre_quant` and `decode_vectors`, which compute in
     the dtype of what they are given (plain torch.nn layers need that of the weights, casting layers take any).
-    `encode` and `decode` compute in the dtype of the weights, a large batch in slices.
+    `encode` and `decode` compute in the dtype of the weights, a large batch in slices, a large picture in tiles.
     """
 
     @property
@@ -116,7 +122,7 @@ class Tokenizer(nn.Module):
         self.check_pixels(pixels)
         pixels = pixels.to(self.quantize.embedding.weight.dtype)
         slices = pixels.split(pictures_at_once(*pixels.shape[2:], pixels.device))
-        return torch.cat([self.nearest(self.pre_quant(some)) for some in slices])
+        return torch.cat([self.nearest(in_tiles_if_large(self.pre_quant, some, self.factor, 1)) for some in slices])
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes. Not differentiable."""
@@ -131,7 +137,7 @@ class Tokenizer(nn.Module):
         vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
         height, width = (side * self.factor for side in ids.shape[1:])
         slices = vectors.split(pictures_at_once(height, width, ids.device))
-        return torch.cat([self.decode_vectors(some) for some in slices])
+        return torch.cat([in_tiles_if_large(self.decode_vectors, some, 1, self.factor) for some in slices])
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raises ValueError unless pixels are [B, 3, H, W] with H and W multiples of `factor`."""
@@ -150,6 +156,48 @@ def pictures_at_once(height: int, width: int, device: torch.device) -> int:
     """How many pictures of `height` × `width` pixels go through a tokenizer together, one at least."""
     pixels = PIXELS_AT_ONCE_ON_CPU if device.type == "cpu" else PIXELS_AT_ONCE
     return max(1, pixels // max(1, height * width))
+
+
+def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: int, unit_out: int) -> Tensor:
+    """`run(whole)` for `whole` `[B, C, H, W]`; tile by tile where that is more than WHOLE_AT_MOST pixels.
+
+    A cell is `unit_in` wide in what `run` takes and `unit_out` in what it gives; the larger of the two is in pixels.
+    Where tiles overlap, one fades into the other. What their layers average over a whole picture differs a little from
+    tile to tile, and so do the results from those of the whole.
+    """
+    factor = max(unit_in, unit_out)
+    rows, columns = (side // unit_in for side in whole.shape[2:])
+    if rows * columns * factor**2 <= WHOLE_AT_MOST:
+        return run(whole)
+    side, overlap = TILE_SIDE // factor, TILE_OVERLAP // factor
+    total = weights = None
+    for top in tile_starts(rows, side, overlap):
+        for left in tile_starts(columns, side, overlap):
+            place = slice(top, top + side), slice(left, left + side)
+            tile = run(whole[(..., *(slice(s.start * unit_in, s.stop * unit_in) for s in place))])
+            if total is None:
+                total = tile.new_zeros(*tile.shape[:2], rows * unit_out, columns * unit_out)
+                weights = total.new_zeros(total.shape[2:])
+            fades = [fade(length, overlap * unit_out).to(tile) for length in tile.shape[2:]]
+            opacity = fades[0][:, None] * fades[1]
+            there = (..., *(slice(s.start * unit_out, s.stop * unit_out) for s in place))
+            total[there] += tile * opacity
+            weights[there] += opacity
+    return total / weights
+
+
+def tile_starts(length: int, side: int, overlap: int) -> list[int]:
+    """Where tiles of `side` begin that cover `length`, evenly spread, `overlap` or more in common with the next."""
+    if length <= side:
+        return [0]
+    steps = -(-(length - side) // (side - overlap))
+    return [place * (length - side) // steps for place in range(steps + 1)]
+
+
+def fade(length: int, overlap: int) -> Tensor:
+    """`[length]`: rising to 1 over `overlap` from either end."""
+    away = torch.arange(1, length + 1)
+    return torch.minimum(away, away.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)
 
 
 def _multiple(side: int, factor: int) -> int:
