@@ -93,9 +93,12 @@ def pixels_of(pictures: np.ndarray) -> Tensor:
 
 
 def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
+    """Raises ValueError for a reference of other pictures than the built-in model is to draw."""
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
+    if facts.get("reference_turn") != UPRIGHT:
+        raise ValueError(f"The reference in '{path}' is of other pictures. Make it anew: python benchmarks/judge.py")
     mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
     network = Judge()
     network.load_state_dict(
@@ -115,11 +118,11 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int, count: int, size: int, title: str, turn: float = ANY_TURN) -> tuple[Tensor, Tensor]:
+def drawn(seed: int, count: int, size: int, title: str, turn_at_most: float = ANY_TURN) -> tuple[Tensor, Tensor]:
     """The first `count` procedural pictures of `seed` as the judge sees them, and their labels."""
     pictures, labels = [], []
     for start in tqdm(range(0, count, 100), desc=title, unit="00 pictures", disable=None):
-        pixels, classes = batch(seed, start, min(100, count - start), size, turn)
+        pixels, classes = batch(seed, start, min(100, count - start), size, turn_at_most)
         pictures.append(seen(pixels_of(pixels)))
         labels.append(torch.from_numpy(classes))
     return torch.cat(pictures), torch.cat(labels)
@@ -171,7 +174,7 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
     pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", UPRIGHT)
     features = network.features(pixels).double()
-    facts = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, **facts}
+    facts |= {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT}
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
     save_file(weights | reference, path, {"facts": json.dumps(facts)})
     path.chmod(0o644)

@@ -31,7 +31,11 @@ class Inpaint(io.ComfyNode):
             search_aliases=["inpaint", "class edit", "replace object", "remove", "fill mask", "repaint", "img2img"],
             inputs=[
                 RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What the picture is to show, or what is to come into the mask."),
+                RandARClass.Input(
+                    "classes",
+                    tooltip="What the picture is to show, or what is to come into the mask. Fewer classes than "
+                    "pictures take turns.",
+                ),
                 io.Image.Input("image", tooltip="The picture, of any size. Outside of the mask it stays as it is."),
                 io.Mask.Input("mask", tooltip="What to repaint. Regions far apart are repainted each by itself."),
                 *common_widgets(),

@@ -49,7 +49,7 @@ class Outpaint(io.ComfyNode):
             search_aliases=["outpaint", "extend", "expand image", "uncrop", "zoom out", "pad image"],
             inputs=[
                 RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What the picture shows."),
+                RandARClass.Input("classes", tooltip="What the picture shows. Fewer classes than pictures take turns."),
                 io.Image.Input("image", tooltip="The picture to extend, of any size."),
                 *(
                     io.Int.Input(side, default=64, min=0, max=16384, step=8, tooltip=f"Pixels to add: {side}.")

@@ -15,6 +15,7 @@ from .memory import split_to_fit
 
 # Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
 ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
+PIXEL_BYTES = 72  # six float32 copies of a whole picture, as outpainting has at its end
 
 
 class TokenizerVAE:
@@ -149,8 +150,8 @@ class TokenizerVAE:
 
     def bytes_of(self, factor: float, height: int, width: int) -> int:
         """What a picture of that many pixels takes on its way, the weights aside; a large one goes in tiles."""
-        pixels = min(height * width, WHOLE_AT_MOST)
-        return int(factor * pixels * self.first_stage_model.config.channels * self.vae_dtype.itemsize)
+        at_once = min(height * width, WHOLE_AT_MOST) * self.first_stage_model.config.channels
+        return int(factor * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)

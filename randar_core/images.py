@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -59,9 +61,15 @@ def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
         to_image(pixels).save(part, pnginfo=information)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise OSError(f"The picture '{path}' can't be written ({reason}). Make room on the disk.") from error
+        with contextlib.suppress(OSError):  # the first one is what there is to tell
+            part.unlink(missing_ok=True)
+        raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of a file that can't be written, and what helps where its disk is full."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f" ({error.strerror or error})." + (" Make room on the disk." if full else "")
 
 
 def read_facts(path: Path) -> dict | None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
+from randar_core.checkpoints.bundle import load
 from randar_core.cli import train as command
 from randar_core.images import save_png
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -25,7 +26,7 @@ from randar_core.training.folder import by_name, open_folder
 from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
-from randar_core.training.pictures import Pictures
+from randar_core.training.pictures import UPRIGHT, Pictures
 from randar_core.training.samples import PixelSamples, item_of
 from randar_core.training.tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
 from randar_core.training.tokens import TokenSet, encode_set, load_tokens, save_tokens
@@ -219,12 +220,19 @@ def test_a_full_disk_is_told_of_by_the_row_or_the_sheet_that_found_no_room(tmp_p
         log.file.close()
         log.file = open("/dev/full", "w")
         log.writer = log.writer_to(log.file)
-        with pytest.raises(OSError, match=r"row of step 1 can't be written to '.*log.csv' \(No space .* --resume"):
+        with pytest.raises(OSError, match=r"log '.*log.csv' can't be written \(No space .*Make room.* --resume"):
             log.write(1, 0.1, 4, {"loss": 1.0})
+    (tmp_path / "next.csv.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="next.csv' can't be written .*Make room"):
+        Log(tmp_path / "next.csv", ["loss"], 0, 2, write=True).__enter__()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
     (tmp_path / "sheet.part.png").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"picture '.*sheet.png' can't be written \(No space.*Make room"):
         save_png(tmp_path / "sheet.png", torch.zeros(3, 64, 64))
-    assert not (tmp_path / "sheet.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(OSError, match=r"taken.png' can't be written \([^)]*\)\.$"):  # room wouldn't help
+        save_png(tmp_path / "taken.png", torch.zeros(3, 64, 64))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -701,5 +709,9 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         builtin.train_builtin(tmp_path / "killed", CPU)
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
     assert seen.count("tokenizer") == seen.count("decoder-1") == 1
+    setting = checkpoint.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
+    first = load(tmp_path / "killed" / "decoder-1" / runs.MODEL_FILE).decoder
+    assert setting["start"] == runs.hash_of(first.state_dict())
+    assert setting["tokens"]["turn"] == UPRIGHT
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -110,8 +110,8 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--turn",
         type=options.at_least(0, whole=False),
         metavar="DEGREES",
-        help="most that objects of the drawn set are turned to either side; the built-in model ends with 15 (default: "
-        "as far as each shape may be)",
+        help="most that objects of the drawn set are turned to either side (default: as far as each shape may be; the "
+        "built-in model ends with 15)",
     )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
@@ -269,8 +269,8 @@ def _pictures(arguments: argparse.Namespace):
     from ..training.pictures import ANY_TURN, CLASSES, Pictures
 
     if arguments.pictures == PROCEDURAL:
-        turn = ANY_TURN if arguments.turn is None else min(arguments.turn, ANY_TURN)
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, turn)
+        turn_at_most = ANY_TURN if arguments.turn is None else min(arguments.turn, ANY_TURN)
+        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, turn_at_most)
         return pictures, procedural_facts(pictures), CLASSES
     for name in ("count", "turn"):
         if getattr(arguments, name) is not None:

@@ -157,7 +157,10 @@ class GraphedRandAR(nn.Module):
         return self.model.head(self.hidden(state.buffers, source, place)[:, -queries:])
 
     def hidden(self, buffers: Buffers, source: list[int], place: range) -> Tensor:
-        """Hidden states `[R, T', D]` of inputs at `source` that take `place` in the cache, T' ≥ T: the last T count."""
+        """Hidden states `[R, T', D]` of inputs at `source` that take `place` in the cache, T' ≥ T: the last T count.
+
+        All of them go through the last layer, wanted or not: so one graph serves any number of queries.
+        """
         padded = next((size for size in CALL_PLACES if size >= len(source)), len(source))
         padding = [0] * (padded - len(source))
         index = torch.tensor([padding + source, [*padding, *place]])

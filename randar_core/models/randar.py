@@ -65,6 +65,17 @@ Extend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Keys and values `[R, H, T, d]` of new places -> those of all places that are attended to, `[R, H, S, d]`."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The last `places` of a call, which alone go through the last layer; others add only their keys and values there.
+
+    `mask` `[places, S]` says what they see; None where it is one place, which sees everything.
+    """
+
+    places: int
+    mask: Tensor | None
+
+
 @dataclass
 class DecodeState:
     """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
@@ -107,20 +118,22 @@ class Attention(nn.Module):
         self.wqkv = operations.Linear(config.width, 3 * config.width, bias=False, **kwargs)
         self.wo = operations.Linear(config.width, config.width, bias=False, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int) -> Tensor:
-        """Attention of the last `wanted` of `x` `[R, T, D]` to what `extend` makes of the keys and values of all.
+    def forward(
+        self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int | None
+    ) -> Tensor:
+        """Attention of the last `wanted` of `x` `[R, T, D]`, by default all, to what `extend` makes of keys and values.
 
-        Causal where there is no mask, which then takes all of them or one.
+        Without a mask `wanted` must be all of them, which see causally, or one, which sees every key.
         """
         query_key, value = rearrange(self.wqkv(x), "r t (three h d) -> r t (three h) d", three=3, h=self.heads).split(
             [2 * self.heads, self.heads], 2
         )
         query_key, value = rotate(query_key, angles).transpose(1, 2), value.transpose(1, 2)
         query, key = query_key.chunk(2, 1)
-        query = query[:, :, -wanted:]
+        if wanted is not None:
+            query = query[:, :, -wanted:]
         if extend is not None:
             key, value = extend(key, value)
-        # One query alone sees every key.
         causal = mask is None and query.shape[2] > 1
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return self.wo(rearrange(out, "r h t d -> r t (h d)"))
@@ -147,8 +160,11 @@ class Block(nn.Module):
         self.attention_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
         self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **kwargs)
 
-    def forward(self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int) -> Tensor:
-        x = x[:, -wanted:] + self.attention(self.attention_norm(x), angles, extend, mask, wanted)
+    def forward(
+        self, x: Tensor, angles: Tensor, extend: Extend | None, mask: Tensor | None, wanted: int | None
+    ) -> Tensor:
+        attended = self.attention(self.attention_norm(x), angles, extend, mask, wanted)
+        x = (x if wanted is None else x[:, -wanted:]) + attended
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -225,18 +241,16 @@ class RandAR(nn.Module):
         angles: Tensor,
         extend: Callable[[int], Extend] | None = None,
         mask: Tensor | None = None,
-        wanted: int | None = None,
-        wanted_mask: Tensor | None = None,
+        wanted: Wanted | None = None,
     ) -> Tensor:
-        """All layers; `extend` gives the one of each layer's cache. Returns the last `wanted` of x, all by default.
-
-        The rest adds only keys and values to the last layer; `wanted_mask` takes the place of `mask` there.
-        """
+        """All layers; `extend` gives the one of each layer's cache. Returns all of x, or the part that is wanted."""
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            cut = index == last and wanted is not None
-            own_mask, rows = (wanted_mask, wanted) if cut else (mask, x.shape[1])
-            x = layer(x, angles, None if extend is None else extend(index), own_mask, rows)
+            own_extend = None if extend is None else extend(index)
+            if index == last and wanted is not None:
+                x = layer(x, angles, own_extend, wanted.mask, wanted.places)
+            else:
+                x = layer(x, angles, own_extend, mask, None)
         return x
 
     def head(self, x: Tensor) -> Tensor:
@@ -311,11 +325,13 @@ class RandAR(nn.Module):
             x, angles = x[:, 1:], angles[:, :, 1:]
         fed, before = x.shape[1], state.length
         mask = state.causal_mask(fed, before) if before > 0 and fed > 1 else None
-        queries_mask = state.causal_mask(queries, before + fed - queries) if queries > 1 else None
-        x = self.blocks(x, angles, state.extend, mask, queries, queries_mask)
+        wanted = None
+        if 2 * queries <= fed:  # else it isn't worth a mask, which is large where a call asks for a whole picture
+            wanted = Wanted(queries, state.causal_mask(queries, before + fed - queries) if queries > 1 else None)
+        x = self.blocks(x, angles, state.extend, mask, wanted)
         state.done = done + fresh
         state.length += fed - queries + 1
-        return self.head(x)
+        return self.head(x[:, -queries:])
 
     def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
         """Bytes of the KV cache that `start` allocates for `rows` rows of `cells` cells."""

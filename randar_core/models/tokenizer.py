@@ -15,8 +15,8 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# A picture of more pixels than this goes in overlapping tiles of so many a side: at its peak a whole one takes
-# about 1.3 kB a pixel with the released tokenizers in 16 bits, twice that in 32.
+# A picture of more pixels than this goes in overlapping tiles of so many a side. At its peak a whole one takes up to
+# 1.6 kB a pixel with the released tokenizers in 16 bits, twice that in 32: these are 3.4 GB.
 WHOLE_AT_MOST = 2**21
 TILE_SIDE, TILE_OVERLAP = 1024, 128
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
@@ -161,9 +161,9 @@ def pictures_at_once(height: int, width: int, device: torch.device) -> int:
 def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: int, unit_out: int) -> Tensor:
     """`run(whole)` for `whole` `[B, C, H, W]`; tile by tile where that is more than WHOLE_AT_MOST pixels.
 
-    A cell is `unit_in` wide in what `run` takes and `unit_out` in what it gives; the larger of the two is in pixels.
-    Where tiles overlap, one fades into the other. What their layers average over a whole picture differs a little from
-    tile to tile, and so do the results from those of the whole.
+    A cell is `unit_in` wide in what `run` takes and `unit_out` in what it gives: one of them is 1, the other the
+    tokenizer's factor. Where tiles overlap, one fades into the other, in float32. What layers average over a whole
+    picture differs a little from tile to tile, and so do the results from those of the whole.
     """
     factor = max(unit_in, unit_out)
     rows, columns = (side // unit_in for side in whole.shape[2:])
@@ -176,14 +176,15 @@ def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: i
             place = slice(top, top + side), slice(left, left + side)
             tile = run(whole[(..., *(slice(s.start * unit_in, s.stop * unit_in) for s in place))])
             if total is None:
-                total = tile.new_zeros(*tile.shape[:2], rows * unit_out, columns * unit_out)
+                size = (*tile.shape[:2], rows * unit_out, columns * unit_out)
+                total = torch.zeros(size, device=tile.device)
                 weights = total.new_zeros(total.shape[2:])
-            fades = [fade(length, overlap * unit_out).to(tile) for length in tile.shape[2:]]
+            fades = [fade(length, overlap * unit_out).to(total) for length in tile.shape[2:]]
             opacity = fades[0][:, None] * fades[1]
             there = (..., *(slice(s.start * unit_out, s.stop * unit_out) for s in place))
             total[there] += tile * opacity
             weights[there] += opacity
-    return total / weights
+    return total.div_(weights).to(tile.dtype)
 
 
 def tile_starts(length: int, side: int, overlap: int) -> list[int]:
@@ -195,7 +196,7 @@ def tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def fade(length: int, overlap: int) -> Tensor:
-    """`[length]`: rising to 1 over `overlap` from either end."""
+    """`[length]`: rising to 1 over `overlap` from either end, also where the picture ends and it cancels out."""
     away = torch.arange(1, length + 1)
     return torch.minimum(away, away.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)
 

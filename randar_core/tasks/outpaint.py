@@ -116,7 +116,7 @@ def outpaint(
     canvas.known[:, y.known, x.known] = True
     decoded = fill(model, canvas, classes, options, overlap, on_call=on_call)
 
-    # All cells at once: windows leave no border in the pixels.
+    # All cells together, not window by window: windows leave no border in the pixels.
     drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
     out = drawn[:, :, y.start - top :, x.start - left :][:, :, : top + height + bottom, : left + width + right]
     margins = (left, right, top, bottom)

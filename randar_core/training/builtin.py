@@ -53,12 +53,12 @@ class Round:
     prefixes: Prefixes
 
 
-# The second round begins with what the first one learnt. The tokenizer and the first round see shapes at every turn,
-# and so every direction of an edge; the second sees what users are to see, shapes the way up that they are known by.
+# The second round begins with what the first one learnt. The tokenizer and the first round see shapes turned as far as
+# each may be, and so every direction of an edge; the second sees what users are to see, shapes that stand upright.
 DECODER_ROUNDS = (
     Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
     Round(
-        Pictures(seed=3, count=20_000, turn=UPRIGHT),
+        Pictures(seed=3, count=20_000, turn_at_most=UPRIGHT),
         replace(DECODER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
         Prefixes(cells=48, whole_every=24),
     ),
@@ -70,7 +70,8 @@ DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
     facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
-    return facts if pictures.turn == ANY_TURN else facts | {"turn": pictures.turn}
+    # Left out where there is no bound, so that trainings from before there was one resume.
+    return facts if pictures.turn_at_most == ANY_TURN else facts | {"turn": pictures.turn_at_most}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..images import reason_of
+
 
 @contextlib.contextmanager
 def progress(total: int, unit: str, title: str, shown: bool = True):
@@ -33,12 +35,17 @@ class Log:
             kept = self.kept_rows()
             self.before = float(kept[-1]["seconds"]) if kept else 0.0
             unfinished = self.path.with_name(self.path.name + ".part")
-            with unfinished.open("w", newline="", encoding="utf-8") as file:
-                writer = self.writer_to(file)
-                writer.writeheader()
-                writer.writerows(kept)
-            os.replace(unfinished, self.path)
-            self.file = self.path.open("a", newline="", encoding="utf-8")
+            try:
+                with unfinished.open("w", newline="", encoding="utf-8") as file:
+                    writer = self.writer_to(file)
+                    writer.writeheader()
+                    writer.writerows(kept)
+                os.replace(unfinished, self.path)
+                self.file = self.path.open("a", newline="", encoding="utf-8")
+            except OSError as error:
+                with contextlib.suppress(OSError):  # the first one is what there is to tell
+                    unfinished.unlink(missing_ok=True)
+                raise self.unwritten(error) from error
             self.writer = self.writer_to(self.file)
         hidden = not self.wanted
         self.bar = tqdm(total=self.steps, initial=self.first, unit=" steps", smoothing=0.05, disable=hidden)
@@ -58,6 +65,10 @@ class Log:
             whole = [row for row in csv.DictReader(file) if None not in row.values()]
         return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= self.first]
 
+    def unwritten(self, error: OSError) -> OSError:
+        goes_on = "The last checkpoint, if there is one, is untouched: with --resume the training goes on from it."
+        return OSError(f"The log '{self.path}' can't be written{reason_of(error)} {goes_on}")
+
     def writer_to(self, file) -> csv.DictWriter:
         return csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
 
@@ -74,10 +85,7 @@ class Log:
             with contextlib.suppress(OSError):  # it holds the row still, and fails again
                 self.file.close()
             self.file = None
-            raise OSError(
-                f"The row of step {step} can't be written to '{self.path}' ({error.strerror}). Make room on the disk, "
-                "then run the same command with --resume."
-            ) from error
+            raise self.unwritten(error) from error
         self.bar.set_postfix(shown)
 
     def advance(self) -> None:

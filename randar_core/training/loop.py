@@ -145,7 +145,7 @@ def train(
     `samples[n]` is sample n of the training as a dict of tensors. `facts` (the network's configuration, the data) are
     what beside `setting` must be the same at a resume. `on_sample(step)` draws a sheet; process 0 alone calls it, with
     the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
-    already and a loss that is no number; OSError where a checkpoint can't be written.
+    already and a loss that is no number; OSError where a checkpoint, the log or a sheet can't be written.
     """
     rank, processes = place()
     check_beginning(setting, reporting, resume)

@@ -203,8 +203,8 @@ SHAPES = (
 
 
 ANY_TURN, UPRIGHT = 180.0, 15.0
-"""Bounds in degrees on the turn to either side: each shape's own; or so little that a shape keeps the look it is known
-by (a square no diamond, a triangle on its base)."""
+"""Bounds in degrees on the turn to either side: none but the shape's own; or so little that every shape stands as it is
+known (no square on a corner, no triangle on its tip)."""
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -403,11 +403,11 @@ class _Frame:
         return (dx * cos + dy * sin) * np.float32(self.flip), dy * cos - dx * sin
 
 
-def _frame(drawn: Scene, shape: Shape, turn: float) -> _Frame:
+def _frame(drawn: Scene, shape: Shape, turn_at_most: float) -> _Frame:
     reach = shape.reach * drawn.half + 0.015
     x, y = (reach + at * (1 - 2 * reach) for at in drawn.place)
     flip = -1 if drawn.mirrored and shape.mirrored else 1
-    return _Frame(x, y, drawn.half, np.deg2rad(drawn.turn * min(shape.turn, turn)), flip)
+    return _Frame(x, y, drawn.half, np.deg2rad(drawn.turn * min(shape.turn, turn_at_most)), flip)
 
 
 def _silhouette(parts: Parts) -> Field:
@@ -415,7 +415,7 @@ def _silhouette(parts: Parts) -> Field:
 
 
 def picture_with_mask(
-    seed: int, index: int, label: int | None = None, size: int = 128, turn: float = ANY_TURN
+    seed: int, index: int, label: int | None = None, size: int = 128, turn_at_most: float = ANY_TURN
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """As `picture`, with the object's own pixels: (uint8 [H, W, 3], bool [H, W] without the shadow, label).
 
@@ -426,7 +426,7 @@ def picture_with_mask(
     if not 0 <= label < len(CLASSES):
         raise ValueError(f"label is {label}; the procedural set has labels 0 to {len(CLASSES) - 1}")
     drawn, shape = scene(seed, index), SHAPES[label]
-    frame = _frame(drawn, shape, turn)
+    frame = _frame(drawn, shape, turn_at_most)
     pixels = np.float32(drawn.half * size)
     to_light_x, to_light_y = drawn.light
 
@@ -455,21 +455,23 @@ def picture_with_mask(
 
 
 def picture(
-    seed: int, index: int, label: int | None = None, size: int = 128, turn: float = ANY_TURN
+    seed: int, index: int, label: int | None = None, size: int = 128, turn_at_most: float = ANY_TURN
 ) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
 
-    `turn` bounds the object's turn to either side, in degrees; nothing else of the picture depends on it.
+    `turn_at_most` bounds the object's turn to either side, in degrees; nothing else of the picture depends on it.
 
     Depends on its arguments alone, never on the pictures drawn before it.
     """
-    pixels, _, label = picture_with_mask(seed, index, label, size, turn)
+    pixels, _, label = picture_with_mask(seed, index, label, size, turn_at_most)
     return pixels, label
 
 
-def batch(seed: int, start: int, count: int, size: int = 128, turn: float = ANY_TURN) -> tuple[np.ndarray, np.ndarray]:
+def batch(
+    seed: int, start: int, count: int, size: int = 128, turn_at_most: float = ANY_TURN
+) -> tuple[np.ndarray, np.ndarray]:
     """Pictures start … start + count - 1: (uint8 [B, H, W, 3], labels int64 [B])."""
-    drawn = [picture(seed, index, size=size, turn=turn) for index in range(start, start + count)]
+    drawn = [picture(seed, index, size=size, turn_at_most=turn_at_most) for index in range(start, start + count)]
     return np.stack([pixels for pixels, _ in drawn]), np.array([label for _, label in drawn], dtype=np.int64)
 
 
@@ -480,7 +482,7 @@ class Pictures:
     seed: int
     count: int
     size: int = 128
-    turn: float = ANY_TURN
+    turn_at_most: float = ANY_TURN
 
     def __len__(self) -> int:
         return self.count
@@ -488,4 +490,4 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        return picture(self.seed, index, size=self.size, turn=self.turn)
+        return picture(self.seed, index, size=self.size, turn_at_most=self.turn_at_most)
