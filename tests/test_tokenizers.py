@@ -171,7 +171,7 @@ def test_a_picture_larger_than_a_slice_is_taken_whole(tokenizer, monkeypatch):
 def test_tiles_make_up_the_whole(rows, columns, side, data):
     overlap = data.draw(st.integers(0, side - 1))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"WHOLE_AT_MOST": 4 * side**2, "TILE_SIDE": 2 * side, "TILE_OVERLAP": 2 * overlap}.items():
+        for name, value in {"WHOLE_AT_MOST": 4 * side**2, "TILE_SIDE": side, "TILE_OVERLAP": overlap}.items():
             patch.setattr(shared, name, value)
         seen = []
 
@@ -192,8 +192,8 @@ def test_a_large_picture_goes_tile_by_tile_with_nearly_the_same_result(tokenizer
     factor = tokenizer.factor
     ids = torch.randint(tokenizer.codebook_size, (1, 6, 17), generator=torch.Generator().manual_seed(0))
     whole = tokenizer.decode(ids)
-    for name, cells in {"WHOLE_AT_MOST": 8 * 8 * factor, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
-        monkeypatch.setattr(shared, name, cells * factor)
+    for name, value in {"WHOLE_AT_MOST": (8 * factor) ** 2, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
+        monkeypatch.setattr(shared, name, value)
     tiled = tokenizer.decode(ids)
     assert tiled.shape == whole.shape and not tiled.equal(whole)
     near, a_cell_off = ((tiled - other).abs().mean() for other in (whole, whole.roll(factor, 3)))

@@ -15,10 +15,11 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# A picture of more pixels than this goes in overlapping tiles of so many a side. At its peak a whole one takes up to
-# 1.6 kB a pixel with the released tokenizers in 16 bits, twice that in 32: these are 3.4 GB.
+# A picture of more pixels than this goes in overlapping tiles of so many cells a side. At its peak a whole one takes up
+# to 1.6 kB a pixel with the released tokenizers in 16 bits, twice that in 32: these are 3.4 GB. Attention takes time
+# with the square of the cells.
 WHOLE_AT_MOST = 2**21
-TILE_SIDE, TILE_OVERLAP = 1024, 128
+TILE_SIDE, TILE_OVERLAP = 64, 8
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
 
@@ -169,17 +170,16 @@ def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: i
     rows, columns = (side // unit_in for side in whole.shape[2:])
     if rows * columns * factor**2 <= WHOLE_AT_MOST:
         return run(whole)
-    side, overlap = TILE_SIDE // factor, TILE_OVERLAP // factor
     total = weights = None
-    for top in tile_starts(rows, side, overlap):
-        for left in tile_starts(columns, side, overlap):
-            place = slice(top, top + side), slice(left, left + side)
+    for top in tile_starts(rows, TILE_SIDE, TILE_OVERLAP):
+        for left in tile_starts(columns, TILE_SIDE, TILE_OVERLAP):
+            place = slice(top, top + TILE_SIDE), slice(left, left + TILE_SIDE)
             tile = run(whole[(..., *(slice(s.start * unit_in, s.stop * unit_in) for s in place))])
             if total is None:
                 size = (*tile.shape[:2], rows * unit_out, columns * unit_out)
                 total = torch.zeros(size, device=tile.device)
                 weights = total.new_zeros(total.shape[2:])
-            fades = [fade(length, overlap * unit_out).to(total) for length in tile.shape[2:]]
+            fades = [fade(length, TILE_OVERLAP * unit_out).to(total) for length in tile.shape[2:]]
             opacity = fades[0][:, None] * fades[1]
             there = (..., *(slice(s.start * unit_out, s.stop * unit_out) for s in place))
             total[there] += tile * opacity
