@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import WHOLE_AT_MOST, Codebook, Tokenizer, in_tiles_if_large
+from ..randar_core.models.tokenizer import Codebook, Tokenizer, in_tiles_if_large
 from .memory import split_to_fit
 
 # Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
@@ -125,14 +125,14 @@ class TokenizerVAE:
         def run(some: Tensor) -> Tensor:
             return self.first_stage_model.pre_quant(some.to(self.device, self.vae_dtype)).float()
 
-        return in_tiles_if_large(run, pixels, self.factor, 1)
+        return in_tiles_if_large(run, pixels, self.factor, 1, self.first_stage_model.whole_at_most)
 
     def decode_on_device(self, vectors: Tensor) -> Tensor:
         def run(some: Tensor) -> Tensor:
             pixels = self.first_stage_model.decode_vectors(some.to(self.device, self.vae_dtype))
             return pixels.float().clamp(0, 1).to(self.output_device)
 
-        return in_tiles_if_large(run, vectors, 1, self.factor)
+        return in_tiles_if_large(run, vectors, 1, self.factor, self.first_stage_model.whole_at_most)
 
     def in_batches(self, run, pieces: Tensor, each: int, tiled: str) -> Tensor:
         """`run` over as many of `pieces` [B, C, h, w], `each` of so many bytes, as there is room for at once."""
@@ -150,7 +150,8 @@ class TokenizerVAE:
 
     def bytes_of(self, factor: float, height: int, width: int) -> int:
         """What a picture of that many pixels takes on its way, the weights aside; a large one goes in tiles."""
-        at_once = min(height * width, WHOLE_AT_MOST) * self.first_stage_model.config.channels
+        network = self.first_stage_model
+        at_once = min(height * width, network.whole_at_most) * network.config.channels
         return int(factor * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
 
     def load(self, memory_required: int) -> None:

@@ -171,7 +171,7 @@ def test_a_picture_larger_than_a_slice_is_taken_whole(tokenizer, monkeypatch):
 def test_tiles_make_up_the_whole(rows, columns, side, data):
     overlap = data.draw(st.integers(0, side - 1))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"WHOLE_AT_MOST": 4 * side**2, "TILE_SIDE": side, "TILE_OVERLAP": overlap}.items():
+        for name, value in {"TILE_SIDE": side, "TILE_OVERLAP": overlap}.items():
             patch.setattr(shared, name, value)
         seen = []
 
@@ -180,11 +180,13 @@ def test_tiles_make_up_the_whole(rows, columns, side, data):
             return F.avg_pool2d(x, 2)
 
         pixels = torch.rand(2, 3, 2 * rows, 2 * columns, generator=torch.Generator().manual_seed(0))
-        vectors = shared.in_tiles_if_large(halved, pixels, 2, 1)
+        vectors = shared.in_tiles_if_large(halved, pixels, 2, 1, 4 * side**2)
         torch.testing.assert_close(vectors, F.avg_pool2d(pixels, 2))
         # Never more at once than is allowed for.
         assert max(seen) <= 4 * side**2
-        doubled = shared.in_tiles_if_large(lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), vectors, 1, 2)
+        doubled = shared.in_tiles_if_large(
+            lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), vectors, 1, 2, 4 * side**2
+        )
         torch.testing.assert_close(doubled, vectors.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
@@ -192,28 +194,28 @@ def test_a_large_picture_goes_tile_by_tile_with_nearly_the_same_result(tokenizer
     factor = tokenizer.factor
     ids = torch.randint(tokenizer.codebook_size, (1, 6, 17), generator=torch.Generator().manual_seed(0))
     whole = tokenizer.decode(ids)
-    for name, value in {"WHOLE_AT_MOST": (8 * factor) ** 2, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
+    for name, value in {"WHOLE_BYTES": 7 * 8 * 4 * (8 * factor) ** 2, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
         monkeypatch.setattr(shared, name, value)
     tiled = tokenizer.decode(ids)
     assert tiled.shape == whole.shape and not tiled.equal(whole)
     near, a_cell_off = ((tiled - other).abs().mean() for other in (whole, whole.roll(factor, 3)))
     assert near < 0.6 * a_cell_off
     encoded = tokenizer.encode(tiled)
-    monkeypatch.setattr(shared, "WHOLE_AT_MOST", 2**21)
+    monkeypatch.setattr(shared, "WHOLE_BYTES", 2**31)
     same = (encoded == tokenizer.encode(tiled)).float().mean()
     assert same > 0.5  # by chance one in forty
 
 
 def test_tiles_fade_into_one_another_in_float32_whatever_they_are_drawn_in(monkeypatch):
-    for name, value in {"WHOLE_AT_MOST": 8 * 16, "TILE_SIDE": 16, "TILE_OVERLAP": 8}.items():
+    for name, value in {"TILE_SIDE": 16, "TILE_OVERLAP": 8}.items():
         monkeypatch.setattr(shared, name, value)
     count = iter(range(100))
-    numbered = shared.in_tiles_if_large(lambda x: torch.full_like(x, next(count)), torch.zeros(1, 1, 8, 24), 1, 1)
+    numbered = shared.in_tiles_if_large(lambda x: torch.full_like(x, next(count)), torch.zeros(1, 1, 8, 24), 1, 1, 128)
     steps = numbered.diff(dim=3)
     assert numbered[..., 0].eq(0).all() and numbered[..., -1].eq(1).all()
     assert steps.min() >= 0 and steps.max() < 0.2
     level = torch.full((1, 1, 8, 40), 0.7, dtype=torch.bfloat16)
-    tiled = shared.in_tiles_if_large(lambda x: x, level, 1, 1)
+    tiled = shared.in_tiles_if_large(lambda x: x, level, 1, 1, 128)
     assert tiled.dtype == torch.bfloat16 and tiled.equal(level)
 
 

@@ -15,10 +15,11 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# A picture of more pixels than this goes in overlapping tiles of so many cells a side. At its peak a whole one takes up
-# to 1.6 kB a pixel with the released tokenizers in 16 bits, twice that in 32: these are 3.4 GB. Attention takes time
-# with the square of the cells.
-WHOLE_AT_MOST = 2**21
+# A picture that would take more bytes than this at its peak goes in overlapping tiles of so many cells a side: with the
+# released tokenizers one of more than 2 megapixels in 16 bits. A tile's colours can drift from its neighbours', since
+# layers average over all that they see, so what can goes whole.
+WHOLE_BYTES = 7 * 2**29
+PEAK_BYTES = 7  # a pixel, channel of the finest level and byte of the dtype, as measured and rounded up
 TILE_SIDE, TILE_OVERLAP = 64, 8
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
@@ -118,12 +119,18 @@ class Tokenizer(nn.Module):
     def codebook_dim(self) -> int:
         return self.config.codebook_dim
 
+    @property
+    def whole_at_most(self) -> int:
+        """Pixels of the largest picture that isn't taken in tiles."""
+        return WHOLE_BYTES // (PEAK_BYTES * self.config.channels * self.quantize.embedding.weight.element_size())
+
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> ids [B, h, w]. Raises ValueError for sizes that are no multiple of `factor`."""
         self.check_pixels(pixels)
         pixels = pixels.to(self.quantize.embedding.weight.dtype)
         slices = pixels.split(pictures_at_once(*pixels.shape[2:], pixels.device))
-        return torch.cat([self.nearest(in_tiles_if_large(self.pre_quant, some, self.factor, 1)) for some in slices])
+        layout = (self.factor, 1, self.whole_at_most)
+        return torch.cat([self.nearest(in_tiles_if_large(self.pre_quant, some, *layout)) for some in slices])
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes. Not differentiable."""
@@ -138,7 +145,8 @@ class Tokenizer(nn.Module):
         vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
         height, width = (side * self.factor for side in ids.shape[1:])
         slices = vectors.split(pictures_at_once(height, width, ids.device))
-        return torch.cat([in_tiles_if_large(self.decode_vectors, some, 1, self.factor) for some in slices])
+        layout = (1, self.factor, self.whole_at_most)
+        return torch.cat([in_tiles_if_large(self.decode_vectors, some, *layout) for some in slices])
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raises ValueError unless pixels are [B, 3, H, W] with H and W multiples of `factor`."""
@@ -159,8 +167,10 @@ def pictures_at_once(height: int, width: int, device: torch.device) -> int:
     return max(1, pixels // max(1, height * width))
 
 
-def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: int, unit_out: int) -> Tensor:
-    """`run(whole)` for `whole` `[B, C, H, W]`; tile by tile where that is more than WHOLE_AT_MOST pixels.
+def in_tiles_if_large(
+    run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: int, unit_out: int, at_most: int
+) -> Tensor:
+    """`run(whole)` for `whole` `[B, C, H, W]`; tile by tile where that is more than `at_most` pixels.
 
     A cell is `unit_in` wide in what `run` takes and `unit_out` in what it gives: one of them is 1, the other the
     tokenizer's factor. Where tiles overlap, one fades into the other, in float32. What layers average over a whole
@@ -168,7 +178,7 @@ def in_tiles_if_large(run: Callable[[Tensor], Tensor], whole: Tensor, unit_in: i
     """
     factor = max(unit_in, unit_out)
     rows, columns = (side // unit_in for side in whole.shape[2:])
-    if rows * columns * factor**2 <= WHOLE_AT_MOST:
+    if rows * columns * factor**2 <= at_most:
         return run(whole)
     total = weights = None
     for top in tile_starts(rows, TILE_SIDE, TILE_OVERLAP):
