@@ -174,7 +174,8 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
     pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", UPRIGHT)
     features = network.features(pixels).double()
-    facts |= {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT}
+    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT}
+    facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
     save_file(weights | reference, path, {"facts": json.dumps(facts)})
     path.chmod(0o644)

@@ -9,7 +9,7 @@ from quality_sections import CALLS_OF_ORDERS
 from quality_statistics import difference, mean_interval, wilson
 
 from randar_core.decoding.orders import ORDERS
-from randar_core.training.pictures import CLASSES
+from randar_core.training.pictures import CLASSES, UPRIGHT
 
 Section = dict[str, dict]
 """Records by the name of their row."""
@@ -420,6 +420,8 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
   pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
   {judge["reference_count"]} others.
+- Pictures: the judge learnt, and was tested on, objects turned as far as each shape may be. The model was last trained
+  on objects turned by {UPRIGHT:g}° at most; so are the fresh pictures below and those that the distance is measured to.
 - Machines and dtypes:
 {machines(report)}""",
         "## What must be reached",

@@ -10,11 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import Codebook, Tokenizer, in_tiles_if_large
+from ..randar_core.models.tokenizer import DECODE_BYTES, ENCODE_BYTES, Codebook, Tokenizer, in_tiles_if_large
 from .memory import split_to_fit
 
-# Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
-ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
 PIXEL_BYTES = 72  # six float32 copies of a whole picture, as outpainting has at its end
 
 

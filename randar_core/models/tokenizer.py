@@ -15,11 +15,12 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
+# Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
+ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
 # A picture that would take more bytes than this at its peak goes in overlapping tiles of so many cells a side: with the
 # released tokenizers one of more than 2 megapixels in 16 bits. A tile's colours can drift from its neighbours', since
 # layers average over all that they see, so what can goes whole.
 WHOLE_BYTES = 7 * 2**29
-PEAK_BYTES = 7  # a pixel, channel of the finest level and byte of the dtype, as measured and rounded up
 TILE_SIDE, TILE_OVERLAP = 64, 8
 # How many of the codes that a rounded matmul finds nearest are compared exactly; enough for TF32's rounding.
 SHORT_LIST = 4
@@ -122,7 +123,8 @@ class Tokenizer(nn.Module):
     @property
     def whole_at_most(self) -> int:
         """Pixels of the largest picture that isn't taken in tiles."""
-        return WHOLE_BYTES // (PEAK_BYTES * self.config.channels * self.quantize.embedding.weight.element_size())
+        a_pixel = ENCODE_BYTES * self.config.channels * self.quantize.embedding.weight.element_size()
+        return int(WHOLE_BYTES / a_pixel)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> ids [B, h, w]. Raises ValueError for sizes that are no multiple of `factor`."""
