@@ -1,5 +1,7 @@
 """A decoder as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
 
+import logging
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -15,8 +17,11 @@ from ..randar_core.checkpoints.bundle import (
 )
 from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
+from ..randar_core.models.graphs import GraphedRandAR
 from ..randar_core.models.packing import Precision, pack, packed_bytes, precision_of
+from ..randar_core.models.randar import RandAR
 from .files import path_of, tokenizer_path
+from .graphs import GraphedPatcher
 from .memory import return_memory_of
 from .vae import TokenizerVAE
 
@@ -32,7 +37,9 @@ class RandARModel:
         self.class_names = model.class_names
         self.defaults = model.defaults
         self.course_to = model.guidance
-        self.patcher = comfy.model_patcher.CoreModelPatcher(
+        graphed = isinstance(model.decoder, GraphedRandAR)
+        patcher = GraphedPatcher if graphed else comfy.model_patcher.CoreModelPatcher
+        self.patcher = patcher(
             model.decoder,
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
@@ -59,8 +66,11 @@ class RandARModel:
         return self.grid * self.vae.factor
 
 
-def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
-    """The model of a name from `files.model_names`. Raises CheckpointError and FileNotFoundError in a user's words."""
+def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool = False) -> RandARModel:
+    """The model of a name from `files.model_names`, with `cuda_graphs` if they can be had.
+
+    Raises CheckpointError and FileNotFoundError in a user's words.
+    """
     path = path_of(name)
     contents = recognise(read(path))
     if contents.decoder is None:
@@ -80,10 +90,21 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
     if device.type == "cpu":  # the weights stay where they are
         pack(network, precision.bits)
     comfy.model_management.archive_model_dtypes(network)
+    if cuda_graphs and (reason := no_graphs_for(network, device)):
+        logging.warning(f"{name_of(contents)} draws without cuda_graphs: {reason}.")
+    elif cuda_graphs:
+        network = GraphedRandAR(network)
     vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
     vae = TokenizerVAE(build(tokenizer_part, comfy.model_management.vae_offload_device(), vae_dtype, operations))
     model = Model(name_of(contents), network, vae.first_stage_model, class_names_of(contents), defaults_of(contents))
     return RandARModel(model, vae)
+
+
+def no_graphs_for(network: torch.nn.Module, device: torch.device) -> str | None:
+    """Why there are no CUDA graphs of `network` on `device`. A picture is the same without them, so it is drawn."""
+    if device.type != "cuda":
+        return "they are for NVIDIA and AMD graphics cards"
+    return None if isinstance(network, RandAR) else "they are for RandAR models"
 
 
 def precision_for(choice: str, device: torch.device) -> Precision:

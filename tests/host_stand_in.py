@@ -134,7 +134,7 @@ def install(models: Path) -> None:
             "interrupt_current_processing": lambda value=True: setattr(state, "interrupted", value),
             "throw_exception_if_processing_interrupted": throw_exception_if_processing_interrupted,
         },
-        "comfy.model_patcher": {"CoreModelPatcher": Patcher},
+        "comfy.model_patcher": {"CoreModelPatcher": Patcher, "ModelPatcher": Patcher},
         "comfy.ops": {"disable_weight_init": torch.nn},
         "comfy.utils": {"ProgressBar": ProgressBar, "PROGRESS_BAR_HOOK": None, "tiled_scale": tiled_scale},
         "comfy.cli_args": {

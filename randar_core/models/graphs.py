@@ -41,6 +41,7 @@ class Buffers:
     angles: Tensor  # [2, R, 2 + 2N, 1, d], see `randar.rotate`
     cache: Tensor  # [layers, 2, R, heads, S, d], S a multiple of 8 as kernels like it
     hidden: Tensor  # [R, CALL_PLACES[-1], D], what a graph gives
+    capturable: bool  # whether all weights lie on the card: copies of others are no part of a graph
     replays: dict[tuple[int, int], Replay] = field(default_factory=dict)
     decode: int = 0  # number of the decode that has them
 
@@ -75,8 +76,8 @@ class GraphedState:
 class GraphedRandAR(nn.Module):
     """A RandAR whose `start` and `step` go through CUDA graphs; all else is the model's own. For inference alone.
 
-    One decode at a time: `start` takes the buffers of the one before. On another device, where there are no graphs, the
-    same calls are run as they are.
+    One decode at a time: `start` takes the buffers of the one before. On another device, where there are no graphs, or
+    with weights that lie elsewhere, the same calls are run as they are.
     """
 
     parallel = RandAR.parallel
@@ -135,6 +136,7 @@ class GraphedRandAR(nn.Module):
                 torch.zeros(2, rows, places, 1, config.head_width, device=classes.device),
                 classes.new_empty(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
                 classes.new_empty(rows, CALL_PLACES[-1], config.width),
+                classes.is_cuda and all(parameter.is_cuda for parameter in self.model.parameters()),
             )
             self.shape, self.weights = shape, weights
         return self.kept
@@ -168,7 +170,7 @@ class GraphedRandAR(nn.Module):
         if not buffers.cache.is_cuda:
             return self.run(buffers, index, reach)
         index = index.pin_memory().to(buffers.cache.device, non_blocking=True)
-        if padded > CALL_PLACES[-1]:
+        if padded > CALL_PLACES[-1] or not buffers.capturable:
             return self.run(buffers, index, reach)
         if (padded, reach) not in buffers.replays:
             buffers.replays[padded, reach] = self.capture(buffers, index, reach)
