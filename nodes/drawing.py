@@ -84,7 +84,8 @@ def common_widgets(cfg: float = 4.0, cfg_course: str = "on the model's own cours
             step=0.01,
             round=0.001,
             advanced=True,
-            tooltip="Below 1 likely tokens become likelier, above 1 rare ones do.",
+            tooltip="Below 1 likely tokens become likelier, above 1 rare ones do. Released with: RAR-L, XL and XXL "
+            "1.02, all others 1.",
         ),
         io.Int.Input(
             "top_k",
@@ -173,13 +174,15 @@ def run(
     rows: int | None = None,
     size: tuple[int, int] | None = None,
     windowed: bool = False,
+    whole: int = 0,
 ) -> T:
     """Run `task` on the model's device, with its weights there and memory for `batch` pictures of `cells` cells.
 
     `cells`, `known`, `scored` and `rows` are those of `picture_bytes`; by default the cells of the model's own picture
     and the rows of the options' guidance. A task that decodes pictures of `size`, (height, width),
     finds the tokenizer loaded too, and memory for that. One that draws a picture in several windows (`windowed`) draws
-    as many of them together as happen to fit: nothing is unloaded for more than one of each picture.
+    as many of them together as happen to fit: nothing is unloaded for more than one of each picture. `whole` are the
+    bytes that the task takes for all pictures, however many are drawn at a time.
     """
     progress = Progress(model.vae)
     rows = rows or len(options.guidance.rows)
@@ -188,12 +191,14 @@ def run(
     if size is not None:
         each = max(each, model.vae.bytes_of(DECODE_BYTES, *size))
         patchers.append(model.vae.patcher)
-    comfy.model_management.load_models_gpu(patchers, memory_required=each * batch, force_full_load=True)
+    taken = whole - model.kept_bytes
+    comfy.model_management.load_models_gpu(patchers, memory_required=max(0, each * batch + taken), force_full_load=True)
     return split_to_fit(
         lambda size: task(replace(options, batch=size), progress),
         max(batch, WINDOWS_TOGETHER) if windowed else batch,
         each,
         model.device,
-        "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture, "
-        "choose a smaller model, or load this one with weight_dtype bf16.",
+        "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture "
+        "or fewer pictures, choose a smaller model, or load this one with weight_dtype bf16.",
+        taken,
     )

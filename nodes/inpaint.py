@@ -19,6 +19,8 @@ from .drawing import (
 )
 from .types import RandARClass, RandARModel
 
+PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
+
 
 class Inpaint(io.ComfyNode):
     @classmethod
@@ -122,6 +124,7 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
+            whole=batch * pixels.shape[2] * pixels.shape[3] * PIXEL_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .files import AUTO, file_names, model_names, path_of
+from .files import AUTO, BUILTIN_NAME, file_names, model_names, path_of
 from .model import DTYPES, load_model
 from .types import RandARModel
 
@@ -40,8 +40,8 @@ class LoadModel(io.ComfyNode):
                     default=False,
                     advanced=True,
                     tooltip="On an NVIDIA or AMD card, replay each call of a RandAR model at once instead of launching "
-                    "its kernels one by one: quicker for few pictures at a time. The pictures are the same; their "
-                    "buffers stay on the card as long as the model does.",
+                    "its kernels one by one. An experiment, not measured on a card yet. In 16 bits the pictures may "
+                    "differ a little from those without; the buffers stay on the card as long as the model does.",
                 ),
             ],
             outputs=[
@@ -55,9 +55,11 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO, cuda_graphs=False):
-        """Load anew when a file has been replaced."""
-        paths = [path_of(name) for name in (model_name, tokenizer) if name not in (AUTO, None)]
-        return [(str(path), path.stat().st_mtime) for path in paths]
+        """Load anew when a file has been replaced; which of them is the tokenizer is not known before it is found."""
+        names = {model_name, tokenizer, *(file_names() if tokenizer == AUTO else ())} - {AUTO, None}
+        if model_name == BUILTIN_NAME and tokenizer == AUTO:
+            names = {model_name}
+        return [(str(path), path.stat().st_mtime) for path in map(path_of, sorted(names))]
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO, cuda_graphs=False) -> io.NodeOutput:

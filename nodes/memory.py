@@ -13,12 +13,15 @@ import torch
 T = TypeVar("T")
 
 
-def split_to_fit(run: Callable[[int], T], batch: int, bytes_each: int, device: torch.device, too_large: str) -> T:
+def split_to_fit(
+    run: Callable[[int], T], batch: int, bytes_each: int, device: torch.device, too_large: str, taken: int = 0
+) -> T:
     """`run(size)`, which works on `size` of `batch` pieces at a time: as many as fit, fewer where memory runs out.
 
-    Raises MemoryError with the words of `too_large` where one piece alone doesn't fit.
+    `taken` bytes of what is free are for all pieces together (below 0: so much more will be free). Raises MemoryError
+    with the words of `too_large` where one piece alone doesn't fit; all models have left the device then.
     """
-    free = comfy.model_management.get_free_memory(device)
+    free = max(0, comfy.model_management.get_free_memory(device) - taken)
     size = max(1, min(batch, int(free // max(1, bytes_each))))
     while True:
         try:
@@ -29,6 +32,7 @@ def split_to_fit(run: Callable[[int], T], batch: int, bytes_each: int, device: t
         # Only here, outside of the handler, has the traceback let go of what the run had allocated.
         comfy.model_management.soft_empty_cache()
         if size == 1:
+            comfy.model_management.unload_all_models()  # as the host does where a node runs out, to begin anew
             raise MemoryError(too_large)
         size = -(-size // 2)
 

@@ -53,6 +53,11 @@ class RandARModel:
         return self.patcher.model
 
     @property
+    def kept_bytes(self) -> int:
+        """Bytes that graphs keep from run to run, and that serve the next one."""
+        return self.decoder.kept_bytes if isinstance(self.decoder, GraphedRandAR) else 0
+
+    @property
     def device(self) -> torch.device:
         return self.patcher.load_device
 
@@ -101,10 +106,14 @@ def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool =
 
 
 def no_graphs_for(network: torch.nn.Module, device: torch.device) -> str | None:
-    """Why there are no CUDA graphs of `network` on `device`. A picture is the same without them, so it is drawn."""
+    """Why there are no CUDA graphs of `network` on `device`. The picture can be drawn without them, so it is."""
     if device.type != "cuda":
         return "they are for NVIDIA and AMD graphics cards"
-    return None if isinstance(network, RandAR) else "they are for RandAR models"
+    if not isinstance(network, RandAR):
+        return "they are for RandAR models"
+    if comfy.model_management.vram_state == comfy.model_management.VRAMState.NO_VRAM:
+        return "with --novram the weights stay in main memory"
+    return None
 
 
 def precision_for(choice: str, device: torch.device) -> Precision:

@@ -106,10 +106,7 @@ class Outpaint(io.ComfyNode):
 
         size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
         drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size, windowed=True)
-        y, x = (
-            place * model.vae.factor - margins[side] for place, side in ((drawn.row, "top"), (drawn.column, "left"))
-        )
-        height, width = drawn.pixels.shape[2:]
+        y, x, (height, width) = drawn.top, drawn.left, drawn.pixels.shape[2:]
         return io.NodeOutput(
             rearrange(to_host(drawn.pixels), "b c h w -> b h w c"),
             latent_of(model, drawn.decoded.ids),

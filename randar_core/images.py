@@ -93,6 +93,14 @@ def contact_sheet(pictures: Tensor, columns: int, gap: int = 4) -> Tensor:
     return sheet
 
 
+def writable_picture(path: Path) -> Path:
+    """`path`, in a folder that is made if need be; ValueError before any work where no PNG can be written there."""
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"Pictures are written as PNG; '{path.name}' doesn't end in .png. Name another.")
+    writable_folder(path.parent)
+    return path
+
+
 def writable_folder(folder: Path) -> Path:
     """`folder`, made if need be; ValueError before any work where nothing can be written there."""
     try:

@@ -22,7 +22,8 @@ def processes(device: torch.device):
         yield device
         return
     # Long enough for the first process to write a large set or a picture grid while the others wait.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
+    backend = "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"  # Windows has no NCCL
+    dist.init_process_group(backend, timeout=timedelta(days=1))
     try:
         if device.type == "cuda":
             device = torch.device("cuda", dist.get_node_local_rank())
@@ -73,7 +74,7 @@ def gather_interleaved(share: Tensor, device: torch.device) -> Tensor:
     """[n, …] of every process, equally long -> [n · processes, …], row 0 of each rank first. By way of `device`."""
     if not dist.is_initialized():
         return share
-    share = share.to(device)
+    share = share.to("cpu" if dist.get_backend() == "gloo" else device)
     shares = [torch.empty_like(share) for _ in range(dist.get_world_size())]
     dist.all_gather(shares, share)
     return torch.stack([each.to("cpu") for each in shares], 1).flatten(0, 1)

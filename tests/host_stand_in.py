@@ -128,6 +128,7 @@ def install(models: Path) -> None:
             "get_free_memory": lambda device: 2**33,
             "load_models_gpu": lambda models, memory_required=0, force_full_load=False: None,
             "soft_empty_cache": lambda: None,
+            "unload_all_models": lambda: None,
             "archive_model_dtypes": lambda model: None,
             "OOM_EXCEPTION": torch.OutOfMemoryError,
             "InterruptProcessingException": InterruptProcessingException,

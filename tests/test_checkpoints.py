@@ -284,7 +284,7 @@ def test_a_decoder_and_its_tokenizer_make_a_model(tmp_path, small_releases, deco
 
 def test_a_decoder_without_its_tokenizer_names_the_file_to_get(tmp_path, small_releases, decoder):
     path = save_raw(tmp_path / "d.safetensors", decoder, config=False)
-    with pytest.raises(CheckpointError, match="vq_ds16_c2i.pt .`randar download llamagen-vq16`"):
+    with pytest.raises(CheckpointError, match="vq_ds16_c2i.pt .to be downloaded as llamagen-vq16"):
         load(path)
 
 

@@ -155,6 +155,7 @@ def test_download_without_a_name_lists_the_releases(capsys):
         (("encode", "gone.png"), "There is no file 'gone.png'"),
         (("encode", __file__), "is no picture"),
         (("decode", __file__), "is no file of `randar encode`"),
+        (("decode", __file__, "--out", "a.jpg"), "'a.jpg' doesn't end in .png"),
     ],
 )
 def test_a_mistake_gets_one_clear_message(bundle, tmp_path, monkeypatch, capsys, words, said):

@@ -134,6 +134,12 @@ def test_outpainting_keeps_the_picture(run, picture):
     assert confidence.shape == (1, 43, 74)
 
 
+def test_the_confidence_lies_over_the_pixels_that_it_is_of(run, picture):
+    """Also where the canvas begins within a cell: 53 pixels are no whole number of cells."""
+    _, _, confidence = run("RandAROutpaint", image=picture, left=0, top=0, right=16, bottom=0)
+    assert (confidence[..., :53] == 1).all() and (confidence[..., 53:] < 1).all()
+
+
 def test_outpainting_by_nothing_gives_the_picture_back(run, picture):
     assert run("RandAROutpaint", image=picture, left=0, top=0, right=0, bottom=0)[0].equal(picture)
 

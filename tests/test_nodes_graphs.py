@@ -58,19 +58,33 @@ def test_a_model_of_another_family_has_none(pack):
     assert reason == "they are for RandAR models"
 
 
+def test_what_they_keep_serves_the_next_run(pack, graphed, star, monkeypatch):
+    """It is neither asked for again nor taken for another model's."""
+    import comfy.model_management as management
+
+    drawing, asked, free = pack.module("nodes.drawing"), [], []
+    monkeypatch.setattr(
+        management, "load_models_gpu", lambda models, memory_required, **_: asked.append(memory_required)
+    )
+    monkeypatch.setattr(drawing, "split_to_fit", lambda run, *_: free.append(_[-1]) or run(_[0]))
+    for _ in range(2):
+        draw(pack, graphed, star)
+    assert asked[0] - asked[1] == -free[1] == graphed.kept_bytes > 0 == free[0]
+
+
 @in_comfyui
 def test_what_they_keep_counts_as_the_models_memory_and_lasts_from_run_to_run(pack, graphed, star):
     import comfy.model_management as management
 
     weights = graphed.patcher.model_size()
     draw(pack, graphed, star)
-    kept = graphed.decoder.kept
+    (kept,) = graphed.decoder.kept.values()
     assert graphed.patcher.model_size() == weights + kept.bytes
     assert graphed.patcher.loaded_size() == graphed.patcher.model_size()
     draw(pack, graphed, star)  # loads the model again, which is loaded
-    assert graphed.decoder.kept is kept
+    assert list(graphed.decoder.kept.values()) == [kept]
     management.unload_all_models()
-    assert graphed.decoder.kept is None
+    assert not graphed.decoder.kept
     assert graphed.patcher.loaded_size() == 0 and graphed.patcher.model_size() == weights
     draw(pack, graphed, star)
 
@@ -80,12 +94,24 @@ def test_they_go_before_any_weight_does(pack, graphed, star):
     draw(pack, graphed, star)
     kept, loaded = graphed.decoder.kept_bytes, graphed.patcher.loaded_size()
     assert graphed.patcher.partially_unload(torch.device("cpu"), kept // 2) == kept
-    assert graphed.decoder.kept is None and graphed.patcher.loaded_size() == loaded - kept
+    assert not graphed.decoder.kept and graphed.patcher.loaded_size() == loaded - kept
     draw(pack, graphed, star)
     assert graphed.patcher.partially_unload(torch.device("cpu"), kept + 1) > kept
     assert graphed.patcher.loaded_size() < loaded - kept
     expected = draw(pack, graphed, star)
     assert torch.equal(draw(pack, graphed, star), expected)
+
+
+@in_comfyui
+def test_there_are_none_where_weights_stay_in_main_memory(pack, monkeypatch):
+    import comfy.model_management as management
+
+    randar = pack.module("randar_core.models.randar")
+    decoder = randar.RandAR(randar.RandARConfig(32, 2, 4, codebook_size=32, classes=3, grid=4))
+    model = pack.module("nodes.model")
+    assert model.no_graphs_for(decoder, torch.device("cuda")) is None
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
+    assert "--novram" in model.no_graphs_for(decoder, torch.device("cuda"))
 
 
 @in_comfyui

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance, spatial_guidance
@@ -67,6 +68,19 @@ def random_ids(*shape: int) -> torch.Tensor:
 
 def classes(batch: int) -> torch.Tensor:
     return torch.arange(batch) % CLASSES
+
+
+class QuestionsToTheDevice(TorchDispatchMode):
+    """Counts what makes a program wait for a graphics card: values that are read, places that are looked for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        places = args[1] if "index" in func.__name__ and len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
+        looked_for = any(isinstance(place, torch.Tensor) and place.dtype == torch.bool for place in places)
+        if looked_for or func.__name__.split(".")[0] in {"_local_scalar_dense", "nonzero", "masked_select", "equal"}:
+            self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def plainly(model, canvas: Canvas, options: DecodingOptions = OPTIONS) -> torch.Tensor:
@@ -512,6 +526,36 @@ def test_the_seam_rises_inside_the_mask_and_reaches_one(seam, width):
     assert opacity.max() == 1
     column = opacity[0, 8 : 8 + width, 20]
     assert (column[: (width + 1) // 2].diff() >= 0).all()
+
+
+@pytest.mark.parametrize("task", ["generate", "fill", "extrapolate"])
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_call_asks_nothing_of_the_device(model, task, watched):
+    """However many calls there are: each answer would be waited for."""
+    asked = []
+    for steps in (4, 12):
+        options = replace(OPTIONS, steps=steps)
+        on_call = (lambda decoded: None) if watched else None
+        with QuestionsToTheDevice() as questions:
+            if task == "generate":
+                generate(model, classes(2), options, on_call=on_call)
+            elif task == "fill":
+                fill(model, Canvas.empty(2, GRID, GRID, torch.device("cpu")), classes(2), options, on_call=on_call)
+            else:
+                extrapolate(model, classes(2), 2, options, on_call=on_call)
+        asked.append(questions.count)
+    assert asked[0] == asked[1] > 0
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20), pixels=st.integers(0, 30), seed=st.integers(0, 99))
+def test_a_mask_grows_by_so_many_pixels_in_every_direction(height, width, pixels, seed):
+    mask = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
+    mask *= mask > 0.9
+    expected = torch.zeros_like(mask)
+    for picture, y, x in mask.nonzero().tolist():
+        near = expected[picture, max(0, y - pixels) : y + pixels + 1, max(0, x - pixels) : x + pixels + 1]
+        near.clamp_(min=float(mask[picture, y, x]))
+    assert torch.equal(spread(mask, pixels), expected)
 
 
 def test_the_edge_of_the_picture_is_no_seam():

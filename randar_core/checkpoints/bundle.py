@@ -240,5 +240,5 @@ def _tokenizer_hint(decoder: Part) -> str:
     fitting = fitting_tokenizers(decoder)
     if not fitting:
         return f"Give the tokenizer it was trained with, one of {decoder.config.codebook_size} codes."
-    files = " or ".join(f"{r.file} (`randar download {r.name}`, from {r.repo})" for r in fitting)
+    files = " or ".join(f"{r.file} (to be downloaded as {r.name}, from {r.repo})" for r in fitting)
     return f"Give it the tokenizer {files}."

@@ -86,12 +86,12 @@ def _fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
         came = partial.stat().st_size if partial.exists() else 0
         raise DownloadError(
             f"The download of {target.name} stopped after {_megabytes(came)} of {_megabytes(found.size)}: {reason} "
-            f"What has come is kept: `randar download {release.name}` goes on from there."
+            "What has come is kept: start the same download again, and it goes on from there."
         ) from error
     # Large files have the SHA-256 of their content for an ETag.
     if len(version) == 64 and _sha256(partial) != version:
         partial.unlink()
-        raise DownloadError(f"{target.name} came damaged and was deleted. Run `randar download {release.name}` again.")
+        raise DownloadError(f"{target.name} came damaged and was deleted. Start the download again.")
     os.replace(partial, target)
 
 

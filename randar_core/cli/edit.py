@@ -57,11 +57,10 @@ def _run(arguments: argparse.Namespace, name: str, task) -> None:
     from tqdm import tqdm
 
     from ..classes import resolve_class
-    from ..images import read_pixels, save_png, writable_folder
+    from ..images import read_pixels, save_png, writable_picture
 
     pixels = read_pixels(arguments.picture, alpha=name in KEEP_ALPHA)
-    out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png")
-    writable_folder(out.parent)
+    out = writable_picture(arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png"))
     model = options.load_model(arguments)
     decoding = options.decoding_of(arguments, model)
     device = options.device_of_model(model)

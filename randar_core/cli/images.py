@@ -10,13 +10,13 @@ def register(subparsers) -> None:
     encode = subparsers.add_parser("encode", help="picture to token ids (a .json beside it, or --out)")
     encode.add_argument("picture", type=Path)
     encode.add_argument("--out", type=Path, help="the .json to write (default: the picture's name)")
-    options.add_model(encode)
+    options.add_device(options.add_files(encode))
     encode.set_defaults(run=_encode)
 
     decode = subparsers.add_parser("decode", help="token ids to picture")
     decode.add_argument("ids", type=Path, help="a .json that `randar encode` wrote")
     decode.add_argument("--out", type=Path, help="the .png to write (default: the ids' name)")
-    options.add_model(decode)
+    options.add_device(options.add_files(decode))
     decode.set_defaults(run=_decode)
 
 
@@ -58,8 +58,9 @@ def _decode(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from ..images import save_png
+    from ..images import save_png, writable_picture
 
+    out = writable_picture(arguments.out or arguments.ids.with_suffix(".png"))
     try:
         found = json.loads(arguments.ids.read_text(encoding="utf-8"))
         ids, codebook_size = torch.tensor(found["ids"]), found["codebook_size"]
@@ -78,6 +79,5 @@ def _decode(arguments: argparse.Namespace) -> None:
         )
     with torch.inference_mode():
         pixels = tokenizer.decode(ids[None].to(device))[0]
-    out = arguments.out or arguments.ids.with_suffix(".png")
     save_png(out, pixels)
     print(out)

@@ -35,7 +35,8 @@ def share(text: str) -> float:
     return value
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_files(parser: argparse.ArgumentParser):
+    """The group of options on the model, with those that name its files."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -45,6 +46,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tokenizer", help="the tokenizer of a decoder's file, by name or file (default: found by itself)"
     )
+    return group
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    group = add_files(parser)
     add_device(group, PRECISIONS)
     group.add_argument(
         "--graphs",

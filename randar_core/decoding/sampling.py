@@ -41,7 +41,8 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
     """Ids `[...]` by inverse CDF: `probabilities` `[..., V]`, `noise` `[...]` uniform in [0, 1)."""
-    cumulative = probabilities.cumsum(-1)
+    # A scan of one long row is summed up in an order of its own each time on NVIDIA cards: in float64 it doesn't show.
+    cumulative = probabilities.cumsum(-1, dtype=torch.float64 if probabilities.is_cuda else None)
     total = cumulative[..., -1:]
     # Rounding must not reach the total itself, past the last token that has any probability.
     target = torch.minimum(noise.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -2,7 +2,7 @@
 
 A call launches hundreds of kernels, most of them shorter than their launch. A graph launches all of them at once, but
 it reads and writes the very memory that it was captured with: the weights where they lay, and the buffers here. So the
-buffers live as long as the graphs, from one decode to the next, until another shape is drawn or `release`.
+buffers live as long as the graphs, from one decode to the next, until other shapes are drawn or `release`.
 
 Captures have not been run on a card yet; what is tested on the CPU are the calls of fixed shape that they hold.
 """
@@ -20,6 +20,7 @@ from .randar import Extend, RandAR
 # Places of a call, padded to the next of these. A call that feeds more, such as the known cells', is run as it is.
 CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 CACHE_PLACES = 128  # the cache is read up to a multiple of so many places
+SHAPES_KEPT = 2  # extrapolation draws two in turn, and the last pictures of many may be fewer
 
 
 @dataclass
@@ -76,8 +77,8 @@ class GraphedState:
 class GraphedRandAR(nn.Module):
     """A RandAR whose `start` and `step` go through CUDA graphs; all else is the model's own. For inference alone.
 
-    One decode at a time: `start` takes the buffers of the one before. On another device, where there are no graphs, or
-    with weights that lie elsewhere, the same calls are run as they are.
+    One decode of a shape at a time: `start` takes the buffers of the one before. On another device, where there are no
+    graphs, or with weights that lie elsewhere, the same calls are run as they are.
     """
 
     parallel = RandAR.parallel
@@ -88,8 +89,7 @@ class GraphedRandAR(nn.Module):
         self.model = model
         self.config, self.null_class = model.config, model.null_class
         self.table, self.extrapolated_table, self.cache_bytes = model.table, model.extrapolated_table, model.cache_bytes
-        self.shape: tuple = ()
-        self.kept: Buffers | None = None
+        self.kept: dict[tuple, Buffers] = {}  # by shape, that of the latest decode last
         self.weights: tuple[int, ...] = ()
         self.stream: torch.cuda.Stream | None = None
 
@@ -99,11 +99,11 @@ class GraphedRandAR(nn.Module):
     @property
     def kept_bytes(self) -> int:
         """Bytes of the buffers that are kept. What kernels of a graph need on their way is in torch's pool."""
-        return 0 if self.kept is None else self.kept.bytes
+        return sum(buffers.bytes for buffers in self.kept.values())
 
     def release(self) -> None:
         """Let go of graphs and buffers."""
-        self.kept = None
+        self.kept.clear()
 
     @torch.no_grad()
     def start(
@@ -125,21 +125,38 @@ class GraphedRandAR(nn.Module):
         return GraphedState(buffers, buffers.decode, context_kept)
 
     def buffers(self, classes: Tensor, cells: int) -> Buffers:
-        """Those for rows like `classes` `[R, D]` of `cells` cells: the kept ones if they fit, else new ones instead."""
+        """Those for rows like `classes` `[R, D]` of `cells` cells: the kept ones of this shape, else new ones.
+
+        New ones take the place of the shape that was drawn longest ago, and of all where there is no room beside them.
+        """
         weights = tuple(parameter.data_ptr() for parameter in self.model.parameters())
+        if weights != self.weights:
+            self.release()
+            self.weights = weights
         shape = (*classes.shape, cells, classes.dtype, classes.device, torch.is_inference_mode_enabled())
-        if self.kept is None or shape != self.shape or weights != self.weights:
-            self.release()  # first, so that there are never two caches
-            config, rows, places = self.model.config, len(classes), 2 + 2 * cells
-            self.kept = Buffers(
-                classes.new_zeros(rows, places, config.width),
-                torch.zeros(2, rows, places, 1, config.head_width, device=classes.device),
-                classes.new_empty(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
-                classes.new_empty(rows, CALL_PLACES[-1], config.width),
-                classes.is_cuda and all(parameter.is_cuda for parameter in self.model.parameters()),
-            )
-            self.shape, self.weights = shape, weights
-        return self.kept
+        buffers = self.kept.pop(shape, None)
+        if buffers is None:
+            while len(self.kept) >= SHAPES_KEPT:
+                del self.kept[next(iter(self.kept))]
+            try:
+                buffers = self.new_buffers(classes, cells)
+            except torch.OutOfMemoryError:
+                if not self.kept:
+                    raise
+                self.release()
+                buffers = self.new_buffers(classes, cells)
+        self.kept[shape] = buffers
+        return buffers
+
+    def new_buffers(self, classes: Tensor, cells: int) -> Buffers:
+        config, rows, places = self.model.config, len(classes), 2 + 2 * cells
+        return Buffers(
+            classes.new_zeros(rows, places, config.width),
+            torch.zeros(2, rows, places, 1, config.head_width, device=classes.device),
+            classes.new_empty(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
+            classes.new_empty(rows, CALL_PLACES[-1], config.width),
+            classes.is_cuda and all(parameter.is_cuda for parameter in self.model.parameters()),
+        )
 
     @torch.no_grad()
     def step(self, state: GraphedState, tokens: Tensor, queries: int) -> Tensor:
@@ -168,7 +185,7 @@ class GraphedRandAR(nn.Module):
         index = torch.tensor([padding + source, [*padding, *place]])
         reach = min(-(-place.stop // CACHE_PLACES) * CACHE_PLACES, buffers.cache.shape[-2])
         if not buffers.cache.is_cuda:
-            return self.run(buffers, index, reach)
+            return self.run(buffers, index.to(buffers.cache.device), reach)
         index = index.pin_memory().to(buffers.cache.device, non_blocking=True)
         if padded > CALL_PLACES[-1] or not buffers.capturable:
             return self.run(buffers, index, reach)
@@ -183,8 +200,10 @@ class GraphedRandAR(nn.Module):
         source, place = index
         seen = torch.arange(reach, device=place.device)
         # Padding sees the empty place alone; attention to nothing at all would be NaN.
-        mask = (seen <= place[:, None]) & ((seen > 0) | (place[:, None] == 0))
+        unseen = (seen > place[:, None]) | ((seen == 0) & (place[:, None] > 0))
         inputs, angles = buffers.inputs[:, source], buffers.angles[:, :, source]
+        # As numbers, once for all layers: each would make them of a mask of bools.
+        mask = inputs.new_zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
         return self.model.blocks(inputs, angles, buffers.extend(place, reach), mask)
 
     def capture(self, buffers: Buffers, index: Tensor, reach: int) -> Replay:

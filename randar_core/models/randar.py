@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from .attention import aligned, attend
+
 
 @dataclass(frozen=True)
 class RandARConfig:
@@ -98,7 +100,8 @@ class DecodeState:
         if tokens > len(self.mask):
             blind = self.mask.new_full((2 * tokens, places + 2 * tokens), -torch.inf)
             self.mask = blind.triu_(places + 1)
-        return self.mask[:tokens, places - before : places + tokens]
+        mask = self.mask[:tokens, places - before : places + tokens]
+        return aligned(mask) if mask.is_cuda else mask
 
     def extend(self, layer: int) -> Extend:
         def after_what_is_there(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +138,7 @@ class Attention(nn.Module):
         if extend is not None:
             key, value = extend(key, value)
         causal = mask is None and query.shape[2] > 1
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        out = attend(query, key, value, mask, causal)
         return self.wo(rearrange(out, "r h t d -> r t (h d)"))
 
 

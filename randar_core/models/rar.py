@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from .attention import attend
 
 WINDOW = 32  # places whose adaptive-norm parts are computed together while decoding
 
@@ -73,7 +74,7 @@ class Attention(nn.Module):
             end = start + x.shape[1]
             cache[0, :, :, start:end], cache[1, :, :, start:end] = key, value
             key, value = cache[:, :, :, :end]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=start == 0)
+        out = attend(query, key, value, mask, causal=start == 0)
         return self.proj(rearrange(out, "r h t d -> r t (h d)"))
 
 

@@ -67,7 +67,7 @@ def extrapolate(
     if ids is None:
         low_options = replace(options, order=low_order(options.order, factor, grid, batch))
         low_options = replace(low_options, steps=options.steps if low_steps is None else low_steps)
-        low = generate(model, classes, low_options, on_call=lambda low: watch(on_large_grid(low)))
+        low = generate(model, classes, low_options, on_call=watch.through(on_large_grid))
         if watch.stopped:
             return on_large_grid(low)
         ids, sure, low_calls = low.ids, low.confidence, low.calls
@@ -96,9 +96,7 @@ def extrapolate(
         confidence[:, ::factor, ::factor] = sure
         return replace(decoded, confidence=confidence, call=low_calls + decoded.call, calls=low_calls + decoded.calls)
 
-    return complete(
-        decode_windows(model, large, [windows], setting, options.batch, lambda decoded: watch(complete(decoded)))
-    )
+    return complete(decode_windows(model, large, [windows], setting, options.batch, watch.through(complete)))
 
 
 def whole(canvas: Canvas, place: int, options: DecodingOptions, parallel: bool) -> Window:

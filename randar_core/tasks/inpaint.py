@@ -149,7 +149,9 @@ def masked_and_beyond(cutout: Cutout, mask: Tensor, grid: int) -> tuple[Tensor, 
     """Cells of a cutout, `[g, g]`, that `mask` `[B, H, W]` touches with any pixel, and those beyond the picture."""
 
     def touched(pixels: Tensor) -> Tensor:
-        return F.adaptive_max_pool2d(pixels.float()[None, None], grid)[0, 0] > 0
+        # Not on MPS, where torch pools windows of one size, which are wrong where the cells don't divide the square.
+        cells = F.adaptive_max_pool2d(pixels.cpu().float()[None, None], grid)[0, 0] > 0
+        return cells.to(pixels.device)
 
     beyond = ~touched(cutout.within(mask))
     return touched(cutout.of(mask) > 0) & ~beyond, beyond
@@ -176,11 +178,18 @@ def plan_cutouts(
 
 def spread(mask: Tensor, pixels: int) -> Tensor:
     """`mask` `[B, H, W]` grown by `pixels` in every direction (a square)."""
-    pixels = min(pixels, max(mask.shape[1:]))
-    if pixels == 0:
-        return mask
-    mask = F.max_pool2d(mask.unsqueeze(1), (1, 2 * pixels + 1), 1, (0, pixels))
-    return F.max_pool2d(mask, (2 * pixels + 1, 1), 1, (pixels, 0)).squeeze(1)
+    for axis in (1, 2):
+        length = mask.shape[axis]
+        wanted, grown = min(pixels, length - 1), 0
+        while grown < wanted:
+            # Moved by so much that no gap opens, also where the picture's edge cut off one half of what had grown.
+            step = min(grown + 1, wanted - grown)
+            wide, rest = mask.clone(), length - step
+            for there, here in ((step, 0), (0, step)):
+                part = wide.narrow(axis, there, rest)
+                torch.maximum(part, mask.narrow(axis, here, rest), out=part)
+            mask, grown = wide, grown + step
+    return mask
 
 
 def fade_in(mask: Tensor, seam: int) -> Tensor:
@@ -192,6 +201,8 @@ def fade_in(mask: Tensor, seam: int) -> Tensor:
     depth = left.clone()
     for _ in range(min(seam, max(mask.shape[1:]))):
         left = -F.max_pool2d(-left.unsqueeze(1), 3, 1, 1).squeeze(1)
+        if not left.any():
+            break
         depth += left
     return mask * depth / spread(depth, seam).clamp(min=1)
 
@@ -200,7 +211,10 @@ def scaled(pixels: Tensor, size: int) -> Tensor:
     """A square picture `[C, S, S]` at `size`, in 0…1; as it is where it has that size."""
     if pixels.shape[1] == size:
         return pixels
-    return F.interpolate(pixels[None].float(), (size, size), mode="bicubic", antialias=True)[0].clamp(0, 1)
+    # Torch before 2.8 has no antialiased scaling on MPS.
+    given = pixels.cpu() if pixels.device.type == "mps" else pixels
+    out = F.interpolate(given[None].float(), (size, size), mode="bicubic", antialias=True)[0].clamp(0, 1)
+    return out.to(pixels.device)
 
 
 def order_of(order: Order | Tensor, cutout: Cutout, height: int, width: int) -> Order | Tensor:

@@ -1,6 +1,6 @@
 """How a task decodes: what every task is told beside its picture and its classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,15 +43,22 @@ class DecodingOptions:
 
 
 class Watch:
-    """Hands every state of a decode to `on_call` and remembers whether it asked to stop."""
+    """Hands the states of a decode's parts to `on_call` and remembers whether it asked to stop."""
 
     def __init__(self, on_call: OnCall | None):
         self.on_call = on_call
         self.stopped = False
 
-    def __call__(self, decoded: Decoded) -> bool:
-        self.stopped = self.on_call is not None and self.on_call(decoded) is False
-        return not self.stopped
+    def through(self, form: Callable[[Decoded], Decoded]) -> OnCall | None:
+        """The `on_call` of a part, whose states `form` makes those of the whole; None where nobody looks."""
+        if self.on_call is None:
+            return None
+
+        def on_call(decoded: Decoded) -> bool:
+            self.stopped = self.on_call(form(decoded)) is False
+            return not self.stopped
+
+        return on_call
 
 
 def derived_seed(seed: int, *purpose: int | str) -> int:

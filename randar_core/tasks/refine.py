@@ -53,10 +53,7 @@ def refine(
                 calls=before + decoded.calls * (1 + left),  # later rounds are taken to be as long as this one
             )
 
-        def report(decoded: Decoded, with_rounds=with_rounds) -> bool:
-            return watch(with_rounds(decoded))
-
-        decoded = with_rounds(fill(model, canvas, classes, options, overlap, turn, report))
+        decoded = with_rounds(fill(model, canvas, classes, options, overlap, turn, watch.through(with_rounds)))
         ids, done = decoded.ids, decoded.call
         if watch.stopped:
             return decoded

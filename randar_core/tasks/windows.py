@@ -69,11 +69,8 @@ def fill(
         ids, known, confidence = (t[:, rows, columns] for t in (decoded.ids, decoded.known, decoded.confidence))
         return replace(decoded, ids=ids, known=known, confidence=confidence)
 
-    watch = Watch(on_call)
     setting = Setting(classes, options.guidance, options.sampling)
-    return cropped(
-        decode_windows(model, canvas, waves, setting, options.batch, lambda decoded: watch(cropped(decoded)))
-    )
+    return cropped(decode_windows(model, canvas, waves, setting, options.batch, Watch(on_call).through(cropped)))
 
 
 def decode_windows(
@@ -88,19 +85,20 @@ def decode_windows(
 
     Windows are all of one size. Runs on the device of `canvas`.
     """
-    ids, known = canvas.ids.clone(), canvas.known.clone()
+    ids, known = (t.clone(memory_format=torch.contiguous_format) for t in (canvas.ids, canvas.known))
     sure = known.float()
+    cells = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
     calls, done, watch = count_calls(waves, batch), 0, Watch(on_call)
     for piece in in_pieces(waves, batch):
         part = Canvas(torch.stack([w.of(ids) for w in piece]), torch.stack([w.of(known) for w in piece]))
+        # Places of the new cells in the piece and on the canvas. What a window was given keeps the confidence that it
+        # was drawn with. Looked up here, since masks of unknown number would make every call wait for the device.
+        new = (~part.known).flatten().nonzero().flatten()
+        target = torch.stack([w.of(cells) for w in piece]).flatten()[new]
 
-        def paste(decoded: Decoded, piece=piece, given=part.known, before=done) -> Decoded:
-            for place, window in enumerate(piece):
-                # What the window was given keeps the confidence that it was drawn with.
-                new = ~given[place]
-                window.of(ids)[new] = decoded.ids[place][new]
-                window.of(known)[new] = decoded.known[place][new]
-                window.of(sure)[new] = decoded.confidence[place][new]
+        def paste(decoded: Decoded, new=new, target=target, before=done) -> Decoded:
+            for whole, drawn in ((ids, decoded.ids), (known, decoded.known), (sure, decoded.confidence)):
+                whole.view(-1)[target] = drawn.flatten()[new]
             return Decoded(ids, known, sure, before + decoded.call, calls)
 
         pictures = torch.tensor([window.picture for window in piece], device=ids.device)
@@ -109,8 +107,7 @@ def decode_windows(
             classes=setting.classes.to(ids.device)[pictures],
             context_kept=None if setting.context_kept is None else setting.context_kept.to(ids.device)[pictures],
         )
-        decoded = decode(model, part, joined(piece), own, lambda decoded, paste=paste: watch(paste(decoded)))
-        done = paste(decoded).call
+        done = paste(decode(model, part, joined(piece), own, watch.through(paste))).call
         if watch.stopped:
             break
     return Decoded(ids, known, sure, done, calls)

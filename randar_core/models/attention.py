@@ -1,0 +1,23 @@
+"""Scaled dot-product attention with the kernels of torch that suit decoding: a longer cache at every call."""
+
+import contextlib
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# Without cuDNN's kernels, which torch prefers on the newest cards: they are planned anew for every length of the cache.
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """`query` `[R, H, T, d]` to `key` and `value` `[R, H, S, d]`; `mask` `[T, S]` is added to the scores."""
+    with sdpa_kernel(KERNELS) if query.is_cuda else contextlib.nullcontext():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+
+
+def aligned(mask: Tensor) -> Tensor:
+    """`mask` `[T, S]` in rows that begin at multiples of 8 places, as the kernels of cards want: else every layer makes
+    a copy that does."""
+    places = mask.shape[1]
+    return mask.new_empty(len(mask), -(-places // 8) * 8)[:, :places].copy_(mask)
