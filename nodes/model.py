@@ -2,6 +2,7 @@
 
 import logging
 
+import comfy.memory_management
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -113,6 +114,8 @@ def no_graphs_for(network: torch.nn.Module, device: torch.device) -> str | None:
         return "they are for RandAR models"
     if comfy.model_management.vram_state == comfy.model_management.VRAMState.NO_VRAM:
         return "with --novram the weights stay in main memory"
+    if getattr(comfy.memory_management, "aimdo_allocator", None) is not None:  # ComfyUI 0.12 with --fast dynamic_vram
+        return "this ComfyUI takes all memory of a node back when the node is done"
     return None
 
 

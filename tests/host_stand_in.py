@@ -115,6 +115,7 @@ def install(models: Path) -> None:
     own_type = lambda name: types.SimpleNamespace(Input=Input, Output=Output, io_type=name)  # noqa: E731
     modules = {
         "comfy": {},
+        "comfy.memory_management": {"aimdo_allocator": None},
         "comfy.model_management": {
             "get_torch_device": lambda: cpu,
             "unet_offload_device": lambda: cpu,
