@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,8 +178,10 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
-    save_file(weights | reference, path, {"facts": json.dumps(facts)})
-    path.chmod(0o644)
+    unfinished = path.with_name(path.name + ".part")
+    save_file(weights | reference, unfinished, {"facts": json.dumps(facts)})
+    unfinished.chmod(0o644)
+    os.replace(unfinished, path)
     return accuracy
 
 

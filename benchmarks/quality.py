@@ -111,11 +111,18 @@ def measure(name: str, rows: Iterable[Row], report: dict, again: bool, on: str, 
         if row.name not in section:
             with torch.inference_mode():
                 section[row.name] = {"count": row.count, "on": on, **row.measure()}
-            report["sections"][name] = {row.name: section[row.name] for row in rows if row.name in section}
+            report["sections"][name] = in_order(rows, section, before)
             report["complete"][name] = len(section) == len(rows)
             keep()
-    report["sections"][name], report["complete"][name] = {row.name: section[row.name] for row in rows}, True
+    report["sections"][name], report["complete"][name] = in_order(rows, section, before), True
     keep()
+
+
+def in_order(rows: list[Row], section: dict, before: dict) -> dict:
+    """What was measured of `rows`, in their order, and then what a run with other counts left."""
+    return {row.name: section[row.name] for row in rows if row.name in section} | {
+        name: record for name, record in before.items() if name not in section
+    }
 
 
 def run(bench: Bench, counts: Counts, sections: Iterable[str], folder: Path, again: bool = False) -> dict:
@@ -142,7 +149,9 @@ def main() -> None:
         "--samples", type=int, default=1200, help="pictures of the headline row; others take a share (default: 1200)"
     )
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder (default: benchmarks)")
+    parser.add_argument(
+        "--out", type=Path, help="folder (default: benchmarks; for another model and with --quick out/quality)"
+    )
     parser.add_argument("--batch", type=int, default=48, help="pictures drawn together (default: 48)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--dtype", default="auto", choices=PRECISIONS, help="of the weights (default: the quickest)")
@@ -158,8 +167,10 @@ def main() -> None:
     model = load(path, dtype=precision.dtype)
     bench = Bench(path, model, load_judge(), arguments.batch, precision)
     counts = Counts(12 if arguments.quick else arguments.samples)
-    run(bench, counts, arguments.only or SECTIONS, arguments.out, arguments.again)
-    print(f"{arguments.out / 'quality.md'} written")
+    of_record = arguments.model == "builtin" and not arguments.quick
+    out = arguments.out or (Path(__file__).parent if of_record else Path("out/quality"))
+    run(bench, counts, arguments.only or SECTIONS, out, arguments.again)
+    print(f"{out / 'quality.md'} written")
 
 
 if __name__ == "__main__":

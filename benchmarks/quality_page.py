@@ -24,7 +24,8 @@ def share(record: dict) -> str:
 
 
 def distance(record: dict) -> str:
-    return interval(record["frechet"], 2)
+    """Of fewer than five pictures a class it says nothing."""
+    return interval(record["frechet"], 2) if record["count"] >= 5 * len(CLASSES) else "–"
 
 
 def interval(values: Sequence[float], digits: int) -> str:
@@ -136,6 +137,11 @@ TARGETS: tuple[Target, ...] = (
         "×2 pictures, scaled down, keep the class in at least 80 %",
         "extrapolation",
         lambda s: (share(s["×2, with spatial guidance"]), s["×2, with spatial guidance"]["share"][0] >= 0.8),
+    ),
+    (
+        "what spatial guidance adds at ×2",
+        "extrapolation",
+        lambda s: better(s["×2, with spatial guidance"], s["×2, without spatial guidance"]),
     ),
     (
         "refining raises the share recognised or lowers the Fréchet distance",
@@ -289,7 +295,9 @@ what is known around it: teacher-forced, in random order within the block, witho
 
 {picture("context", "Log-likelihood of the true tokens by what is known")}"""
     if {"one side", "four sides"} <= section.keys():
-        gain = np.array(section["four sides"]["each"]) - np.array(section["one side"]["each"])
+        # Row by row the same pictures, of which one may have more than the other.
+        pairs = zip(section["four sides"]["each"], section["one side"]["each"], strict=False)
+        gain = np.array([more - less for more, less in pairs])
         text += f"""
 
 As many cells on all four sides rather than on one add {interval(mean_interval(gain), 3)} nats a token (same pictures,

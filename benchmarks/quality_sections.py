@@ -33,7 +33,7 @@ def floors(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     A Fréchet distance falls with the number of pictures; hence the floor for each number that other sections use.
     """
-    for count in sorted({counts.headline, counts.compared, counts.some, counts.few}, reverse=True):
+    for count in sorted({counts.headline, counts.compared, counts.some, counts.few, counts.large}, reverse=True):
 
         def real(count=count):
             scenes = (bench.scenes(pictures) for pictures in bench.pieces(count, f"{count} real pictures"))

@@ -68,17 +68,22 @@ class Reference:
     def interval(self, features: np.ndarray, classes: np.ndarray, resamples: int = 200, seed: int = 0) -> Interval:
         """The distance, and 1.96 standard deviations of its bootstrap to either side.
 
-        Resampled within `classes` `[B]`, of which every set has as many by design. Not the bootstrap's percentiles: a
+        Resampled within `classes` `[B]`, of which every set has as many by design, or where these are fewer than 5
+        each, over all; and widened by √(n / (n − 1)), by which a bootstrap of n is too narrow. Not its percentiles: a
         resample holds fewer different pictures, so that its distance is too large by as much again as the sample's own,
         and the percentiles may not hold the value at all.
         """
         generator = np.random.default_rng(seed)
         members = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+        if min(map(len, members)) < 5:
+            members = [np.arange(len(features))]
+        least = min(map(len, members))
         distances = []
         for _ in range(resamples):
             chosen = np.concatenate([generator.choice(own, len(own)) for own in members])
             distances.append(self.distance(features[chosen]))
         value, reach = self.distance(features), NORMAL_95 * float(np.std(distances, ddof=1))
+        reach *= math.sqrt(least / (least - 1))
         return value, max(0.0, value - reach), value + reach
 
 

@@ -16,18 +16,19 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def resolve_class(name_or_id: str | int, class_names: Sequence[str]) -> int:
-    """The id of a class given by its id (also as text) or by its name, in any case, with spaces, `_` or `-`.
+    """The id of a class given by its name, in any case, with spaces, `_` or `-`, or by its id (also as text).
 
-    Raises ValueError for an id out of range, a name that two classes share, and an unknown name, with near names.
+    A number that is a class's name is taken for the name. Raises ValueError for an id out of range, a name that two
+    classes share, and an unknown name, with near names.
     """
     text = str(name_or_id).strip()
+    if list(class_names).count(text) == 1:  # ImageNet has a Cardigan (dog) and a cardigan; other names are numbers
+        return list(class_names).index(text)
     if text.lstrip("+-").isdecimal():
         class_id = int(text)
         if not 0 <= class_id < len(class_names):
             raise ValueError(f"There is no class {class_id}: this model has the classes 0 to {len(class_names) - 1}.")
         return class_id
-    if list(class_names).count(text) == 1:  # ImageNet has a Cardigan (dog) and a cardigan
-        return list(class_names).index(text)
     plain = [_plain(name) for name in class_names]
     wanted = _plain(text)
     found = [class_id for class_id, name in enumerate(plain) if name == wanted]

@@ -16,6 +16,9 @@ from einops import rearrange
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
+
 
 def to_levels(pixels: Tensor) -> Tensor:
     """Pixels in 0…1 (values beyond are clamped) as uint8."""
@@ -38,7 +41,7 @@ def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
 def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
     """The picture in a file as `to_pixels` gives it. Raises FileNotFoundError, ValueError for a file that is none."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return to_pixels(image, alpha)
     except UnidentifiedImageError as error:
         raise ValueError(f"'{path}' is no picture that can be read.") from error
@@ -75,7 +78,7 @@ def reason_of(error: OSError) -> str:
 def read_facts(path: Path) -> dict | None:
     """What `save_png` was told of the picture; None where there is no such picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return json.loads(image.info["parameters"])
     except (FileNotFoundError, UnidentifiedImageError, KeyError, json.JSONDecodeError):
         return None

@@ -33,6 +33,11 @@ def test_a_name_like_no_other_is_refused():
         resolve_class("zzzzqq", NAMES)
 
 
+def test_a_number_that_is_a_name_is_the_name():
+    assert [resolve_class(word, ("0", "1", "10", "2")) for word in ("2", 2, "10", "3")] == [3, 3, 2, 3]
+    assert resolve_class("1995", ("1994", "1995")) == 1
+
+
 def test_names_that_differ_in_case_alone_are_told_apart():
     assert (resolve_class("Cardigan", NAMES), resolve_class("cardigan", NAMES)) == (264, 474)
     with pytest.raises(ValueError, match="2 classes are named 'CARDIGAN'; say which by its id: 264, 474"):

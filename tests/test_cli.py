@@ -185,6 +185,16 @@ def mask(path, size, box):
     return path
 
 
+@pytest.mark.parametrize("command", ["refine", "inpaint"])
+def test_a_program_under_a_pictures_name_is_never_run(bundle, picture, tmp_path, capsys, command):
+    """Pillow would hand it to Ghostscript."""
+    program = tmp_path / "a.png"
+    program.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    pictures = (program,) if command == "refine" else (picture, program)
+    assert run(command, *pictures, "star", "--model", bundle) == 2
+    assert "a.png' is no picture that can be read" in capsys.readouterr().err
+
+
 def test_inpaint_keeps_every_pixel_outside_of_the_mask(bundle, picture, tmp_path):
     marked = mask(tmp_path / "mask.png", (8, 8), numpy.s_[2:4, 2:6])
     assert run("inpaint", picture, marked, "star", "--model", bundle, "--out", tmp_path / "b.png") == 0

@@ -95,6 +95,20 @@ def test_what_parts_the_classes_is_no_uncertainty_where_each_has_its_share():
     assert apart < together / 2
 
 
+@pytest.mark.parametrize("each", [1, 2, 5])
+def test_a_few_pictures_have_a_wide_interval(each):
+    """As wide as the distances of such sets differ, or wider: a bootstrap within one picture would have no width."""
+    draw = np.random.default_rng(7).normal
+    features = draw(size=(4000, 8))
+    reference = Reference(features.mean(0), np.cov(features, rowvar=False))
+    values, reaches = [], []
+    for _ in range(40):
+        value, _, high = reference.interval(draw(size=(12 * each, 8)), np.arange(12 * each) % 12, resamples=40)
+        values.append(value)
+        reaches.append(high - value)
+    assert np.mean(reaches) > 0.8 * 1.96 * np.std(values)
+
+
 def test_bootstrap_intervals_hold_the_mean_and_are_as_wide_as_the_normal_one():
     values = np.random.default_rng(5).normal(3, 2, size=400)
     value, low, high = mean_interval(values)
@@ -111,7 +125,7 @@ def test_the_interval_of_a_difference_is_that_of_newcombe():
 
 def test_what_both_intervals_allow_for_is_no_difference():
     def record(right: int, frechet: float) -> dict:
-        return {"share": wilson(right, 240), "frechet": (frechet, frechet - 0.8, frechet + 0.8)}
+        return {"count": 240, "share": wilson(right, 240), "frechet": (frechet, frechet - 0.8, frechet + 0.8)}
 
     old = record(192, 4.0)
     # Beyond the interval of the old, but within what the new one's adds.
@@ -275,6 +289,16 @@ def test_a_cut_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_path
     text = (tmp_path / "quality.md").read_text()
     assert "| one picture in under 3 s | 1.50 s | yes |" in text and "not measured" in text
     assert "| 0.25 | yes |" in text and "likewise | 0.42 | **no** |" in text
+
+
+def test_a_run_of_other_counts_keeps_the_rows_that_it_does_not_measure(tmp_path, monkeypatch):
+    bench = bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0))
+    record = {"right": 6, "share": [0.5, 0.4, 0.6], "frechet": [1.0, 0.9, 1.1], "seconds": 1.0}
+    for names in (("a, 12", "a, 24"), ("a, 36",)):
+        rows = [quality.Row(name, int(name[3:]), lambda: dict(record)) for name in names]
+        monkeypatch.setitem(quality.SECTIONS, "floors", lambda bench, counts, rows=rows: rows)
+        report = quality.run(bench, Counts(1), ["floors"], tmp_path)
+    assert list(report["sections"]["floors"]) == ["a, 36", "a, 12", "a, 24"]
 
 
 def test_the_report_is_utf8_whatever_the_code_page_of_the_system(tmp_path, monkeypatch):

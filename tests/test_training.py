@@ -460,11 +460,24 @@ def test_broken_and_small_pictures_are_skipped_by_name(pictures):
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     whole = (pictures / "red" / "0.png").read_bytes()
     (pictures / "red" / "cut.png").write_bytes(whole[: len(whole) - 30])
+    (pictures / "red" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\nshowpage\n")
     save_picture(pictures / "blue" / "small.png", 15, 40)
     folder = open_folder(pictures, 16)
     assert len(folder) == 6
     skipped = "\n".join(folder.skipped)
-    assert all(name in skipped for name in ("noise.png", "cut.png", "small.png")) and "15×40" in skipped
+    assert all(name in skipped for name in ("noise.png", "cut.png", "program.png", "small.png")) and "15×40" in skipped
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+def test_a_name_that_is_no_unicode_is_as_good_as_another(pictures):
+    shutil.copy(pictures / "red" / "0.png", os.fsencode(pictures / "red") + b"/caf\xe9.png")
+    folder = open_folder(pictures, 16)
+    assert len(folder) == 7 and folder.facts()["pictures"] == 7
+
+
+def test_a_clip_of_nothing_clips_nothing(tmp_path):
+    free, far = (decoder_run(tmp_path / f"{clip}", replace(SETTING, clip=clip)) for clip in (0.0, 1e9))
+    assert all(torch.equal(*pair) for pair in zip(free.parameters(), far.parameters(), strict=True))
 
 
 def test_hidden_folders_are_left_out_and_replaced_pictures_noticed(pictures):
@@ -562,6 +575,13 @@ def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monk
         randar(*short, *network)
     with pytest.raises(ValueError, match="can't have 3 heads"):
         randar(*short[:-1], tmp_path / "e", "--width", 16, "--heads", 3)
+    with pytest.raises(ValueError, match="Guidance goes from 1.0 to nan"):
+        randar(*short[:-1], tmp_path / "e", *network, "--guidance", "nan")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        randar(*short[:-1], tmp_path / "e", *network, "--resume")
+    save_picture(pictures / "red" / "more.png", 20, 20)
+    with pytest.raises(ValueError, match=r"tokens\.pictures: 6 then, 7 now"):
+        randar(*short, *network, "--sheet-steps", 3, "--resume")
 
 
 def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):

@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
         model = options.load_model(arguments, device)
         decoding = options.decoding_of(arguments, model)
+        decoding = replace(decoding, batch=max(decoding.batch, arguments.batch))
         task = task_of(arguments, model)
         in_turn = classes_in_turn(arguments, model)
         wanted = dict(enumerate(in_turn, arguments.first))

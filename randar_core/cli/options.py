@@ -9,6 +9,7 @@ from pathlib import Path
 LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PRECISIONS = (*DTYPES, "int8")
+WINDOWS_TOGETHER = 16  # of a large picture: beyond that a batch gains little, and takes gigabytes
 
 
 def at_least(low: float, whole: bool = True):
@@ -189,6 +190,7 @@ def decoding_of(arguments: argparse.Namespace, model):
         order=ORDERS[arguments.order or model.defaults.order]
         if arguments.painted_order is None
         else Painted(read_pixels(arguments.painted_order).mean((0, 1))),
+        batch=WINDOWS_TOGETHER,
     )
 
 

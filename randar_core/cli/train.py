@@ -32,10 +32,10 @@ def register(subparsers) -> None:
     )
     network = tokenizer.add_argument_group("network")
     for name, value in TOKENIZER_NETWORK.items():
-        network.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"default: {value}")
+        network.add_argument(f"--{name.replace('_', '-')}", type=options.at_least(1), help=f"default: {value}")
     network.add_argument(
         "--multipliers",
-        type=int,
+        type=options.at_least(1),
         nargs="+",
         metavar="M",
         help="of the channels, from the finest level on; each further level halves the sides (default: 1 1 2 4)",
@@ -77,10 +77,12 @@ def register(subparsers) -> None:
     )
     network = decoder.add_argument_group("network")
     for name, value in DECODER_NETWORK.items():
-        network.add_argument(f"--{name}", type=int, help=f"default: {value}")
+        network.add_argument(f"--{name}", type=options.at_least(1), help=f"default: {value}")
     drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
     drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
-    drawing.add_argument("--sheet-steps", type=int, default=88, help="calls for a picture (default: 88)")
+    drawing.add_argument(
+        "--sheet-steps", type=options.at_least(1), default=88, help="calls for a picture (default: 88)"
+    )
     decoder.set_defaults(run=_train_decoder)
 
     builtin = subparsers.add_parser("train-builtin", help="train the built-in model anew, by its recipe")
@@ -130,7 +132,7 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
         ("rate", real, rate, "highest learning rate"),
         ("warmup", natural, 200, "steps until it is reached"),
         ("weight-decay", real, weight_decay, "of matrices"),
-        ("clip", real, 1.0, "longest gradient"),
+        ("clip", real, 1.0, "longest gradient, 0 for any"),
         ("average", options.share, average, "decay of averaged weights, 0 for none"),
         ("save-every", positive, 500, "steps between checkpoints"),
         ("sample-every", positive, 1000, "steps between sample sheets"),

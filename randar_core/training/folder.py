@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
+from ..images import FORMATS
+
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -44,7 +46,7 @@ class Folder(Dataset):
             "pictures": len(self.files),
             "size": self.size,
             "classes": list(self.classes),
-            "files": hashlib.blake2b(names.encode(), digest_size=8).hexdigest(),
+            "files": hashlib.blake2b(names.encode(errors="surrogateescape"), digest_size=8).hexdigest(),
         }
 
 
@@ -105,7 +107,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
 
 def upright(path: Path) -> Image.Image:
     """The picture in RGB, turned as its camera says."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 

@@ -62,8 +62,11 @@ class Reporting:
     workers: int = 0
 
 
-def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool) -> None:
-    """ValueError for a batch that processes can't share, and for a folder that holds a training not to be resumed."""
+def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool, facts: dict[str, Any]) -> None:
+    """ValueError for a batch that processes can't share, and where the folder doesn't hold what is to be resumed.
+
+    FileNotFoundError where it holds nothing. `facts` are those of `train`.
+    """
     processes = place()[1]
     if setting.batch % processes:
         raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
@@ -71,6 +74,14 @@ def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool) ->
         raise ValueError(
             f"'{reporting.folder}' holds a training already. Add --resume to go on, or name another --out."
         )
+    if resume:
+        path = reporting.folder / CHECKPOINT
+        checkpoint.check_setting(checkpoint.load(path), identity(setting, facts), path)
+
+
+def identity(setting: LoopSetting, facts: dict[str, Any]) -> dict[str, Any]:
+    """All that must be the same at a resume."""
+    return {"loop": asdict(setting), **facts}
 
 
 def rate(setting: LoopSetting, step: int) -> float:
@@ -148,9 +159,8 @@ def train(
     already and a loss that is no number; OSError where a checkpoint, the log or a sheet can't be written.
     """
     rank, processes = place()
-    check_beginning(setting, reporting, resume)
+    check_beginning(setting, reporting, resume, facts)
     path = reporting.folder / CHECKPOINT
-    identity = {"loop": asdict(setting), **facts}
     objective.to(device)
     optimizers = make_optimizers(objective.model, setting)
     average = {}
@@ -160,7 +170,6 @@ def train(
     first = 0
     if resume:
         found = checkpoint.load(path)
-        checkpoint.check_setting(found, identity, path)
         objective.load_state_dict(found.objective)
         for optimizer, state in zip(optimizers, found.optimizers, strict=True):
             optimizer.load_state_dict(state)
@@ -188,7 +197,7 @@ def train(
                 loss, figures = wrapped(batch, step)
             objective.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(objective.model.parameters(), setting.clip)
+            norm = nn.utils.clip_grad_norm_(objective.model.parameters(), setting.clip or math.inf)
             for optimizer in optimizers:
                 optimizer.step()
             rare |= objective.after_step(step, optimizers[0])
@@ -212,7 +221,7 @@ def train(
             log.advance()
             if rank == 0 and due["save"]:
                 states = [optimizer.state_dict() for optimizer in optimizers]
-                state = Checkpoint(done, identity, objective.state_dict(), states, average)
+                state = Checkpoint(done, identity(setting, facts), objective.state_dict(), states, average)
                 checkpoint.save(state, path)
             if rank == 0 and on_sample is not None and due["sample"]:
                 with averaged(objective.model, average):

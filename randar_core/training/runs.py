@@ -19,6 +19,7 @@ from ..decoding.canvas import Canvas
 from ..decoding.guidance import Linear, class_guidance
 from ..decoding.loop import Setting, decode
 from ..decoding.plan import make_plan
+from ..decoding.schedules import call_sizes
 from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
@@ -107,7 +108,7 @@ def train_pixels(
 
 def _new_tokenizer(config: LlamaGenConfig, seed: int, device: torch.device) -> LlamaGenTokenizer:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and no other device's
         tokenizer = LlamaGenTokenizer(config, operations=_CPU_LAYERS if device.type == "cpu" else nn)
     return tokenizer.to(memory_format=torch.channels_last)
 
@@ -159,10 +160,10 @@ def encoded(
 ) -> TokenSet:
     """The ids of `pictures`, made once and kept in `folder`, where a training that resumes finds them.
 
-    Raises OSError where they can't be written. Under `torchrun` every process makes its share.
+    `facts` say what they depend on, with the tokenizer's fingerprint. Raises OSError where they can't be written. Under
+    `torchrun` every process makes its share.
     """
     path = folder / IDS_FILE
-    facts = facts | {"tokenizer": fingerprint(tokenizer)}
     if not agreed(lambda: load_tokens(path, facts) is not None):
         share = -(-len(pictures) // place()[1])
         with progress(share, " pictures a process", "ids", shown=is_first_process()) as advance:
@@ -198,10 +199,18 @@ def train_decoder(
     initialise(decoder, setting.seed)
     if start is not None:
         begin_with(decoder, class_names, start)
-    # What can be refused is, before the ids are made, which may take long.
-    check_beginning(setting, reporting, resume)
+    token_facts = facts | {"tokenizer": fingerprint(tokenizer)}
+    facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
+    if prefixes is not None:
+        facts["prefixes"] = asdict(prefixes)
+    if start is not None:
+        facts["start"] = hash_of(start.decoder.state_dict())
+    # What can be refused is, before the ids are made, which may take long and replaces those of another training.
+    check_beginning(setting, reporting, resume, facts)
     make_optimizers(decoder, setting)
-    tokens = encoded(tokenizer, pictures, facts, reporting.folder, device, reporting.workers)
+    class_guidance(Linear(defaults.guidance_start, defaults.guidance))
+    call_sizes(config.grid**2, defaults.steps)
+    tokens = encoded(tokenizer, pictures, token_facts, reporting.folder, device, reporting.workers)
     tokenizer = tokenizer.to(device).eval()
 
     def sheet(step: int) -> None:
@@ -216,11 +225,6 @@ def train_decoder(
     samples = TokenSamples(
         tokens.ids, tokens.labels, decoder.null_class, setting.seed, class_dropout, prefixes, setting.batch
     )
-    facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": tokens.facts}
-    if prefixes is not None:
-        facts["prefixes"] = asdict(prefixes)
-    if start is not None:
-        facts["start"] = hash_of(start.decoder.state_dict())
     decoder = train(
         DecoderObjective(decoder),
         samples,
