@@ -38,6 +38,7 @@ class LoadModel(io.ComfyNode):
                 io.Boolean.Input(
                     "cuda_graphs",
                     default=False,
+                    optional=True,  # prompts that were saved before there was this widget stay valid
                     advanced=True,
                     tooltip="On an NVIDIA or AMD card, replay each call of a RandAR model at once instead of launching "
                     "its kernels one by one. An experiment, not measured on a card yet. In 16 bits the pictures may "
