@@ -15,7 +15,7 @@ from ..randar_core.decoding.loop import OnCall
 from ..randar_core.decoding.orders import ORDERS
 from ..randar_core.decoding.sampling import Sampling
 from ..randar_core.tasks.memory import picture_bytes
-from ..randar_core.tasks.options import DecodingOptions
+from ..randar_core.tasks.options import WINDOWS_TOGETHER, DecodingOptions
 from .classes import ChosenClass
 from .memory import split_to_fit
 from .model import RandARModel
@@ -24,8 +24,6 @@ from .types import RandARGuidance, RandAROrder
 from .vae import DECODE_BYTES, TokenizerVAE
 
 T = TypeVar("T")
-
-WINDOWS_TOGETHER = 16  # of a small batch: beyond that a batch gains little
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from randar_core.decoding.loop import Setting, decode
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling
 from randar_core.models import graphs
+from randar_core.models.attention import aligned
 from randar_core.models.graphs import GraphedRandAR
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.extrapolate import extrapolate
@@ -117,6 +118,13 @@ def test_two_decodes_at_once_are_refused():
     graphed.start(*conditions)
     with pytest.raises(RuntimeError, match="Finish one before the next starts"):
         graphed.step(first, torch.empty(1, 0, dtype=torch.long), 1)
+
+
+@pytest.mark.parametrize("places", [1, 7, 8, 33])
+def test_rows_of_a_mask_begin_where_kernels_want_them(places):
+    mask = torch.rand(3, places)
+    placed = aligned(mask)
+    assert torch.equal(placed, mask) and placed.stride() == (-(-places // 8) * 8, 1)
 
 
 def test_padding_leaves_no_trace(monkeypatch):

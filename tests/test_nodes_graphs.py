@@ -66,7 +66,12 @@ def test_what_they_keep_serves_the_next_run(pack, graphed, star, monkeypatch):
     monkeypatch.setattr(
         management, "load_models_gpu", lambda models, memory_required, **_: asked.append(memory_required)
     )
-    monkeypatch.setattr(drawing, "split_to_fit", lambda run, *_: free.append(_[-1]) or run(_[0]))
+
+    def split_to_fit(run, batch, each, device, too_large, taken):
+        free.append(taken)
+        return run(batch)
+
+    monkeypatch.setattr(drawing, "split_to_fit", split_to_fit)
     for _ in range(2):
         draw(pack, graphed, star)
     assert asked[0] - asked[1] == -free[1] == graphed.kept_bytes > 0 == free[0]
@@ -115,7 +120,7 @@ def test_there_are_none_where_weights_stay_in_main_memory(pack, monkeypatch):
 
 
 @in_comfyui
-def test_their_patcher_never_pages(pack, graphed, monkeypatch):
+def test_their_patcher_never_pages(graphed):
     import comfy.model_patcher
 
     assert not graphed.patcher.is_dynamic()

@@ -9,7 +9,6 @@ from pathlib import Path
 LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PRECISIONS = (*DTYPES, "int8")
-WINDOWS_TOGETHER = 16  # of a large picture: beyond that a batch gains little, and takes gigabytes
 
 
 def at_least(low: float, whole: bool = True):
@@ -179,7 +178,7 @@ def decoding_of(arguments: argparse.Namespace, model):
     from ..decoding.orders import ORDERS, Painted
     from ..decoding.sampling import Sampling
     from ..images import read_pixels
-    from ..tasks.options import DecodingOptions
+    from ..tasks.options import WINDOWS_TOGETHER, DecodingOptions
 
     temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
     return DecodingOptions(

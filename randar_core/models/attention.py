@@ -11,13 +11,18 @@ KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBacken
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """`query` `[R, H, T, d]` to `key` and `value` `[R, H, S, d]`; `mask` `[T, S]` is added to the scores."""
+    """Attention `[R, H, T, d]` of `query` `[R, H, T, d]` to `key` and `value` `[R, H, S, d]`.
+
+    `mask` `[T, S]` is added to the scores; with `causal`, without a mask, place t sees the first t + 1.
+    """
     with sdpa_kernel(KERNELS) if query.is_cuda else contextlib.nullcontext():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
 
 
 def aligned(mask: Tensor) -> Tensor:
-    """`mask` `[T, S]` in rows that begin at multiples of 8 places, as the kernels of cards want: else every layer makes
-    a copy that does."""
+    """`mask` `[T, S]` in rows that begin at multiples of 8 places.
+
+    The kernels of cards want them so, else every layer makes a copy that is.
+    """
     places = mask.shape[1]
     return mask.new_empty(len(mask), -(-places // 8) * 8)[:, :places].copy_(mask)

@@ -149,6 +149,7 @@ class GraphedRandAR(nn.Module):
         return buffers
 
     def new_buffers(self, classes: Tensor, cells: int) -> Buffers:
+        """Empty ones for rows like `classes` `[R, D]` of `cells` cells."""
         config, rows, places = self.model.config, len(classes), 2 + 2 * cells
         return Buffers(
             classes.new_zeros(rows, places, config.width),

@@ -12,6 +12,8 @@ from ..decoding.orders import Order, random
 from ..decoding.randomness import stream
 from ..decoding.sampling import Sampling
 
+WINDOWS_TOGETHER = 16  # of a large picture: beyond that a batch gains little, and takes gigabytes
+
 
 @dataclass(frozen=True)
 class DecodingOptions:
