@@ -17,7 +17,7 @@ from randar_core.tasks.inpaint import inpaint
 from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.outpaint import outpaint
 from randar_core.tasks.refine import refine
-from randar_core.tasks.windows import fill, window_places
+from randar_core.tasks.windows import fill, window_parts
 from randar_core.training.pictures import CLASSES
 
 CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
@@ -116,9 +116,8 @@ def border_columns(known: Tensor, grid: int, overlap: int) -> list[int]:
     `known` `[h, w]` bool.
     """
     drawn_by = torch.where(known, 0, -1)
-    for number, (_, top, left) in enumerate(window_places(known, grid, overlap), 1):
-        part = drawn_by[top : top + grid, left : left + grid]
-        part[part < 0] = number
+    for number, (_, top, left, given) in enumerate(window_parts(known, grid, overlap), 1):
+        drawn_by[top : top + grid, left : left + grid][~given] = number
     return (drawn_by.diff(dim=1) != 0).any(0).nonzero().flatten().add(1).tolist()
 
 
@@ -127,11 +126,12 @@ def column_steps(pictures: Iterable[Tensor]) -> Tensor:
     return torch.cat([reduce(p.diff(dim=3).abs(), "b c h w -> b w", "mean") for p in pictures]).double()
 
 
-def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> dict:
+def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, period: int) -> dict:
     """The mean step between neighbouring pixel columns across `borders`, as a ratio to the step elsewhere.
 
     `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "Near" compares with the
-    columns within a cell of a border, since objects gather in the middle of a picture and steps with them.
+    columns within a cell of a border, since objects gather in the middle of a picture and steps with them; "cells" with
+    those `period` pixels and its multiples away, where patterns are at the same place of theirs.
     """
     steps = column_steps(pictures)
     places = torch.arange(1, steps.shape[1] + 1)
@@ -140,7 +140,7 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> di
     others = {
         "inside": away > 0,
         "near": (away > 0) & (away <= cell),
-        "cells": (away > 0) & (places % cell == 0),
+        "cells": (away > 0) & ((places[:, None] - torch.tensor(borders)) % period == 0).any(1),
     }
     return {
         "across": float(across.mean()),
@@ -163,11 +163,13 @@ def across_same_places(pictures: Iterable[Tensor], others: Iterable[Tensor], bor
 def drawn_across(bench: Bench, ids: Tensor, border: int, classes: Tensor, options: DecodingOptions) -> Tensor:
     """`ids` `[B, h, w]` with an eighth of a window to either side of the cell column `border` drawn again.
 
-    One window that has the border in its middle, or stands as near as the canvas allows, draws both sides at once. A
-    wider band would show other objects, and steps with them.
+    One window that has the border near its middle, as far as the canvas allows, draws both sides at once. It begins
+    with a whole period of the patterns, as pictures do; else it would draw them out of step. A wider band would show
+    other objects, and steps with them.
     """
     grid, reach = bench.model.decoder.config.grid, bench.model.decoder.config.grid // 8
-    left = min(max(border - grid // 2, 0), ids.shape[2] - grid)
+    period = grid // 4  # the longest
+    left = min(max((border - grid // 2) // period * period, 0), ids.shape[2] - grid)
     again = ids.clone()
     window = again[:, :, left : left + grid]
     known = torch.ones_like(window, dtype=torch.bool)
@@ -180,6 +182,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Steps in the pixels across the borders of windows, in panoramas and in outpainted pictures."""
     grid, cell = bench.model.decoder.config.grid, bench.model.tokenizer.factor
     width, more = grid * 5 // 2, grid * cell // 2
+    period = bench.side // 4  # the longest one of the procedural patterns
 
     def panorama() -> dict:
         known = torch.zeros(grid, width, dtype=torch.bool)
@@ -192,7 +195,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
             for column in columns:
                 ids = drawn_across(bench, ids, column, classes_of(pictures), bench.options(pictures))
             without.append(bench.decode(ids))
-        return seam_ratios(drawn, borders, cell) | {"ratio_same": across_same_places(drawn, without, borders)}
+        return seam_ratios(drawn, borders, cell, period) | {"ratio_same": across_same_places(drawn, without, borders)}
 
     def outpainted() -> dict:
         def made() -> Iterator[Tensor]:
@@ -204,7 +207,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
                 ).pixels
 
         # Each side is drawn by one window: the borders are the edges of the original.
-        return seam_ratios(made(), [more, more + bench.side], cell)
+        return seam_ratios(made(), [more, more + bench.side], cell, period)
 
     def outpainted_again() -> dict:
         """The outer quarters of real pictures are cut away and drawn again, then held against what stood there."""
@@ -219,12 +222,12 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
             drawn = outpaint(decoder, tokenizer, middle, scenes.labels, options, left=cut, right=cut)
             found.append(drawn.pixels)
             true.append(scenes.pixels)
-        return seam_ratios(found, borders, cell) | {"ratio_same": across_same_places(found, true, borders)}
+        return seam_ratios(found, borders, cell, period) | {"ratio_same": across_same_places(found, true, borders)}
 
     def real() -> dict:
         """What the measure says of pictures that have no windows, at the places where half a window would end."""
         pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
-        return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell)
+        return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell, period)
 
     yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)

@@ -338,17 +338,23 @@ def seams(section: Section) -> str:
             there = interval(record["ratio_same"], 2) if "ratio_same" in record else ""
             yield name, record["count"], f"{record['across']:.4f}", *ratios, there
 
-    others = ("to all others", "to those within a cell", "to other cell borders", "to the same places without a border")
+    others = (
+        "to all others",
+        "to those within a cell",
+        "to the like places of patterns",
+        "to the same places without a border",
+    )
     header = ("what", "pictures", "across", *others)
     return f"""## Seams
 
 The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to other steps.
-Steps are not alike everywhere even without windows, since objects gather in the middle and the periods of patterns are
-whole cells: the last row shows the measure on real pictures, which have no borders. What tells whether a border can be
-seen is the last column. For panoramas it compares with the same places of the same pictures after one window about each
-border drew an eighth of its width to either side anew; sides that don't fit at all stay apart in both, so that the
-ratio is rather too near to 1. Where the outer quarters of a real picture were cut away and drawn again, it compares
-with this real picture.
+Steps are not alike everywhere even without windows, since objects gather in the middle, and patterns step at every
+second or fourth cell, so that a border there has more of them and one between has fewer: the last row shows the measure
+on real pictures, which have no borders. "Like places" are those at the same phase of the patterns. What tells whether a
+border can be seen is the last column. For panoramas it compares with the same places of the same pictures after one
+window about each border drew an eighth of its width to either side anew; sides that don't fit at all stay apart in
+both, so that the ratio is rather too near to 1. Where the outer quarters of a real picture were cut away and drawn
+again, it compares with this real picture.
 
 {table(header, rows())}"""
 

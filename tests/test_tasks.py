@@ -23,9 +23,9 @@ from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.generate import generate
 from randar_core.tasks.inpaint import cut_out, fade_in, inpaint, label_regions, spread
 from randar_core.tasks.options import DecodingOptions
-from randar_core.tasks.outpaint import outpaint
+from randar_core.tasks.outpaint import carried_on, fade_out, outpaint
 from randar_core.tasks.refine import refine
-from randar_core.tasks.windows import fill, window_places
+from randar_core.tasks.windows import fill, window_parts, window_places
 
 GRID, FACTOR, CODES, CLASSES = 4, 2, 32, 3
 OPTIONS = DecodingOptions(class_guidance(Linear(1, 3)), steps=4, seed=7)
@@ -152,28 +152,48 @@ def test_any_canvas_is_filled_and_keeps_what_it_knows(model, height, width, over
     width=st.integers(GRID, 20),
     overlap=st.integers(0, GRID - 1),
     edges=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    holes=st.booleans(),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_windows_of_a_wave_draw_no_cell_in_common(height, width, overlap, edges):
+def test_windows_need_nothing_of_their_wave_and_nothing_from_the_edge_of_another(
+    height, width, overlap, edges, holes, seed
+):
     known = torch.zeros(height, width, dtype=torch.bool)
     (top, bottom), (left, right) = sorted(edges[:2]), sorted(edges[2:])
     known[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
-    waves = {}
-    for wave, y, x in window_places(known, GRID, overlap):
-        waves.setdefault(wave, []).append((slice(y, y + GRID), slice(x, x + GRID)))
-    for wave in sorted(waves):
-        drawn = torch.zeros(height, width, dtype=torch.long)
-        for window in waves[wave]:
-            drawn[window] += ~known[window]
-        assert drawn.max() <= 1
-        known |= drawn > 0
-    assert known.all()
+    if holes:
+        known &= picture(height, width, seed=seed) < 0.7
+    drawn_in = torch.where(known, 0, -1)  # the last wave, from 1, that drew a cell
+    at_an_edge = torch.zeros_like(known)  # where it was drawn at a window's edge from which the picture went on
+    for wave, y, x, known_there in window_parts(known, GRID, overlap):
+        part = slice(y, y + GRID), slice(x, x + GRID)
+        assert not known_there.all()
+        assert (drawn_in[part][known_there] >= 0).all() and (drawn_in[part] <= wave).all()
+        assert not at_an_edge[part][known_there].any()
+        drawn_in[part][~known_there] = wave + 1
+        if overlap > 1:
+            to_draw = F.pad(drawn_in < 0, (1, 1, 1, 1))
+            beside = [to_draw[dy : dy + height, dx : dx + width] for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]
+            at_an_edge[part][~known_there] = torch.stack(beside).any(0)[part][~known_there]
+    assert (drawn_in >= 0).all()
+    assert torch.equal(drawn_in == 0, known)
+    assert not at_an_edge.any()
+
+
+def test_a_window_draws_the_outermost_overlapping_cells_anew():
+    parts = list(window_parts(torch.zeros(GRID, 2 * GRID - 2, dtype=torch.bool), GRID, 2))
+    assert [x for _, _, x, _ in parts] == [(GRID - 2) // 2, 0, GRID - 2]
+    middle, before, after = (part[3].all(0).nonzero().flatten().tolist() for part in parts)
+    assert middle == []
+    start = (GRID - 2) // 2
+    assert before == list(range(start + 1, GRID)) and after == list(range(start + GRID - 1 - (GRID - 2)))
 
 
 def test_a_window_knows_the_overlap_that_was_asked_for():
     known = torch.zeros(GRID, 20, dtype=torch.bool)
     known[:, :6] = True
-    new = [x for _, y, x in window_places(known, GRID, 1) if x + GRID > 6]
+    new = [x for _, x in window_places(known, GRID, 1) if x + GRID > 6]
     assert new == [5, 8, 11, 14, 16]
 
 
@@ -613,7 +633,10 @@ def test_cells_of_the_original_are_known_and_aligned_with_it(model, tokenizer):
     pixels = picture(1, 3, SIZE, SIZE)
     done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, left=5, bottom=3)
     assert (done.row, done.column) == (0, 3)
-    assert torch.equal(done.decoded.ids[:, :GRID, 3:], tokenizer.encode(pixels))
+    # The tokenizer sees the edge go on where the picture does, as far as a quarter of a window.
+    reach = GRID // 4
+    amid = tokenizer.encode(F.pad(pixels, (reach * FACTOR, 0, 0, reach * FACTOR), mode="replicate"))
+    assert torch.equal(done.decoded.ids[:, :GRID, 3:], amid[:, :GRID, reach:])
     assert (done.decoded.confidence[:, :GRID, 3:] == 1).all()
     assert (done.decoded.confidence[:, :, :3] < 1).all()
 
@@ -644,8 +667,9 @@ def test_a_picture_narrower_than_a_cell_grows_into_its_surroundings(model, token
     pixels = picture(1, 3, *size)
     done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, 3, 3, 3, 3)
     cell = F.pad(pixels, (0, -size[1] % FACTOR, 0, -size[0] % FACTOR), mode="replicate")
+    amid = tokenizer.encode(F.pad(cell, (FACTOR,) * 4, mode="replicate"))[:, 1:-1, 1:-1]
     known = done.decoded.confidence[0] == 1
-    assert torch.equal(done.decoded.ids[0][known], tokenizer.encode(cell).flatten())
+    assert torch.equal(done.decoded.ids[0][known], amid.flatten())
     with torch.no_grad():
         beside = tokenizer.decode(done.decoded.ids)[
             ..., FACTOR * done.row + size[0] - 1, FACTOR * done.column + size[1]
@@ -663,14 +687,47 @@ def test_a_great_amount_is_drawn_window_by_window(model, tokenizer):
 
 
 def test_the_error_of_the_tokenizer_does_not_show_at_the_edge(model, tokenizer):
-    """The step from the last original pixel to the first new one is the step within the decoded picture."""
-    pixels = picture(1, 3, SIZE, SIZE)
-    done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS, right=SIZE, seam=10**6)
+    """Beside the edge the new pixels are off by what the old ones are off by, so that the step is the decoded one's."""
+    amounts = {"right": SIZE, "bottom": 3}
+    plain = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE), classes(1), OPTIONS, **amounts, seam=0).pixels
+    done = outpaint(model, tokenizer, picture(1, 3, SIZE, SIZE), classes(1), OPTIONS, **amounts, seam=5)
     with torch.no_grad():
-        decoded = tokenizer.decode(done.decoded.ids)
-    step = decoded[..., SIZE] - decoded[..., SIZE - 1]
-    expected = (pixels[..., -1] + step).clamp(0, 1)
-    torch.testing.assert_close(done.pixels[..., SIZE], expected, rtol=0, atol=1e-4)
+        decoded = tokenizer.decode(done.decoded.ids)[:, :, : SIZE + 3, : 2 * SIZE]
+    torch.testing.assert_close(plain[..., SIZE:], decoded.clamp(0, 1)[..., SIZE:], rtol=0, atol=1e-6)
+    error = picture(1, 3, SIZE, SIZE) - decoded[..., :SIZE, :SIZE]
+    expected = decoded + carried_on(error, (0, SIZE, 0, 3), 5) * fade_out(SIZE, SIZE, (0, SIZE, 0, 3), 5).float()
+    torch.testing.assert_close(done.pixels[..., SIZE:], expected.clamp(0, 1)[..., SIZE:], rtol=0, atol=1e-5)
+    assert torch.equal(done.pixels[..., SIZE + 5 :], plain[..., SIZE + 5 :])  # beyond the seam nothing is added
+
+
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    margins=st.tuples(*[st.integers(0, 7)] * 4),
+    seam=st.integers(0, 5),
+)
+@settings(max_examples=25, deadline=None)
+def test_an_error_is_carried_on_from_the_edges_that_grow(size, margins, seam):
+    error = picture(2, 3, *size) - 0.5
+    carried = carried_on(error, margins, seam)
+    (height, width), (left, right, top, bottom) = size, margins
+    grows = [min(margin, seam) > 0 for margin in margins]
+    edges = [
+        (y, x)
+        for y in range(height)
+        for x in range(width)
+        if any(there and at for there, at in zip(grows, (x == 0, x == width - 1, y == 0, y == height - 1), strict=True))
+    ]
+    for y in range(-top, height + bottom):
+        for x in range(-left, width + right):
+            if 0 <= y < height and 0 <= x < width:
+                continue
+            found = carried[..., y + top, x + left]
+            if max(-y, y - height + 1, -x, x - width + 1) > seam:
+                assert not found.any()
+                continue
+            weights = torch.tensor([((y - v) ** 2 + (x - u) ** 2) ** -2.0 for v, u in edges])
+            values = torch.stack([error[..., v, u] for v, u in edges], -1)
+            torch.testing.assert_close(found, (values * weights).sum(-1) / weights.sum(), rtol=0, atol=1e-5)
 
 
 def test_growing_by_less_than_nothing_is_refused(model, tokenizer):

@@ -113,7 +113,7 @@ def whole(canvas: Canvas, place: int, options: DecodingOptions, parallel: bool) 
         [options.picture(place)],
         parallel,
     )
-    return Window(place, slice(None), slice(None), plan)
+    return Window(place, slice(None), slice(None), known[0], plan)
 
 
 def low_order(order: Order | Tensor, factor: int, grid: int, batch: int) -> Order | Tensor:

@@ -172,7 +172,7 @@ def plan_cutouts(
             [options.picture(cutout.picture)],
             parallel,
         )
-        windows.append(Window(place, slice(None), slice(None), plan))
+        windows.append(Window(place, slice(None), slice(None), canvas.known[place], plan))
     return windows
 
 

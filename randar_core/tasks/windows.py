@@ -1,6 +1,6 @@
 """A canvas of any size: the model's window slides over it, knows what it overlaps and draws the rest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,7 @@ class Window:
     picture: int  # its place in the batch
     rows: slice
     columns: slice
+    known: Tensor  # [rows, columns] bool: what it is given, on any device
     plan: Plan
 
     def of(self, canvas: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ class Window:
         return canvas[self.picture, self.rows, self.columns]
 
 
-Wave = Sequence[Window]  # windows that may be decoded together: none draws what another of them draws or needs
+Wave = Sequence[Window]  # windows that may be decoded together: none is given what another of them draws
 
 
 @torch.no_grad()
@@ -45,10 +46,10 @@ def fill(
     """Draw every unknown cell of `canvas` `[B, h, w]`, of any size.
 
     A window of the model's grid starts on what is known (or, on an empty canvas, in the middle) and slides outward,
-    sides before corners. It knows `overlap` cells of what was there before, half a window by default. A cell's random
-    number is that of its place on the canvas, whichever window draws it. A canvas that is narrower or lower than the
-    window is drawn as the middle of a larger one. `on_call` sees the whole canvas. Raises ValueError for an overlap
-    that isn't 0 … grid − 1.
+    sides before corners. It overlaps what was there before by `overlap` cells, half a window by default, and draws the
+    outermost of them anew (see `window_parts`). A cell's random number is that of its place on the canvas, whichever
+    window draws it. A canvas that is narrower or lower than the window is drawn as the middle of a larger one.
+    `on_call` sees the whole canvas. Raises ValueError for an overlap that isn't 0 … grid − 1.
     """
     grid = model.config.grid
     overlap = grid // 2 if overlap is None else overlap
@@ -90,15 +91,19 @@ def decode_windows(
     cells = torch.arange(ids.numel(), device=ids.device).view(ids.shape)
     calls, done, watch = count_calls(waves, batch), 0, Watch(on_call)
     for piece in in_pieces(waves, batch):
-        part = Canvas(torch.stack([w.of(ids) for w in piece]), torch.stack([w.of(known) for w in piece]))
+        given = torch.stack([window.known for window in piece])
+        part = Canvas(torch.stack([w.of(ids) for w in piece]), given.to(ids.device))
         # Places of the new cells in the piece and on the canvas. What a window was given keeps the confidence that it
         # was drawn with. Looked up here, since masks of unknown number would make every call wait for the device.
-        new = (~part.known).flatten().nonzero().flatten()
+        new = (~given).flatten().nonzero().flatten().to(ids.device)
         target = torch.stack([w.of(cells) for w in piece]).flatten()[new]
 
         def paste(decoded: Decoded, new=new, target=target, before=done) -> Decoded:
-            for whole, drawn in ((ids, decoded.ids), (known, decoded.known), (sure, decoded.confidence)):
-                whole.view(-1)[target] = drawn.flatten()[new]
+            drawn = decoded.known.flatten()[new]
+            # What is drawn anew stays until it is.
+            for whole, state in ((ids, decoded.ids), (known, decoded.known), (sure, decoded.confidence)):
+                flat = whole.view(-1)
+                flat[target] = torch.where(drawn, state.flatten()[new], flat[target])
             return Decoded(ids, known, sure, before + decoded.call, calls)
 
         pictures = torch.tensor([window.picture for window in piece], device=ids.device)
@@ -148,19 +153,15 @@ def plan_waves(
 ) -> list[list[Window]]:
     """The windows that draw all unknown cells of `known` `[B, h, w]` (bool, on the CPU), wave by wave."""
     batch, height, width = known.shape
-    known = known.clone()
     pictures = [options.picture(place) for place in range(batch)]
     noise = draw_noise(options.seed, pictures, height * width, round).view(known.shape)
     waves: dict[int, list[Window]] = {}
     for place, picture in enumerate(pictures):
         drawn = 0
-        for wave, top, left in window_places(known[place], grid, overlap):
+        for wave, top, left, given in window_parts(known[place], grid, overlap):
             rows, columns = slice(top, top + grid), slice(left, left + grid)
-            part = known[place, rows, columns]
-            if part.all():
-                continue
             plan = make_plan(
-                Canvas(torch.zeros(1, grid, grid, dtype=torch.long), part.clone().unsqueeze(0)),
+                Canvas(torch.zeros(1, grid, grid, dtype=torch.long), given.unsqueeze(0)),
                 options.steps,
                 options.window_seed(drawn),
                 orders(place, rows, columns),
@@ -169,24 +170,55 @@ def plan_waves(
                 round,
             )
             plan = replace(plan, noise=noise[place, rows, columns].reshape(1, -1))
-            waves.setdefault(wave, []).append(Window(place, rows, columns, plan))
-            part.fill_(True)
+            waves.setdefault(wave, []).append(Window(place, rows, columns, given, plan))
             drawn += 1
     return [waves[wave] for wave in sorted(waves)]
 
 
-def window_places(known: Tensor, grid: int, overlap: int) -> list[tuple[int, int, int]]:
-    """(wave, top, left) of the windows that cover `known` `[h, w]`, in the order of their waves.
+def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, int, int, Tensor]]:
+    """(wave, top, left, given) of the windows that draw what `known` `[h, w]` lacks; each is `given` `[g, g]` bool.
 
-    Windows of one wave draw no cell in common: what two of them share lies in a window of an earlier wave.
+    At its edges a window draws what stands at the edge of a picture, for the model has seen nothing else there: cells
+    that look like an end, or like a line once the picture goes on. Where it does, the next window isn't given these
+    outermost cells but draws them anew, as long as it overlaps by more than them. A window's wave comes after those of
+    all that drew in its square before.
     """
+    known, last_wave = known.clone(), torch.full(known.shape, -1)
+    for top, left in window_places(known, grid, overlap):
+        square = slice(top, top + grid), slice(left, left + grid)
+        part = known[square]
+        if part.all():
+            continue
+        given, wave = part.clone(), int(last_wave[square].max()) + 1
+        last_wave[square][~given] = wave
+        part.fill_(True)
+        if overlap > 1:
+            part &= given | ~goes_on(known, top, left, grid)
+        yield wave, top, left, given
+
+
+def goes_on(known: Tensor, top: int, left: int, grid: int) -> Tensor:
+    """The outermost cells of a window on `known` `[h, w]`, `[g, g]` bool, that have an unknown one outside beside."""
+    rows, columns = slice(top, top + grid), slice(left, left + grid)
+    outside = F.pad(~known, (1, 1, 1, 1))  # beyond the canvas there is nothing to draw
+    beside = torch.zeros(grid, grid, dtype=torch.bool)
+    beside[0] |= outside[top, 1:-1][columns]
+    beside[-1] |= outside[top + grid + 1, 1:-1][columns]
+    beside[:, 0] |= outside[1:-1, left][rows]
+    beside[:, -1] |= outside[1:-1, left + grid + 1][rows]
+    return beside
+
+
+def window_places(known: Tensor, grid: int, overlap: int) -> list[tuple[int, int]]:
+    """(top, left) of the windows that cover `known` `[h, w]`, from its middle outward, sides before corners."""
     places = []
     for axis in (1, 0):
         occupied = known.any(axis).nonzero().flatten().tolist()
         middle = known.shape[1 - axis] // 2
         start, stop = (occupied[0], occupied[-1] + 1) if occupied else (middle, middle)
         places.append(axis_places(known.shape[1 - axis], start, stop, grid, overlap))
-    return sorted((rank_y + rank_x, top, left) for rank_y, top in places[0] for rank_x, left in places[1])
+    ranked = sorted((rank_y + rank_x, top, left) for rank_y, top in places[0] for rank_x, left in places[1])
+    return [(top, left) for _, top, left in ranked]
 
 
 def axis_places(length: int, start: int, stop: int, grid: int, overlap: int) -> list[tuple[int, int]]:
