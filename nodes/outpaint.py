@@ -59,7 +59,7 @@ class Outpaint(io.ComfyNode):
                 overlap_widget(),
                 io.Int.Input(
                     "seam",
-                    default=16,
+                    default=64,
                     min=0,
                     max=1024,
                     advanced=True,
@@ -82,7 +82,7 @@ class Outpaint(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, classes, image, left, top, right, bottom, overlap=0.5, seam=16, mask=None, **settings
+        cls, model, classes, image, left, top, right, bottom, overlap=0.5, seam=64, mask=None, **settings
     ) -> io.NodeOutput:
         options = options_for(model, None, **settings)
         pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))

@@ -23,7 +23,7 @@ def register(subparsers) -> None:
         outpaint.add_argument(f"--{side}", type=int, default=0, help="pixels to add (default: 0)")
     outpaint.add_argument("--overlap", type=int, help="cells that a window knows of what was there (default: half)")
     outpaint.add_argument(
-        "--seam", type=int, default=16, help="pixels over which errors at the edge fade (default: 16)"
+        "--seam", type=int, default=64, help="pixels over which errors at the edge fade (default: 64)"
     )
 
     extrapolate = _command(subparsers, "extrapolate", _extrapolate, "redraw a picture with a finer grid")

@@ -15,6 +15,7 @@ from ..decoding.orders import Order, Painted, check_order
 from ..decoding.plan import make_plan
 from .confidence import forget_unsure, sureness
 from .options import DecodingOptions, check_batch, check_pixels, one_each
+from .seams import carried_on, edge_of, fade_in, spread
 from .windows import Window, decode_windows
 
 MUCH_WIDER = 1.5  # a square that regions share, against the widest that one of them has alone
@@ -76,10 +77,11 @@ def inpaint(
 
     Batches of pictures, masks and `classes` `[B]` are matched: each has one entry or the same number. The mask grows by
     `grow` pixels; where it then is 0, every pixel stays as it is, bit for bit. Inside it the new pixels fade in over
-    `seam` pixels. Around each region a square is cut, `context` times as wide as the region and at least as wide as the
-    model's own picture where there is room, scaled to the model's size, repainted and scaled back; it reaches over the
-    edges where the picture is too narrow for this context along its longer side. Regions whose squares would mostly
-    coincide share one, as long as it isn't much wider than theirs. A cell is drawn again if the mask touches any of its
+    `seam` pixels; what the tokenizer gets wrong along its edge is taken off all of them (`carried_on`). Around each
+    region a square is cut, `context` times as wide as the region and at least as wide as the model's own picture where
+    there is room, scaled to the model's size, repainted and scaled back; it reaches over the edges where the picture is
+    too narrow for this context along its longer side. Regions whose squares would mostly coincide share one, as long as
+    it isn't much wider than theirs. A cell is drawn again if the mask touches any of its
     pixels. `denoise` below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class
     edit*); cells beyond the edges don't count.
 
@@ -128,7 +130,9 @@ def inpaint(
     for cutout, square, sure in zip(cutouts, drawn, decoded.confidence, strict=True):
         # What another square repaints is context here.
         own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
-        blend(out[cutout.picture, :3], scaled(square, cutout.side), cutout, opacity[cutout.picture] * own)
+        edge = edge_of(own, grown[cutout.picture] == 0)
+        new = matched(scaled(square, cutout.side), pixels, edge, cutout)
+        blend(out[cutout.picture, :3], new, cutout, opacity[cutout.picture] * own)
         sure = F.interpolate(sure[None, None], (cutout.side, cutout.side), mode="nearest-exact")[0]
         blend(confidence[cutout.picture, None], sure, cutout, own.float())
     return Inpainted(out, confidence, tuple(cutouts), decoded)
@@ -174,37 +178,6 @@ def plan_cutouts(
         )
         windows.append(Window(place, slice(None), slice(None), canvas.known[place], plan))
     return windows
-
-
-def spread(mask: Tensor, pixels: int) -> Tensor:
-    """`mask` `[B, H, W]` grown by `pixels` in every direction (a square)."""
-    for axis in (1, 2):
-        length = mask.shape[axis]
-        wanted, grown = min(pixels, length - 1), 0
-        while grown < wanted:
-            # Moved by so much that no gap opens, also where the picture's edge cut off one half of what had grown.
-            step = min(grown + 1, wanted - grown)
-            wide, rest = mask.clone(), length - step
-            for there, here in ((step, 0), (0, step)):
-                part = wide.narrow(axis, there, rest)
-                torch.maximum(part, mask.narrow(axis, here, rest), out=part)
-            mask, grown = wide, grown + step
-    return mask
-
-
-def fade_in(mask: Tensor, seam: int) -> Tensor:
-    """How much of the new picture shows, `[B, H, W]`: 0 where `mask` is 0, rising inside it over `seam` pixels.
-
-    Where the mask is too thin for the seam, it rises to 1 in its middle. The picture's edge is no edge of the mask.
-    """
-    left = (mask > 0).float()
-    depth = left.clone()
-    for _ in range(min(seam, max(mask.shape[1:]))):
-        left = -F.max_pool2d(-left.unsqueeze(1), 3, 1, 1).squeeze(1)
-        if not left.any():
-            break
-        depth += left
-    return mask * depth / spread(depth, seam).clamp(min=1)
 
 
 def scaled(pixels: Tensor, size: int) -> Tensor:
@@ -321,6 +294,13 @@ def coincide(a: Cutout, b: Cutout) -> bool:
     """Whether two squares share more than half of the smaller one."""
     shared = [max(0, min(p + a.side, q + b.side) - max(p, q)) for p, q in ((a.top, b.top), (a.left, b.left))]
     return 2 * shared[0] * shared[1] > min(a.side, b.side) ** 2
+
+
+def matched(square: Tensor, pixels: Tensor, edge: Tensor, cutout: Cutout) -> Tensor:
+    """`square` `[3, side, side]` with what it gets wrong along `edge` `[H, W]` of the mask carried on into the mask."""
+    edge = cutout.of(edge[None].expand(len(pixels), -1, -1)) & cutout.within(pixels)
+    error = cutout.of(pixels[:, :3]) - square.to(pixels)
+    return (square.to(pixels) + carried_on(error[None], edge[None])[0]).clamp(0, 1)
 
 
 def blend(target: Tensor, square: Tensor, cutout: Cutout, opacity: Tensor) -> None:

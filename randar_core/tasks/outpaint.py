@@ -9,6 +9,7 @@ from torch import Tensor
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall
 from .options import DecodingOptions, check_pixels, one_each
+from .seams import carried_on, edge_of, fade_out
 from .windows import fill
 
 
@@ -88,7 +89,7 @@ def outpaint(
     right: int = 0,
     bottom: int = 0,
     overlap: int | None = None,
-    seam: int = 16,
+    seam: int = 64,
     on_call: OnCall | None = None,
 ) -> Outpainted:
     """Extend `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha; 0…1) by so many pixels on each side.
@@ -123,9 +124,10 @@ def outpaint(
     # All cells together, not window by window: windows leave no border in the pixels.
     drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
     out = drawn[:, :, y.start - top :, x.start - left :][:, :, : top + height + bottom, : left + width + right]
-    margins = (left, right, top, bottom)
-    error = pixels[:, :3] - out[:, :, top : top + height, left : left + width]
-    out = (out + carried_on(error, margins, seam) * fade_out(height, width, margins, seam).to(error)).clamp(0, 1)
+    old = torch.zeros(out.shape[2:], dtype=torch.bool, device=out.device)
+    old[top : top + height, left : left + width] = True
+    error = F.pad(pixels[:, :3] - out[:, :, old.any(1)][..., old.any(0)], (left, right, top, bottom))
+    out = (out + carried_on(error, edge_of(~old, old)[None]) * fade_out(old, seam)).clamp(0, 1)
     if pixels.shape[1] == 4:
         out = torch.cat([out, torch.ones_like(out[:, :1])], 1)
     out[:, :, top : top + height, left : left + width] = pixels
@@ -144,44 +146,3 @@ def encode_amid(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, batch: 
     extended = F.pad(pixels, padding, mode="replicate")
     ids = torch.cat([tokenizer.encode(some) for some in extended.split(batch)])
     return ids[:, rows[0] : ids.shape[1] - rows[1], columns[0] : ids.shape[2] - columns[1]]
-
-
-def carried_on(error: Tensor, margins: tuple[int, int, int, int], seam: int) -> Tensor:
-    """What `error` `[B, 3, H, W]` is along its edges that go on, outside of them: with `margins`, 0 beyond `seam`.
-
-    Each pixel outside takes the mean of those along the edges, weighed by the fourth power of their nearness (Shepard,
-    1968): beside an edge what stands there, farther away ever wider means of it, so that details of the edge, an
-    outline that it cuts, leave no streaks. `margins` are left, right, top, bottom.
-    """
-    height, width = error.shape[2:]
-    left, right, top, bottom = near = [min(margin, seam) for margin in margins]
-    edges = torch.zeros(height, width, dtype=torch.float64)
-    for grows, line in ((left, edges[:, 0]), (right, edges[:, -1]), (top, edges[0]), (bottom, edges[-1])):
-        if grows:
-            line.fill_(1)
-    edges = F.pad(edges, near)
-    # Twice as large as what is looked at, so that nothing comes around from the other side.
-    size = [2 * length for length in edges.shape]
-    y, x = ((torch.arange(n) - n // 2).abs().sub(n // 2).abs().double() for n in size)
-    apart = y[:, None] ** 2 + x**2
-    nearness = torch.fft.rfft2(torch.where(apart > 0, apart**-2, 0))
-
-    def gathered(plane: Tensor) -> Tensor:
-        spread = torch.fft.irfft2(torch.fft.rfft2(plane, size) * nearness, size)
-        return spread[: plane.shape[0], : plane.shape[1]]
-
-    weight, out = gathered(edges), torch.zeros(*error.shape[:2], *edges.shape, dtype=torch.float64)
-    if edges.any():
-        for plane, spread in zip(error.double().cpu().flatten(0, 1), out.flatten(0, 1), strict=True):
-            spread.copy_(gathered(F.pad(plane, near) * edges) / weight)
-    beyond = [margin - within for margin, within in zip(margins, near, strict=True)]
-    return F.pad(out, beyond).to(error)
-
-
-def fade_out(height: int, width: int, margins: tuple[int, int, int, int], seam: int) -> Tensor:
-    """1 on a rectangle, falling outside of it to 0 over `seam` pixels; `margins` are left, right, top, bottom."""
-    left, right, top, bottom = margins
-    y, x = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
-    away_y = torch.maximum(-y, y - height + 1).clamp(min=0)[:, None]
-    away_x = torch.maximum(-x, x - width + 1).clamp(min=0)
-    return (1 - torch.hypot(away_y.float(), away_x.float()) / (seam + 1)).clamp(min=0)
