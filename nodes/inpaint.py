@@ -20,6 +20,7 @@ from .drawing import (
 from .types import RandARClass, RandARModel
 
 PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
+SQUARE_BYTES = 48  # of one square at a time, as wide as the picture at most: what is carried on into the mask
 
 
 class Inpaint(io.ComfyNode):
@@ -97,7 +98,7 @@ class Inpaint(io.ComfyNode):
         pixels, masks = pixels_of(image), mask.reshape(-1, *mask.shape[-2:])
         if not masks.any():  # Load Image gives 64×64 zeros for a picture without alpha, whatever its size
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
-        batch = max(len(pixels), len(masks), len(classes))
+        batch, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
         ids = class_ids(model, classes, batch)
 
         def task(options, on_call):
@@ -124,7 +125,7 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
-            whole=batch * pixels.shape[2] * pixels.shape[3] * PIXEL_BYTES,
+            whole=batch * height * width * PIXEL_BYTES + max(height, width) ** 2 * SQUARE_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids

@@ -299,8 +299,8 @@ def coincide(a: Cutout, b: Cutout) -> bool:
 def matched(square: Tensor, pixels: Tensor, edge: Tensor, cutout: Cutout) -> Tensor:
     """`square` `[3, side, side]` with what it gets wrong along `edge` `[H, W]` of the mask carried on into the mask."""
     edge = cutout.of(edge[None].expand(len(pixels), -1, -1)) & cutout.within(pixels)
-    error = cutout.of(pixels[:, :3]) - square.to(pixels)
-    return (square.to(pixels) + carried_on(error[None], edge[None])[0]).clamp(0, 1)
+    error = carried_on((cutout.of(pixels[:, :3]) - square)[None], edge[None])[0]
+    return error.add_(square).clamp_(0, 1)
 
 
 def blend(target: Tensor, square: Tensor, cutout: Cutout, opacity: Tensor) -> None:

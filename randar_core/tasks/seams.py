@@ -71,5 +71,5 @@ def carried_on(error: Tensor, edge: Tensor) -> Tensor:
     carried = torch.zeros_like(levels[-1][0])
     for total, weight in reversed(levels):
         coarse = F.interpolate(carried, total.shape[2:], mode="bilinear") if carried.shape != total.shape else carried
-        carried = total + (1 - weight) * coarse
+        carried = torch.addcmul(total, 1 - weight, coarse)
     return carried
