@@ -130,8 +130,8 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, perio
     """The mean step between neighbouring pixel columns across `borders`, as a ratio to the step elsewhere.
 
     `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "Near" compares with the
-    columns within a cell of a border, since objects gather in the middle of a picture and steps with them; "cells" with
-    those `period` pixels and its multiples away, where patterns are at the same place of theirs.
+    columns within a cell of a border, since objects gather in the middle of a picture and steps with them; "phase" with
+    those `period` pixels and its multiples away, where patterns are at the same place of theirs (if there are several).
     """
     steps = column_steps(pictures)
     places = torch.arange(1, steps.shape[1] + 1)
@@ -140,8 +140,10 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, perio
     others = {
         "inside": away > 0,
         "near": (away > 0) & (away <= cell),
-        "cells": (away > 0) & ((places[:, None] - torch.tensor(borders)) % period == 0).any(1),
+        "phase": (away > 0) & ((places[:, None] - torch.tensor(borders)) % period == 0).any(1),
     }
+    if others["phase"].sum() < 2:  # the middle of a picture alone says nothing
+        del others["phase"]
     return {
         "across": float(across.mean()),
         "inside": float(steps[:, away > 0].mean()),

@@ -334,9 +334,9 @@ of it. "Recognised" is as the class that was asked for; the first row shows what
 def seams(section: Section) -> str:
     def rows() -> Iterable[tuple]:
         for name, record in section.items():
-            ratios = (interval(record[f"ratio_{where}"], 2) for where in ("inside", "near", "cells"))
-            there = interval(record["ratio_same"], 2) if "ratio_same" in record else ""
-            yield name, record["count"], f"{record['across']:.4f}", *ratios, there
+            ratios = (record.get(f"ratio_{where}") for where in ("inside", "near", "phase", "same"))
+            words = (interval(ratio, 2) if ratio else "" for ratio in ratios)
+            yield name, record["count"], f"{record['across']:.4f}", *words
 
     others = (
         "to all others",

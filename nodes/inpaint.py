@@ -20,7 +20,6 @@ from .drawing import (
 from .types import RandARClass, RandARModel
 
 PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
-SQUARE_BYTES = 48  # of one square at a time, as wide as the picture at most: what is carried on into the mask
 
 
 class Inpaint(io.ComfyNode):
@@ -125,7 +124,7 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
-            whole=batch * height * width * PIXEL_BYTES + max(height, width) ** 2 * SQUARE_BYTES,
+            whole=batch * height * width * PIXEL_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids

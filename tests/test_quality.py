@@ -206,7 +206,7 @@ def test_a_seam_shows_in_the_ratio():
     seam[..., 16:] += 1
     for pictures, low, high in ((smooth, 0.9, 1.1), (seam, 2.0, 10.0)):
         record = quality_editing.seam_ratios([pictures[:3], pictures[3:]], [16], 4, 8)
-        assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near", "cells"))
+        assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near", "phase"))
 
 
 def test_the_same_places_of_other_pictures_tell_a_border_from_what_is_there_anyway():

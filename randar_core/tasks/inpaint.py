@@ -77,13 +77,13 @@ def inpaint(
 
     Batches of pictures, masks and `classes` `[B]` are matched: each has one entry or the same number. The mask grows by
     `grow` pixels; where it then is 0, every pixel stays as it is, bit for bit. Inside it the new pixels fade in over
-    `seam` pixels; what the tokenizer gets wrong along its edge is taken off all of them (`carried_on`). Around each
-    region a square is cut, `context` times as wide as the region and at least as wide as the model's own picture where
-    there is room, scaled to the model's size, repainted and scaled back; it reaches over the edges where the picture is
-    too narrow for this context along its longer side. Regions whose squares would mostly coincide share one, as long as
-    it isn't much wider than theirs. A cell is drawn again if the mask touches any of its
-    pixels. `denoise` below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class
-    edit*); cells beyond the edges don't count.
+    `seam` pixels; what the tokenizer gets wrong beside the cells that are drawn again is taken off them (`carried_on`).
+    Around each region a square is cut, `context` times as wide as the region and at least as wide as the model's own
+    picture where there is room, scaled to the model's size, repainted and scaled back; it reaches over the edges where
+    the picture is too narrow for this context along its longer side. Regions whose squares would mostly coincide share
+    one, as long as it isn't much wider than theirs. A cell is drawn again if the mask touches any of its pixels.
+    `denoise` below 1 keeps the share 1 − denoise of these cells, the surest under the given class (spec: *class edit*);
+    cells beyond the edges don't count.
 
     `on_call` sees the canvases of the squares, `[squares, g, g]`. Runs where `classes` lie. Raises ValueError for
     batches and sizes that don't match and for settings out of range.
@@ -126,13 +126,17 @@ def inpaint(
     decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
 
     opacity, out, confidence = fade_in(grown, seam), pixels.clone(), torch.ones_like(mask)
-    drawn = torch.cat([tokenizer.decode(some).to(out).clamp(0, 1) for some in decoded.ids.split(limit)])
+    drawn = torch.cat([tokenizer.decode(some).to(out) for some in decoded.ids.split(limit)])
+    # What is wrong in kept cells is the tokenizer's fault; other pixels outside of the mask show something else by now.
+    kept, new = (
+        cells.repeat_interleave(tokenizer.factor, 1).repeat_interleave(tokenizer.factor, 2)
+        for cells in (canvas.known, ~canvas.known)
+    )
+    drawn = (drawn + carried_on(crops - drawn, edge_of(kept, new))).clamp(0, 1)
     for cutout, square, sure in zip(cutouts, drawn, decoded.confidence, strict=True):
         # What another square repaints is context here.
         own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
-        edge = edge_of(own, grown[cutout.picture] == 0)
-        new = matched(scaled(square, cutout.side), pixels, edge, cutout)
-        blend(out[cutout.picture, :3], new, cutout, opacity[cutout.picture] * own)
+        blend(out[cutout.picture, :3], scaled(square, cutout.side), cutout, opacity[cutout.picture] * own)
         sure = F.interpolate(sure[None, None], (cutout.side, cutout.side), mode="nearest-exact")[0]
         blend(confidence[cutout.picture, None], sure, cutout, own.float())
     return Inpainted(out, confidence, tuple(cutouts), decoded)
@@ -294,13 +298,6 @@ def coincide(a: Cutout, b: Cutout) -> bool:
     """Whether two squares share more than half of the smaller one."""
     shared = [max(0, min(p + a.side, q + b.side) - max(p, q)) for p, q in ((a.top, b.top), (a.left, b.left))]
     return 2 * shared[0] * shared[1] > min(a.side, b.side) ** 2
-
-
-def matched(square: Tensor, pixels: Tensor, edge: Tensor, cutout: Cutout) -> Tensor:
-    """`square` `[3, side, side]` with what it gets wrong along `edge` `[H, W]` of the mask carried on into the mask."""
-    edge = cutout.of(edge[None].expand(len(pixels), -1, -1)) & cutout.within(pixels)
-    error = carried_on((cutout.of(pixels[:, :3]) - square)[None], edge[None])[0]
-    return error.add_(square).clamp_(0, 1)
 
 
 def blend(target: Tensor, square: Tensor, cutout: Cutout, opacity: Tensor) -> None:

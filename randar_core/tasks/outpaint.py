@@ -57,11 +57,6 @@ class Axis:
         return self.start % self.factor, -(self.start + self.length) % self.factor
 
     @property
-    def beside(self) -> tuple[int, int]:
-        """Whole cells that it grows by before and after."""
-        return -(-self.before // self.factor), -(-self.after // self.factor)
-
-    @property
     def cells(self) -> int:
         return -(-(self.start + self.length + self.after) // self.factor)
 
@@ -69,6 +64,11 @@ class Axis:
     def given(self) -> slice:
         """Cells that hold pixels of the picture."""
         return slice(self.start // self.factor, -(-(self.start + self.length) // self.factor))
+
+    @property
+    def beside(self) -> tuple[int, int]:
+        """Cells before and after those that hold pixels of the picture."""
+        return self.given.start, self.cells - self.given.stop
 
     @property
     def known(self) -> slice:
@@ -95,11 +95,11 @@ def outpaint(
     """Extend `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha; 0…1) by so many pixels on each side.
 
     Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture; it
-    slides as `fill` says, over `overlap` known cells. The cells are laid so that as few as can be hold old pixels
-    beside new ones (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this
-    cell is known, its edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at
-    their edge is added to the new pixels beside it (`carried_on`), fading out over `seam` pixels, so that none shows
-    there. `on_call` sees the whole canvas. Runs where `classes` lie. Raises ValueError for an amount below 0.
+    slides as `fill` says, with `overlap`. The cells are laid so that as few as can be hold old pixels beside new ones
+    (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this cell is known, its
+    edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at their edge is taken off
+    the new pixels too (`carried_on`), less and less over `seam` pixels. `on_call` sees the whole canvas. Runs where
+    `classes` lie. Raises ValueError for an amount below 0.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(
@@ -124,10 +124,11 @@ def outpaint(
     # All cells together, not window by window: windows leave no border in the pixels.
     drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
     out = drawn[:, :, y.start - top :, x.start - left :][:, :, : top + height + bottom, : left + width + right]
-    old = torch.zeros(out.shape[2:], dtype=torch.bool, device=out.device)
-    old[top : top + height, left : left + width] = True
-    error = F.pad(pixels[:, :3] - out[:, :, old.any(1)][..., old.any(0)], (left, right, top, bottom))
-    out = (out + carried_on(error, edge_of(~old, old)[None]) * fade_out(old, seam)).clamp(0, 1)
+    margins = (left, right, top, bottom)
+    error = F.pad(pixels[:, :3] - out[:, :, top : top + height, left : left + width], margins)
+    new = F.pad(torch.zeros(1, height, width, dtype=torch.bool, device=out.device), margins, value=True)
+    error = carried_on(error, edge_of(~new, new)).mul_(fade_out(height, width, margins, seam).to(out))
+    out = error.add_(out).clamp_(0, 1)
     if pixels.shape[1] == 4:
         out = torch.cat([out, torch.ones_like(out[:, :1])], 1)
     out[:, :, top : top + height, left : left + width] = pixels

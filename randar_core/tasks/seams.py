@@ -36,40 +36,43 @@ def fade_in(mask: Tensor, seam: int) -> Tensor:
     return mask * depth / spread(depth, seam).clamp(min=1)
 
 
-def fade_out(old: Tensor, seam: int) -> Tensor:
-    """1 on the rectangle `old` `[H, W]` bool, falling outside of it to 0 over `seam` pixels."""
-
-    def away(line: Tensor) -> Tensor:
-        places = torch.arange(len(line), device=line.device)
-        inside = places[line]
-        return torch.maximum(inside[0] - places, places - inside[-1]).clamp(min=0)
-
-    return (1 - torch.hypot(away(old.any(1))[:, None].float(), away(old.any(0)).float()) / (seam + 1)).clamp(min=0)
+def fade_out(height: int, width: int, margins: tuple[int, int, int, int], seam: int) -> Tensor:
+    """1 on a rectangle, falling outside of it to 0 over `seam` pixels; `margins` are left, right, top, bottom."""
+    left, right, top, bottom = margins
+    y, x = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
+    away_y = torch.maximum(-y, y - height + 1).clamp(min=0)[:, None]
+    away_x = torch.maximum(-x, x - width + 1).clamp(min=0)
+    return (1 - torch.hypot(away_y.float(), away_x.float()) / (seam + 1)).clamp(min=0)
 
 
-def edge_of(new: Tensor, old: Tensor) -> Tensor:
-    """The pixels of `old` `[H, W]` bool that lie beside one of `new`, diagonally too."""
-    return old & (spread(new[None].float(), 1)[0] > 0)
+def edge_of(old: Tensor, new: Tensor) -> Tensor:
+    """The pixels of `old` `[B, H, W]` bool that lie beside one of `new`, diagonally too."""
+    return old & (spread(new.float(), 1) > 0)
 
 
 def carried_on(error: Tensor, edge: Tensor) -> Tensor:
     """What `error` `[B, C, H, W]` is along an `edge` `[B or 1, H, W]` bool, everywhere: smooth, and 0 without an edge.
 
     Added to new pixels, it takes off what the tokenizer gets wrong in the old ones beside them, as in seamless cloning
-    (Perez et al., 2003): beside the edge what stands there, farther away ever wider means of it, so that details, such
-    as an outline that the edge cuts, leave no streaks. By pulling means to ever coarser grids and pushing them back
-    where nothing finer is known (Gortler et al., The Lumigraph, 1996).
+    (Pérez et al., 2003). Near the edge it follows it, farther away ever wider means of it, so that details, such as an
+    outline that the edge cuts, leave no streaks. By pulling means to ever coarser grids and pushing them back where
+    nothing finer is known (Gortler et al., The Lumigraph, 1996).
     """
-    weight = edge[:, None].to(error)
-    levels = [(error * weight, weight)]
-    while max(weight.shape[2:]) > 1:
-        total, weight = (F.avg_pool2d(t, 2, ceil_mode=True) for t in levels[-1])
-        # A mean of four pixels of which one is known counts as known: there is nothing better at this size.
-        known = (4 * weight).clamp(max=1)
-        total, weight = total * (known / weight.clamp(min=torch.finfo(weight.dtype).tiny)), known
-        levels.append((total, weight))
-    carried = torch.zeros_like(levels[-1][0])
-    for total, weight in reversed(levels):
-        coarse = F.interpolate(carried, total.shape[2:], mode="bilinear") if carried.shape != total.shape else carried
-        carried = torch.addcmul(total, 1 - weight, coarse)
-    return carried
+    known = edge[:, None].expand(len(error), 1, -1, -1)
+    levels = [(torch.where(known, error, 0).float(), known.float())]
+    while max(known.shape[2:]) > 1:
+        # Windows overlap: with those side by side it would matter where an edge lies on the grid.
+        kernel, stride, padding = zip(*((4, 2, 1) if side > 1 else (1, 1, 0) for side in known.shape[2:]), strict=True)
+        total, known = (F.avg_pool2d(t, kernel, stride, padding) for t in levels[-1])
+        # What a quarter of a window knows, as along an edge, is known: there is nothing better at this size.
+        full = (4 * known).clamp(max=1)
+        total.mul_(full / known.clamp(min=torch.finfo(known.dtype).tiny))
+        known = full
+        levels.append((total, known))
+    total, known = levels.pop()
+    carried = total / known.clamp(min=torch.finfo(known.dtype).tiny)
+    while levels:
+        total, known = levels.pop()
+        carried = F.interpolate(carried, total.shape[2:], mode="bilinear")
+        carried = carried.mul_(1 - known).add_(total)
+    return carried.to(error)

@@ -180,8 +180,8 @@ def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, 
 
     At its edges a window draws what stands at the edge of a picture, for the model has seen nothing else there: cells
     that look like an end, or like a line once the picture goes on. Where it does, the next window isn't given these
-    outermost cells but draws them anew, as long as it overlaps by more than them. A window's wave comes after those of
-    all that drew in its square before.
+    outermost cells but draws them anew, unless `overlap` is below 2 and this would leave it nothing. A window's wave
+    comes after those of all that drew in its square before.
     """
     known, last_wave = known.clone(), torch.full(known.shape, -1)
     for top, left in window_places(known, grid, overlap):
@@ -210,15 +210,18 @@ def goes_on(known: Tensor, top: int, left: int, grid: int) -> Tensor:
 
 
 def window_places(known: Tensor, grid: int, overlap: int) -> list[tuple[int, int]]:
-    """(top, left) of the windows that cover `known` `[h, w]`, from its middle outward, sides before corners."""
+    """(top, left) of the windows that cover `known` `[h, w]`, from its middle outward, sides before corners.
+
+    Those above and below come first, then those beside: neighbours draw one after the other, and so fewest wait.
+    """
     places = []
     for axis in (1, 0):
         occupied = known.any(axis).nonzero().flatten().tolist()
         middle = known.shape[1 - axis] // 2
         start, stop = (occupied[0], occupied[-1] + 1) if occupied else (middle, middle)
         places.append(axis_places(known.shape[1 - axis], start, stop, grid, overlap))
-    ranked = sorted((rank_y + rank_x, top, left) for rank_y, top in places[0] for rank_x, left in places[1])
-    return [(top, left) for _, top, left in ranked]
+    ranked = sorted((rank_y + rank_x, rank_x, top, left) for rank_y, top in places[0] for rank_x, left in places[1])
+    return [(top, left) for *_, top, left in ranked]
 
 
 def axis_places(length: int, start: int, stop: int, grid: int, overlap: int) -> list[tuple[int, int]]:
