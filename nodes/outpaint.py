@@ -33,8 +33,8 @@ def overlap_widget() -> io.Input:
         step=0.05,
         round=0.001,
         advanced=True,
-        tooltip="How much of its window the model knows already when the window slides on. More holds the picture "
-        "better together and takes longer.",
+        tooltip="How much of its window lies on what is there already when the window slides on. More holds the "
+        "picture better together and takes longer.",
     )
 
 
@@ -63,7 +63,7 @@ class Outpaint(io.ComfyNode):
                     min=0,
                     max=1024,
                     advanced=True,
-                    tooltip="Pixels over which the new picture adapts to the edge of the old one.",
+                    tooltip="Pixels over which the colours of the new picture adapt to the edge of the old one.",
                 ),
                 *COMMON_SOCKETS,
                 io.Mask.Input(

@@ -50,7 +50,9 @@ def register(subparsers) -> None:
         "--width", type=int, help="pixels; a window slides over a larger picture (default: the model's)"
     )
     parser.add_argument("--height", type=int, help="pixels (default: the model's)")
-    parser.add_argument("--overlap", type=int, help="cells that a window knows of the one before (default: half)")
+    parser.add_argument(
+        "--overlap", type=int, help="cells by which a window overlaps the one before (default: half of it)"
+    )
     options.add_extrapolation(parser, factor=None)
     options.add_output(parser)
     options.add_model(parser)
