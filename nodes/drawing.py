@@ -83,7 +83,7 @@ def common_widgets(cfg: float = 4.0, cfg_course: str = "on the model's own cours
             round=0.001,
             advanced=True,
             tooltip="Below 1 likely tokens become likelier, above 1 rare ones do. Released with: RAR-L, XL and XXL "
-            "1.02, all others 1.",
+            "1.02, the built-in model 0.8, all others 1.",
         ),
         io.Int.Input(
             "top_k",

@@ -1,6 +1,6 @@
 """The recipe of the built-in model: `randar train-builtin` follows it, from one seed, to `builtin.safetensors`.
 
-First a tokenizer, then the decoder in three rounds, each with the ids of its own pictures, and in the end better pixels
+First a tokenizer, then the decoder in four rounds, each with the ids of its own pictures, and in the end better pixels
 of the same ids. On two CPU cores it is quickest as two processes of one thread:
 `OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m randar_core train-builtin`. How long each part took for
 the model that ships, and how far it got, is in `builtin_log`.
@@ -55,7 +55,7 @@ class Round:
 
 # Each round begins with what the one before learnt. The tokenizer and the first round see shapes turned as far as each
 # may be, and so every direction of an edge; the others see what users are to see, shapes that stand upright. The last
-# one sees new pictures, and more of what comes after a picture's beginning: that is where edges become clean.
+# two see new pictures, and ever more of what comes after a picture's beginning: that is where edges become clean.
 DECODER_ROUNDS = (
     Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
     Round(
@@ -68,9 +68,14 @@ DECODER_ROUNDS = (
         replace(DECODER_LOOP, steps=5200, batch=24, learning_rate=1.2e-3, seed=2),
         Prefixes(cells=64, whole_every=16),
     ),
+    Round(
+        Pictures(seed=5, count=32_000, turn_at_most=UPRIGHT),
+        replace(DECODER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
+        Prefixes(cells=64, whole_every=6),
+    ),
 )
 
-DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, steps=88, boundary=0)
+DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88, boundary=0)
 
 
 def procedural_facts(pictures: Pictures) -> dict:
