@@ -655,6 +655,16 @@ def test_other_content_beside_the_mask_is_no_error_of_the_tokenizer(model, token
     assert torch.equal(plain[:, :, mask[0] > 0], missed[:, :, mask[0] > 0])
 
 
+def test_many_squares_are_matched_in_pieces_as_together(model, tokenizer):
+    pixels, mask = 0.3 + 0.3 * picture(1, 3, 5 * SIZE, 5 * SIZE), torch.zeros(1, 5 * SIZE, 5 * SIZE)
+    mask[:, 3 :: 2 * SIZE, 3 :: 2 * SIZE] = 1
+    together, apart = (
+        inpaint(model, tokenizer, pixels, mask, classes(1), replace(OPTIONS, batch=batch)) for batch in (None, 2)
+    )
+    assert len(together.cutouts) > 2
+    torch.testing.assert_close(together.pixels, apart.pixels, rtol=0, atol=1e-5)
+
+
 # Outpaint
 
 

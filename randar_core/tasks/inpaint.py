@@ -126,13 +126,8 @@ def inpaint(
     decoded = decode_windows(model, canvas, [windows], setting, options.batch, on_call)
 
     opacity, out, confidence = fade_in(grown, seam), pixels.clone(), torch.ones_like(mask)
-    drawn = torch.cat([tokenizer.decode(some).to(out) for some in decoded.ids.split(limit)])
-    # What is wrong in kept cells is the tokenizer's fault; other pixels outside of the mask show something else by now.
-    kept, new = (
-        cells.repeat_interleave(tokenizer.factor, 1).repeat_interleave(tokenizer.factor, 2)
-        for cells in (canvas.known, ~canvas.known)
-    )
-    drawn = (drawn + carried_on(crops - drawn, edge_of(kept, new))).clamp(0, 1)
+    pieces = zip(*(t.split(limit) for t in (decoded.ids, crops, canvas.known, ~known)), strict=True)
+    drawn = torch.cat([matched(tokenizer.decode(ids).to(out), *given) for ids, *given in pieces])
     for cutout, square, sure in zip(cutouts, drawn, decoded.confidence, strict=True):
         # What another square repaints is context here.
         own = torch.isin(labels[cutout.picture], torch.tensor(cutout.regions, device=labels.device))
@@ -298,6 +293,17 @@ def coincide(a: Cutout, b: Cutout) -> bool:
     """Whether two squares share more than half of the smaller one."""
     shared = [max(0, min(p + a.side, q + b.side) - max(p, q)) for p, q in ((a.top, b.top), (a.left, b.left))]
     return 2 * shared[0] * shared[1] > min(a.side, b.side) ** 2
+
+
+def matched(squares: Tensor, given: Tensor, kept: Tensor, new: Tensor) -> Tensor:
+    """`squares` `[B, 3, S, S]` less what the tokenizer gets wrong beside the `new` cells `[B, g, g]` bool, in 0…1.
+
+    That is how they differ from the `given` pictures in cells that were `kept`. In other pixels outside of the mask
+    they may show something else by now, which is no error.
+    """
+    factor = squares.shape[2] // kept.shape[1]
+    kept, new = (cells.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for cells in (kept, new))
+    return (squares + carried_on(given - squares, edge_of(kept, new))).clamp(0, 1)
 
 
 def blend(target: Tensor, square: Tensor, cutout: Cutout, opacity: Tensor) -> None:
