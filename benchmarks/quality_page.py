@@ -359,8 +359,8 @@ second or fourth cell, so that a border there has more of them and one between h
 on real pictures, which have no borders. "Like places" are those at the same phase of the patterns. The columns within a
 cell have objects and patterns as the border itself has them, but for its phase. The last column compares with the same
 places without a border. For panoramas these are drawn anew by one window, an eighth of its width to either side of the
-border; so narrow a band has to fit two sides, and has more steps for it. Where the outer quarters of a real picture were
-cut away and drawn again, it compares with this real picture.
+border; so narrow a band has to fit two sides, and has more steps for it. Where the outer quarters of a real picture
+were cut away and drawn again, it compares with this real picture.
 
 {table(header, rows())}"""
 
