@@ -54,9 +54,8 @@ def picture(name: str, words: str) -> str:
 
 
 def seamless(record: dict, ratio: str) -> tuple[str, bool | str]:
-    """Whether the steps across borders are within 10 % of others; smaller ones show no seam, but that is said."""
-    less = record[ratio][0] < 0.9
-    return interval(record[ratio], 2), "smaller" if less else record[ratio][0] <= 1.1
+    """Whether the steps across borders are within 10 % of others; where they aren't, whether they are smaller."""
+    return interval(record[ratio], 2), "**no**, smaller" if record[ratio][0] < 0.9 else record[ratio][0] <= 1.1
 
 
 def quick_enough(record: dict) -> tuple[str, bool]:

@@ -822,7 +822,7 @@ def test_an_edge_is_the_old_pixels_beside_new_ones():
     new = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]).bool()[None]
     beside = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 0, 1], [0, 1, 1, 1]]).bool()[None]
     assert torch.equal(edge_of(old, new), beside)
-    assert not edge_of(old, ~old & False).any()
+    assert not edge_of(old, torch.zeros_like(old)).any()
 
 
 def test_an_error_fades_out_around_what_is_old():

@@ -136,7 +136,7 @@ def outpaint(
 
 
 def encode_amid(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, batch: int) -> Tensor:
-    """The ids of the cells that hold `pixels` `[B, 3, H, W]`, as of a part of a larger picture.
+    """The ids `[B, h, w]` of the cells that hold `pixels` `[B, 3, H, W]`, as of a part of a larger picture.
 
     Where the picture is to grow, its edge is repeated over up to `reach` cells for the tokenizer, which else sees the
     end of a picture there: of the cells along a cut through the built-in model's pictures one in eight kept its id,
