@@ -194,9 +194,9 @@ def test_a_class_edit_asks_for_every_other_class_and_never_for_its_own():
 
 def test_borders_lie_where_one_window_takes_over_from_another():
     empty = torch.zeros(16, 40, dtype=torch.bool)
-    # The middle window stands on columns 12 … 27. The others overlap it by half a window, draw its outermost column
-    # anew, and end at the canvas's edges.
-    assert quality_editing.border_columns(empty, 16, 8) == [5, 13, 27, 35]
+    # The middle window stands on columns 12 … 27. The others overlap it by half a window, draw its outermost two
+    # columns anew, and end at the canvas's edges.
+    assert quality_editing.border_columns(empty, 16, 8) == [6, 14, 26, 34]
 
 
 def test_a_seam_shows_in_the_ratio():
@@ -223,7 +223,7 @@ def test_a_border_is_drawn_across_by_one_window_and_all_else_stays(tmp_path):
     ids = torch.randint(16, (3, 8, 20), generator=torch.Generator().manual_seed(0))
     pictures = range(3)
     borders = quality_editing.border_columns(torch.zeros(8, 20, dtype=torch.bool), 8, 4)
-    assert borders == [3, 7, 13, 17]
+    assert borders == [4, 8, 12, 16]
     for border in borders:
         again = quality_editing.drawn_across(bench, ids, border, torch.tensor([0, 1, 2]), bench.options(pictures))
         changed = (again != ids).any(0).any(0).nonzero().flatten().tolist()

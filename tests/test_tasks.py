@@ -149,17 +149,19 @@ def test_any_canvas_is_filled_and_keeps_what_it_knows(model, height, width, over
 
 
 @given(
-    height=st.integers(GRID, 20),
-    width=st.integers(GRID, 20),
-    overlap=st.integers(0, GRID - 1),
+    grid=st.sampled_from([4, 7, 8]),
+    height=st.integers(8, 24),
+    width=st.integers(8, 24),
+    overlap=st.integers(0, 7),
     edges=st.lists(st.floats(0, 1), min_size=4, max_size=4),
     holes=st.booleans(),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
 def test_windows_need_nothing_of_their_wave_and_nothing_from_the_edge_of_another(
-    height, width, overlap, edges, holes, seed
+    grid, height, width, overlap, edges, holes, seed
 ):
+    overlap = min(overlap, grid - 1)
     known = torch.zeros(height, width, dtype=torch.bool)
     (top, bottom), (left, right) = sorted(edges[:2]), sorted(edges[2:])
     known[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
@@ -167,16 +169,22 @@ def test_windows_need_nothing_of_their_wave_and_nothing_from_the_edge_of_another
         known &= picture(height, width, seed=seed) < 0.7
     drawn_in = torch.where(known, 0, -1)  # the last wave, from 1, that drew a cell
     at_an_edge = torch.zeros_like(known)  # where it was drawn at a window's edge from which the picture went on
-    for wave, y, x, known_there in window_parts(known, GRID, overlap):
-        part = slice(y, y + GRID), slice(x, x + GRID)
+    for wave, y, x, known_there in window_parts(known, grid, overlap):
+        part = slice(y, y + grid), slice(x, x + grid)
         assert not known_there.all()
         assert (drawn_in[part][known_there] >= 0).all() and (drawn_in[part] <= wave).all()
         assert not at_an_edge[part][known_there].any()
         drawn_in[part][~known_there] = wave + 1
-        if overlap > 1:
-            to_draw = F.pad(drawn_in < 0, (1, 1, 1, 1))
-            beside = [to_draw[dy : dy + height, dx : dx + width] for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2))]
-            at_an_edge[part][~known_there] = torch.stack(beside).any(0)[part][~known_there]
+        to_draw = F.pad(drawn_in < 0, (1, 1, 1, 1))
+        above, below = to_draw[y, 1:-1][part[1]], to_draw[y + grid + 1, 1:-1][part[1]]
+        before, after = to_draw[1:-1, x][part[0]], to_draw[1:-1, x + grid + 1][part[0]]
+        edge = torch.zeros(grid, grid, dtype=torch.bool)
+        for depth in range(min(2, overlap - 1, (grid - 1) // 2)):
+            edge[depth] |= above
+            edge[grid - 1 - depth] |= below
+            edge[:, depth] |= before
+            edge[:, grid - 1 - depth] |= after
+        at_an_edge[part][~known_there] = edge[~known_there]
     assert (drawn_in >= 0).all()
     assert torch.equal(drawn_in == 0, known)
     assert not at_an_edge.any()
@@ -191,13 +199,16 @@ def test_windows_that_need_nothing_of_each_other_share_a_wave():
     assert max(waves(64, 64)) == 9  # of 49 windows
 
 
-def test_a_window_draws_the_outermost_overlapping_cells_anew():
-    parts = list(window_parts(torch.zeros(GRID, 2 * GRID - 2, dtype=torch.bool), GRID, 2))
-    assert [x for _, _, x, _ in parts] == [(GRID - 2) // 2, 0, GRID - 2]
+@pytest.mark.parametrize("overlap, anew", [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (7, 2)])
+def test_a_window_draws_the_outermost_overlapping_cells_anew(overlap, anew):
+    grid, stride = 8, 8 - overlap
+    parts = list(window_parts(torch.zeros(grid, grid + 2 * stride, dtype=torch.bool), grid, overlap))
+    assert [x for _, _, x, _ in parts] == [stride, 0, 2 * stride]
     middle, before, after = (part[3].all(0).nonzero().flatten().tolist() for part in parts)
     assert middle == []
-    start = (GRID - 2) // 2
-    assert before == list(range(start + 1, GRID)) and after == list(range(start + GRID - 1 - (GRID - 2)))
+    # The window on the left is drawn when the picture still goes on to the right of the middle one.
+    assert before == list(range(stride + anew, min(grid, stride + grid - anew)))
+    assert after == list(range(overlap - anew))
 
 
 def test_windows_overlap_as_was_asked_for():

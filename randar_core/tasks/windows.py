@@ -30,6 +30,10 @@ class Window:
         return canvas[self.picture, self.rows, self.columns]
 
 
+# Of the tokens that the built-in tokenizer gives a picture's outermost cells 12 % stay the same where the picture goes
+# on, of the next ones 49 %, and 61 % farther in: a window's outermost two cells look like an end.
+EDGE = 2
+
 Wave = Sequence[Window]  # windows that may be decoded together: none is given what another of them draws
 
 
@@ -47,7 +51,7 @@ def fill(
 
     A window of the model's grid starts on what is known (or, on an empty canvas, in the middle) and slides outward,
     sides before corners. It overlaps what was there before by `overlap` cells, half a window by default, and draws the
-    outermost of them anew (see `window_parts`). A cell's random number is that of its place on the canvas, whichever
+    outermost two of them anew (see `window_parts`). A cell's random number is that of its place on the canvas, whichever
     window draws it. A canvas that is narrower or lower than the window is drawn as the middle of a larger one.
     `on_call` sees the whole canvas. Raises ValueError for an overlap that isn't 0 … grid − 1.
     """
@@ -180,9 +184,10 @@ def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, 
 
     At its edges a window draws what stands at the edge of a picture, for the model has seen nothing else there: cells
     that look like an end, or like a line once the picture goes on. Where it does, the next window isn't given these
-    outermost cells but draws them anew, unless `overlap` is below 2 and this would leave it nothing. A window's wave
-    comes after those of all that drew in its square before.
+    outermost cells, `EDGE` deep, but draws them anew. At least one cell of the overlap is left to it, if there is one.
+    A window's wave comes after those of all that drew in its square before.
     """
+    depth = max(min(EDGE, overlap - 1, (grid - 1) // 2), 0)
     known, last_wave = known.clone(), torch.full(known.shape, -1)
     for top, left in window_places(known, grid, overlap):
         square = slice(top, top + grid), slice(left, left + grid)
@@ -192,21 +197,21 @@ def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, 
         given, wave = part.clone(), int(last_wave[square].max()) + 1
         last_wave[square][~given] = wave
         part.fill_(True)
-        if overlap > 1:
-            part &= given | ~goes_on(known, top, left, grid)
+        if depth:
+            part &= given | ~goes_on(known, top, left, grid, depth)
         yield wave, top, left, given
 
 
-def goes_on(known: Tensor, top: int, left: int, grid: int) -> Tensor:
-    """The outermost cells of a window on `known` `[h, w]`, `[g, g]` bool, that have an unknown one outside beside."""
+def goes_on(known: Tensor, top: int, left: int, grid: int, depth: int) -> Tensor:
+    """The cells of a window on `known` `[h, w]`, `[g, g]` bool, less than `depth` from where unknown ones go on."""
     rows, columns = slice(top, top + grid), slice(left, left + grid)
     outside = F.pad(~known, (1, 1, 1, 1))  # beyond the canvas there is nothing to draw
-    beside = torch.zeros(grid, grid, dtype=torch.bool)
-    beside[0] |= outside[top, 1:-1][columns]
-    beside[-1] |= outside[top + grid + 1, 1:-1][columns]
-    beside[:, 0] |= outside[1:-1, left][rows]
-    beside[:, -1] |= outside[1:-1, left + grid + 1][rows]
-    return beside
+    near = torch.zeros(grid, grid, dtype=torch.bool)
+    near[:depth] |= outside[top, 1:-1][columns]
+    near[-depth:] |= outside[top + grid + 1, 1:-1][columns]
+    near[:, :depth] |= outside[1:-1, left][rows, None]
+    near[:, -depth:] |= outside[1:-1, left + grid + 1][rows, None]
+    return near
 
 
 def window_places(known: Tensor, grid: int, overlap: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,8 @@ class TokenSamples(Dataset):
     """Sample n of a training: a picture's tokens along a random order, under its class or, at times, the null class.
 
     `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n. With `prefixes`, the
-    `batch` samples of a step hold equally many cells.
+    `batch` samples of a step hold equally many cells. With `times` [classes], every picture of a class comes that many
+    times an epoch; the null class still sees all classes equally often.
     """
 
     ids: Tensor
@@ -69,15 +71,24 @@ class TokenSamples(Dataset):
     class_dropout: float = 0.1
     prefixes: Prefixes | None = None
     batch: int = 1
+    times: Tensor | None = None
+
+    @cached_property
+    def _items(self) -> Tensor:
+        """The pictures of an epoch, before they are shuffled."""
+        items = torch.arange(len(self.ids))
+        return items if self.times is None else items.repeat_interleave(self.times[self.labels.long()])
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        item = item_of(number, len(self.ids), self.seed)
+        item = self._items[item_of(number, len(self._items), self.seed)]
+        label = self.labels[item].long()
         generator = stream(self.seed, "sample", number)
         order = torch.randperm(self.ids.shape[1], generator=generator)
-        dropped = torch.rand((), generator=generator) < self.class_dropout
+        dropout = self.class_dropout if self.times is None else self.class_dropout / self.times[label]
+        if torch.rand((), generator=generator) < dropout:
+            label = torch.tensor(self.null_class)
         if self.prefixes is not None:
             order = order[: self.prefixes.length(number // self.batch, len(order))]
-        label = torch.tensor(self.null_class) if dropped else self.labels[item].long()
         return {"classes": label, "tokens": self.ids[item, order].long(), "order": order}
 
 
@@ -109,16 +120,26 @@ class Start:
 def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
     """Give `model`, initialised before, the weights of `start`.
 
-    Classes are known by their names: those that `start` doesn't know stay as they were initialised. Raises ValueError
-    where anything else of the networks differs.
+    Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
+    of `start` add nothing at first, so that the model begins as good as `start` is (as in function-preserving growth,
+    Chen et al., Net2Net, arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else of the
+    networks differs.
     """
-    for name in ("width", "layers", "heads", "codebook_size", "grid"):
+    for name in ("width", "heads", "codebook_size", "grid"):
         found, expected = getattr(start.decoder.config, name), getattr(model.config, name)
         if found != expected:
             raise ValueError(
                 f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
                 "they must be equal."
             )
+    if start.decoder.config.layers > model.config.layers:
+        raise ValueError(
+            f"The decoder to begin with has {start.decoder.config.layers} layers, the one to be trained "
+            f"{model.config.layers}; it may have as many or more, not fewer."
+        )
+    for layer in model.layers[start.decoder.config.layers :]:
+        for into_stream in (layer.attention.wo, layer.feed_forward.w2):
+            into_stream.weight.zero_()
     key = "cls_embedding.embedding_table.weight"
     weights = start.decoder.state_dict()
     known, embeddings = weights[key], model.state_dict()[key].clone()
@@ -126,4 +147,4 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
     for row, name in enumerate(class_names):
         if name in start.class_names:
             embeddings[row] = known[start.class_names.index(name)]
-    model.load_state_dict(weights | {key: embeddings})
+    model.load_state_dict(model.state_dict() | weights | {key: embeddings})

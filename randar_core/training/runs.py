@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -189,10 +189,11 @@ def train_decoder(
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
     start: Start | None = None,
+    times: Mapping[str, int] | None = None,
 ) -> RandAR:
     """Train on the ids of `pictures`, as in `train_tokenizer`, a new decoder or one that begins as `start` does.
 
-    Writes the ids, see `encoded`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
+    Pictures of the classes in `times` come that many times as often as others. Writes the ids, see `encoded`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
     `loop.train`, `begin_with` and `encoded` do.
     """
     decoder = RandAR(config)
@@ -203,6 +204,8 @@ def train_decoder(
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
+    if times:
+        facts["times"] = dict(times)
     if start is not None:
         facts["start"] = hash_of(start.decoder.state_dict())
     # What can be refused is, before the ids are made, which may take long and replaces those of another training.
@@ -223,7 +226,14 @@ def train_decoder(
         save_bundle(path, decoder, tokenizer, class_names, defaults, reporting.folder.name)
 
     samples = TokenSamples(
-        tokens.ids, tokens.labels, decoder.null_class, setting.seed, class_dropout, prefixes, setting.batch
+        tokens.ids,
+        tokens.labels,
+        decoder.null_class,
+        setting.seed,
+        class_dropout,
+        prefixes,
+        setting.batch,
+        torch.tensor([times.get(name, 1) for name in class_names]) if times else None,
     )
     decoder = train(
         DecoderObjective(decoder),
