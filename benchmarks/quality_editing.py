@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 import torch
 from einops import reduce
@@ -186,10 +187,12 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     width, more = grid * 5 // 2, grid * cell // 2
     period = bench.side // 4  # the longest one of the procedural patterns
 
-    def panorama() -> dict:
-        known = torch.zeros(grid, width, dtype=torch.bool)
-        columns = border_columns(known, grid, grid // 2)
-        borders = [column * cell for column in columns]
+    columns = border_columns(torch.zeros(grid, width, dtype=torch.bool), grid, grid // 2)
+    borders = [column * cell for column in columns]
+
+    @cache
+    def panoramas() -> tuple[list[Tensor], list[Tensor]]:
+        """As they are drawn, and with what lies about their borders drawn again across these."""
         drawn, without = [], []
         for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2)):
             ids = bench.generate(pictures, canvas=(grid, width)).ids
@@ -197,7 +200,14 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
             for column in columns:
                 ids = drawn_across(bench, ids, column, classes_of(pictures), bench.options(pictures))
             without.append(bench.decode(ids))
+        return drawn, without
+
+    def panorama() -> dict:
+        drawn, without = panoramas()
         return seam_ratios(drawn, borders, cell, period) | {"ratio_same": across_same_places(drawn, without, borders)}
+
+    def drawn_again() -> dict:
+        return seam_ratios(panoramas()[1], borders, cell, period)
 
     def outpainted() -> dict:
         def made() -> Iterator[Tensor]:
@@ -232,6 +242,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell, period)
 
     yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
+    yield Row("the same, borders drawn again by one window", counts.few, drawn_again)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
     yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)
     yield Row("real pictures, at a quarter and three quarters", counts.few, real)

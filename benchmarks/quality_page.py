@@ -124,11 +124,6 @@ TARGETS: tuple[Target, ...] = (
         lambda s: seamless(starting(s, "outpainted"), "ratio_inside"),
     ),
     (
-        "the same of panoramas, against the columns within a cell of a border",
-        "seams",
-        lambda s: seamless(starting(s, "panorama"), "ratio_near"),
-    ),
-    (
         "the same of panoramas, against the same places drawn again by one window",
         "seams",
         lambda s: seamless(starting(s, "panorama"), "ratio_same"),
@@ -354,12 +349,12 @@ def seams(section: Section) -> str:
 
 The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to other steps.
 Steps are not alike everywhere even without windows, since objects gather in the middle, and patterns step at every
-second or fourth cell, so that a border there has more of them and one between has fewer: the last row shows the measure
-on real pictures, which have no borders. "Like places" are those at the same phase of the patterns. The columns within a
-cell have objects and patterns as the border itself has them, but for its phase. The last column compares with the same
-places without a border. For panoramas these are drawn anew by one window, an eighth of its width to either side of the
-border; so narrow a band has to fit two sides, and has more steps for it. Where the outer quarters of a real picture
-were cut away and drawn again, it compares with this real picture.
+second or fourth cell: a border there has more of them than the columns beside it, one between has fewer. The last row
+shows the measure on real pictures, which have no borders. "Like places" are those at the same phase of the patterns.
+The last column compares with the same places without a border. For panoramas these are drawn anew by one window, an
+eighth of its width to either side of the border, and have a row of their own; so narrow a band has to fit two sides,
+and has more steps for it. Where the outer quarters of a real picture were cut away and drawn again, it compares with
+this real picture.
 
 {table(header, rows())}"""
 

@@ -21,7 +21,7 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
-from randar_core.training.decoder import DecoderObjective, Prefixes, TokenSamples, initialise
+from randar_core.training.decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise
 from randar_core.training.folder import by_name, open_folder
 from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
@@ -389,6 +389,33 @@ def test_a_sample_has_its_own_order_and_at_times_no_class():
     assert 0.05 < np.mean([int(sample["classes"]) == 3 for sample in drawn]) < 0.16
 
 
+def test_a_grown_decoder_begins_as_what_it_grew_from_and_learns_in_its_new_layers():
+    config = RandARConfig(width=16, layers=1, heads=2, codebook_size=8, classes=3, grid=3)
+    small, large = RandAR(config), RandAR(replace(config, layers=3))
+    initialise(small, 0)
+    torch.nn.init.normal_(small.output.weight, generator=torch.Generator().manual_seed(0))
+    initialise(large, 1)
+    begin_with(large, "abc", Start(small, "abc"))
+    order = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(i)) for i in range(4)])
+    batch = {"classes": torch.tensor([0, 1, 2, 3]), "tokens": order % 8, "order": order}
+    expected, found = (DecoderObjective(model)(batch, 0)[0] for model in (small, large))
+    assert found == expected
+    found.backward()
+    assert all(large.layers[i].attention.wo.weight.grad.abs().max() > 0 for i in range(3))
+
+
+def test_pictures_of_oversampled_classes_come_more_often_but_not_without_their_class():
+    ids = torch.arange(6).repeat_interleave(4).reshape(6, 4)
+    samples = TokenSamples(ids, torch.arange(6) % 3, null_class=3, seed=0, oversample=torch.tensor([1, 4, 1]))
+    epoch = [samples[number] for number in range(12)]
+    assert sorted(int(sample["tokens"][0]) for sample in epoch) == [0, 1, 1, 1, 1, 2, 3, 4, 4, 4, 4, 5]
+    drawn = [samples[number] for number in range(6000)]
+    without = [int(sample["tokens"][0]) % 3 for sample in drawn if sample["classes"] == 3]
+    assert len(without) == pytest.approx(0.1 * 6000 / 2, rel=0.25)  # 6 of 12 samples stand for a class each
+    for label in range(3):
+        assert without.count(label) == pytest.approx(len(without) / 3, rel=0.3)
+
+
 def test_quick_attention_is_attention():
     query, key, value = (torch.randn(5, 2, 300, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
     expected = F.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -609,8 +636,14 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
             torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
     # Of "blue", "red" and none, "red" is gone.
     torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
-    with pytest.raises(ValueError, match="leave out --width, --layers"):
-        randar("train", pictures, "--out", tmp_path / "x", *short, *network[:4], "--start-from", first)
+    with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
+        randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
+    randar("train", pictures, "--out", tmp_path / "grown", *short, *still, "--layers", 3)
+    grown = load(tmp_path / "grown" / runs.MODEL_FILE)
+    assert grown.decoder.config.layers == 3
+    with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2; it may have as many or more"):
+        shrunk = ("--start-from", tmp_path / "grown" / runs.MODEL_FILE, "--layers", 2)
+        randar("train", pictures, "--out", tmp_path / "w", *short, "--steps", 1, *shrunk)
     with pytest.raises(ValueError, match="has grid 8, the one to be trained 4"):
         larger = ("--size", 8, "--start-from", first)
         randar("train", pictures, "--out", tmp_path / "y", *short, *larger)

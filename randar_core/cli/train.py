@@ -73,7 +73,14 @@ def register(subparsers) -> None:
         "--start-from",
         metavar="MODEL",
         help="begin with the weights of this trained model, which has the same tokenizer; its file, or the name of a "
-        "downloaded release (default: a new decoder, of the network below)",
+        "downloaded release (default: a new decoder, of the network below). With --layers it grows to as many",
+    )
+    learning.add_argument(
+        "--oversample",
+        type=_class_and_times,
+        nargs="+",
+        metavar="CLASS=N",
+        help="classes that are hard to learn: their pictures come N times as often (default: every picture once)",
     )
     network = decoder.add_argument_group("network")
     for name, value in DECODER_NETWORK.items():
@@ -202,10 +209,13 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
         network = {name: getattr(arguments, name) for name in DECODER_NETWORK if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
-            if network:
-                raise ValueError(f"--start-from keeps the network as it is; leave out --{', --'.join(network)}.")
+            if fixed := network.keys() - {"layers"}:
+                raise ValueError(
+                    f"--start-from keeps the network as it is but for added layers; leave out "
+                    f"--{', --'.join(sorted(fixed))}."
+                )
             start = _start(arguments, tokenizer, device)
-            network = {name: getattr(start.decoder.config, name) for name in DECODER_NETWORK}
+            network = {name: getattr(start.decoder.config, name) for name in DECODER_NETWORK} | network
         config = RandARConfig(
             **DECODER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
@@ -226,7 +236,16 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             arguments.class_dropout,
             Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY) if arguments.first_cells else None,
             start,
+            dict(arguments.oversample or ()),
         )
+
+
+def _class_and_times(text: str) -> tuple[str, int]:
+    """'fish=5' -> ('fish', 5)"""
+    name, _, times = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"'{text}' isn't of the form CLASS=N, like fish=3")
+    return name, options.at_least(1)(times)
 
 
 def _start(arguments: argparse.Namespace, tokenizer, device):

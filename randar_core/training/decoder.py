@@ -60,8 +60,8 @@ class TokenSamples(Dataset):
     """Sample n of a training: a picture's tokens along a random order, under its class or, at times, the null class.
 
     `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n. With `prefixes`, the
-    `batch` samples of a step hold equally many cells. With `times` [classes], every picture of a class comes that many
-    times an epoch; the null class still sees all classes equally often.
+    `batch` samples of a step hold equally many cells. With `oversample` [classes], every picture of a class comes that
+    many times an epoch; the null class still sees all classes equally often.
     """
 
     ids: Tensor
@@ -71,20 +71,20 @@ class TokenSamples(Dataset):
     class_dropout: float = 0.1
     prefixes: Prefixes | None = None
     batch: int = 1
-    times: Tensor | None = None
+    oversample: Tensor | None = None
 
     @cached_property
     def _items(self) -> Tensor:
         """The pictures of an epoch, before they are shuffled."""
         items = torch.arange(len(self.ids))
-        return items if self.times is None else items.repeat_interleave(self.times[self.labels.long()])
+        return items if self.oversample is None else items.repeat_interleave(self.oversample[self.labels.long()])
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         item = self._items[item_of(number, len(self._items), self.seed)]
         label = self.labels[item].long()
         generator = stream(self.seed, "sample", number)
         order = torch.randperm(self.ids.shape[1], generator=generator)
-        dropout = self.class_dropout if self.times is None else self.class_dropout / self.times[label]
+        dropout = self.class_dropout if self.oversample is None else self.class_dropout / self.oversample[label]
         if torch.rand((), generator=generator) < dropout:
             label = torch.tensor(self.null_class)
         if self.prefixes is not None:

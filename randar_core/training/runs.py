@@ -189,11 +189,11 @@ def train_decoder(
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
     start: Start | None = None,
-    times: Mapping[str, int] | None = None,
+    oversample: Mapping[str, int] | None = None,
 ) -> RandAR:
     """Train on the ids of `pictures`, as in `train_tokenizer`, a new decoder or one that begins as `start` does.
 
-    Pictures of the classes in `times` come that many times as often as others. Writes the ids, see `encoded`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
+     with every sheet. Raises as
     `loop.train`, `begin_with` and `encoded` do.
     """
     decoder = RandAR(config)
@@ -204,10 +204,12 @@ def train_decoder(
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
-    if times:
-        facts["times"] = dict(times)
+    if oversample:
+        facts["oversample"] = dict(oversample)
     if start is not None:
         facts["start"] = hash_of(start.decoder.state_dict())
+    if unknown := set(oversample or ()) - set(class_names):
+        raise ValueError(f"No class to oversample is named '{min(unknown)}'; there are {', '.join(class_names)}.")
     # What can be refused is, before the ids are made, which may take long and replaces those of another training.
     check_beginning(setting, reporting, resume, facts)
     make_optimizers(decoder, setting)
@@ -233,7 +235,7 @@ def train_decoder(
         class_dropout,
         prefixes,
         setting.batch,
-        torch.tensor([times.get(name, 1) for name in class_names]) if times else None,
+        torch.tensor([oversample.get(name, 1) for name in class_names]) if oversample else None,
     )
     decoder = train(
         DecoderObjective(decoder),
