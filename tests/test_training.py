@@ -400,8 +400,18 @@ def test_a_grown_decoder_begins_as_what_it_grew_from_and_learns_in_its_new_layer
     batch = {"classes": torch.tensor([0, 1, 2, 3]), "tokens": order % 8, "order": order}
     expected, found = (DecoderObjective(model)(batch, 0)[0] for model in (small, large))
     assert found == expected
-    found.backward()
-    assert all(large.layers[i].attention.wo.weight.grad.abs().max() > 0 for i in range(3))
+    objective = DecoderObjective(large)
+    before = {name: weight.clone() for name, weight in large.named_parameters()}
+    optimizers = make_optimizers(large, LoopSetting(2, 4, 0.01, 0, 0.0, optimizer="muon"))
+    for step in range(2):  # in the first one only what adds to the stream has a gradient
+        loss = objective(batch, step)[0]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    for name, weight in large.named_parameters():
+        assert weight.isfinite().all() and not torch.equal(weight, before[name]), name
 
 
 def test_pictures_of_oversampled_classes_come_more_often_but_not_without_their_class():
@@ -638,10 +648,18 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
     with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
-    randar("train", pictures, "--out", tmp_path / "grown", *short, *still, "--layers", 3)
+    oversampled = (*still, "--layers", 3, "--oversample", "Blue=2", "--oversample", "0=2")
+    with pytest.raises(ValueError, match="How often the class 'blue' comes is said twice"):
+        randar("train", pictures, "--out", tmp_path / "grown", *short, *oversampled)
+    with pytest.raises(ValueError, match="There is no class named 'blu'. Did you mean blue"):
+        randar("train", pictures, "--out", tmp_path / "grown", *short, *still, "--oversample", "blu=2")
+    randar("train", pictures, "--out", tmp_path / "grown", *short, *oversampled[:-2])
+    with pytest.raises(ValueError, match="oversample: "):
+        other = (*oversampled[:-3], "blue=3", "--resume")
+        randar("train", pictures, "--out", tmp_path / "grown", *short, *other)
     grown = load(tmp_path / "grown" / runs.MODEL_FILE)
     assert grown.decoder.config.layers == 3
-    with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2; it may have as many or more"):
+    with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2: ask for 3 or more"):
         shrunk = ("--start-from", tmp_path / "grown" / runs.MODEL_FILE, "--layers", 2)
         randar("train", pictures, "--out", tmp_path / "w", *short, "--steps", 1, *shrunk)
     with pytest.raises(ValueError, match="has grid 8, the one to be trained 4"):
@@ -663,6 +681,13 @@ def test_numbers_that_make_no_sense_are_refused(option, value, pictures, tmp_pat
     with pytest.raises(SystemExit):
         randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", f"--{option}", value)
     assert f"--{option}: it must be " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "said"), [("fish", "isn't of the form CLASS=N"), ("fish=0", "at least 1")])
+def test_a_number_of_times_that_makes_no_sense_is_refused(value, said, pictures, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        randar("train", pictures, "--tokenizer", "t", "--out", tmp_path / "d", "--oversample", value)
+    assert said in capsys.readouterr().err
 
 
 def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
@@ -739,7 +764,12 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "PIXELS_LOOP": replace(builtin.PIXELS_LOOP, **small),
         "DECODER": network,
         "DECODER_ROUNDS": tuple(
-            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
+            replace(
+                each,
+                pictures=replace(each.pictures, count=8, size=16),
+                loop=replace(each.loop, **small),
+                layers=each.layers - 4,
+            )
             for each in builtin.DECODER_ROUNDS
         ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
@@ -766,5 +796,8 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     first = load(tmp_path / "killed" / "decoder-1" / runs.MODEL_FILE).decoder
     assert setting["start"] == runs.hash_of(first.state_dict())
     assert setting["tokens"]["turn"] == UPRIGHT
+    last = checkpoint.load(tmp_path / "killed" / f"decoder-{len(builtin.DECODER_ROUNDS)}" / "checkpoint.pt").setting
+    assert setting["decoder"]["layers"] == 1 and last["decoder"]["layers"] == 3
+    assert "oversample" not in setting and last["oversample"][builtin.CLASSES.index("fish")] == 5
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -78,9 +78,12 @@ def register(subparsers) -> None:
     learning.add_argument(
         "--oversample",
         type=_class_and_times,
+        action="extend",
         nargs="+",
+        default=[],
         metavar="CLASS=N",
-        help="classes that are hard to learn: their pictures come N times as often (default: every picture once)",
+        help="classes that are hard to learn: their pictures come N times as often, though no more often without class "
+        "(default: every picture once an epoch)",
     )
     network = decoder.add_argument_group("network")
     for name, value in DECODER_NETWORK.items():
@@ -236,7 +239,7 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
             arguments.class_dropout,
             Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY) if arguments.first_cells else None,
             start,
-            dict(arguments.oversample or ()),
+            arguments.oversample,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ..classes import resolve_class
 from ..decoding.randomness import stream
 from ..models.randar import RandAR
 from .attention import QuickCausalAttention
@@ -61,7 +62,7 @@ class TokenSamples(Dataset):
 
     `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n. With `prefixes`, the
     `batch` samples of a step hold equally many cells. With `oversample` [classes], every picture of a class comes that
-    many times an epoch; the null class still sees all classes equally often.
+    many times an epoch, but no more often than others under the null class, which so keeps to the set as it is.
     """
 
     ids: Tensor
@@ -121,9 +122,8 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
     """Give `model`, initialised before, the weights of `start`.
 
     Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
-    of `start` add nothing at first, so that the model begins as good as `start` is (as in function-preserving growth,
-    Chen et al., Net2Net, arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else of the
-    networks differs.
+    of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
+    et al., arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else differs.
     """
     for name in ("width", "heads", "codebook_size", "grid"):
         found, expected = getattr(start.decoder.config, name), getattr(model.config, name)
@@ -132,12 +132,13 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
                 f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
                 "they must be equal."
             )
-    if start.decoder.config.layers > model.config.layers:
+    layers = start.decoder.config.layers
+    if layers > model.config.layers:
         raise ValueError(
-            f"The decoder to begin with has {start.decoder.config.layers} layers, the one to be trained "
-            f"{model.config.layers}; it may have as many or more, not fewer."
+            f"The decoder to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
+            f"{layers} or more."
         )
-    for layer in model.layers[start.decoder.config.layers :]:
+    for layer in model.layers[layers:]:
         for into_stream in (layer.attention.wo, layer.feed_forward.w2):
             into_stream.weight.zero_()
     key = "cls_embedding.embedding_table.weight"
@@ -147,4 +148,22 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
     for row, name in enumerate(class_names):
         if name in start.class_names:
             embeddings[row] = known[start.class_names.index(name)]
-    model.load_state_dict(model.state_dict() | weights | {key: embeddings})
+    added = tuple(f"layers.{index}." for index in range(layers, model.config.layers))
+    new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
+    model.load_state_dict(new | weights | {key: embeddings})
+
+
+def oversampling(times: Iterable[tuple[str, int]], class_names: Sequence[str]) -> Tensor | None:
+    """How often pictures of each class come, `[classes]`, or None if all come once, from (name or id, number) pairs.
+
+    Raises ValueError for an unknown class, and for one that is named twice.
+    """
+    every = torch.ones(len(class_names), dtype=torch.long)
+    named = set()
+    for name, number in times:
+        label = resolve_class(name, class_names)
+        if label in named:
+            raise ValueError(f"How often the class '{class_names[label]}' comes is said twice; say it once.")
+        named.add(label)
+        every[label] = number
+    return every if (every != 1).any() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..precision import mixed_precision
 from ..processes import agreed, is_first_process, place, wait_for_all
-from .decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise
+from .decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise, oversampling
 from .log import progress
 from .loop import LoopSetting, Reporting, check_beginning, make_optimizers, train
 from .samples import PixelSamples
@@ -189,12 +189,13 @@ def train_decoder(
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
     start: Start | None = None,
-    oversample: Mapping[str, int] | None = None,
+    oversample: Iterable[tuple[str, int]] = (),
 ) -> RandAR:
     """Train on the ids of `pictures`, as in `train_tokenizer`, a new decoder or one that begins as `start` does.
 
-     with every sheet. Raises as
-    `loop.train`, `begin_with` and `encoded` do.
+    Pictures of a class in `oversample`, by name or id, come that many times as often as others. Writes the ids, see
+    `encoded`, and the bundle `model.safetensors`, a first one with every sheet. Raises as `loop.train`, `begin_with`,
+    `oversampling` and `encoded` do.
     """
     decoder = RandAR(config)
     initialise(decoder, setting.seed)
@@ -204,12 +205,11 @@ def train_decoder(
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
-    if oversample:
-        facts["oversample"] = dict(oversample)
+    often = oversampling(oversample, class_names)
+    if often is not None:
+        facts["oversample"] = often.tolist()
     if start is not None:
         facts["start"] = hash_of(start.decoder.state_dict())
-    if unknown := set(oversample or ()) - set(class_names):
-        raise ValueError(f"No class to oversample is named '{min(unknown)}'; there are {', '.join(class_names)}.")
     # What can be refused is, before the ids are made, which may take long and replaces those of another training.
     check_beginning(setting, reporting, resume, facts)
     make_optimizers(decoder, setting)
@@ -235,7 +235,7 @@ def train_decoder(
         class_dropout,
         prefixes,
         setting.batch,
-        torch.tensor([oversample.get(name, 1) for name in class_names]) if oversample else None,
+        often,
     )
     decoder = train(
         DecoderObjective(decoder),
