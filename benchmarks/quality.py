@@ -45,6 +45,8 @@ SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
         quality_editing.seams,
         quality_editing.extrapolation,
         quality_sections.orders,
+        quality_editing.confidence,
+        quality_sections.precisions,
     )
 }
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from randar_core.checkpoints.bundle import Model
 from randar_core.decoding.guidance import Guidance
 from randar_core.decoding.loop import Decoded
-from randar_core.decoding.orders import ORDERS
+from randar_core.decoding.orders import ORDERS, Order, Painted
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.packing import Precision, pack
 from randar_core.tasks.generate import generate
@@ -27,7 +27,14 @@ from randar_core.training.pictures import CLASSES, UPRIGHT, picture_with_mask
 EVALUATION_PICTURES = 71_004
 """Seed of the procedural pictures that are encoded, scored and edited; neither model nor judge was trained on them."""
 
+PAINTED = "painted, left to right"
+
 Measure = Callable[[], dict]
+
+
+def every_order() -> dict[str, Order]:
+    """Those with names, and a painted one: a ramp, so that columns come in turn and the cells of each at random."""
+    return ORDERS | {PAINTED: Painted(torch.linspace(1, 0, 64)[None])}
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class Bench:
             steps=steps or defaults.steps,
             seed=self.seed,
             sampling=Sampling(defaults.temperature),
-            order=ORDERS[order or defaults.order],
+            order=every_order()[order or defaults.order],
             pictures=pictures,
         )
 

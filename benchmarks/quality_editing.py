@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
+import numpy as np
 import torch
 from einops import reduce
 from quality_bench import Bench, Counts, Row, Scenes, classes_of
-from quality_statistics import Interval, ratio_interval
+from quality_statistics import Interval, mean_interval, ratio_interval
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Guidance, Linear, class_guidance, spatial_guidance
+from randar_core.tasks.confidence import sureness
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.inpaint import inpaint
 from randar_core.tasks.options import DecodingOptions
@@ -70,14 +72,21 @@ def other_classes(pictures: range) -> Tensor:
 def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Half of the object is masked and drawn again; all of it becomes another class; what mask and tokenizer leave."""
 
-    def repainted(title: str, masks: Callable[[Scenes, range], Tensor], classes: Callable[[Scenes, range], Tensor]):
+    def repainted(
+        title: str,
+        masks: Callable[[Scenes, range], Tensor],
+        classes: Callable[[Scenes, range], Tensor],
+        count: int = counts.some,
+        denoise: float = 1.0,
+    ) -> dict:
         def made() -> Iterator[tuple[Tensor, Tensor]]:
-            for pictures in bench.pieces(counts.some, title):
+            for pictures in bench.pieces(count, title):
                 scenes = bench.scenes(pictures)
                 wanted = classes(scenes, pictures)
                 mask = masks(scenes, pictures).float()
                 decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
-                painted = inpaint(decoder, tokenizer, scenes.pixels, mask, wanted, bench.options(pictures))
+                options = bench.options(pictures)
+                painted = inpaint(decoder, tokenizer, scenes.pixels, mask, wanted, options, denoise)
                 yield painted.pixels, wanted
 
         return bench.judged(made())
@@ -106,6 +115,9 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
     yield Row("half of the object inpainted", count, lambda: repainted("inpaint a half", half, own))
     yield Row("the whole object inpainted", count, lambda: repainted("inpaint the object", box, own))
     yield Row("class edit of the whole object", count, lambda: repainted("class edit", box, other))
+    for denoise in (0.8, 0.6):
+        name = f"class edit, denoise {denoise}"
+        yield Row(name, counts.few, lambda n=name, d=denoise: repainted(n, box, other, counts.few, d))
 
 
 # --- seams -----------------------------------------------------------------------------------------------------------
@@ -221,6 +233,24 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         # Each side is drawn by one window: the borders are the edges of the original.
         return seam_ratios(made(), [more, more + bench.side], cell, period)
 
+    def far_outpainted() -> dict:
+        """Several windows to either side: borders of windows with one another, most of them."""
+        beyond = grid * 3 // 2
+        known = torch.zeros(grid, grid + 2 * beyond, dtype=torch.bool)
+        known[:, beyond:-beyond] = True
+        borders = [column * cell for column in border_columns(known, grid, grid // 2)]
+
+        def made() -> Iterator[Tensor]:
+            for pictures in bench.pieces(counts.few, "outpainting far", max(1, bench.batch // 4)):
+                scenes = bench.scenes(pictures)
+                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                sides = {"left": beyond * cell, "right": beyond * cell}
+                yield outpaint(
+                    decoder, tokenizer, scenes.pixels, scenes.labels, bench.options(pictures), **sides
+                ).pixels
+
+        return seam_ratios(made(), borders, cell, period)
+
     def outpainted_again() -> dict:
         """The outer quarters of real pictures are cut away and drawn again, then held against what stood there."""
         cut = bench.side // 4
@@ -244,6 +274,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
     yield Row("the same, borders drawn again by one window", counts.few, drawn_again)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
+    yield Row(f"outpainted by {grid * cell * 3 // 2} pixels left and right", counts.few, far_outpainted)
     yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)
     yield Row("real pictures, at a quarter and three quarters", counts.few, real)
 
@@ -305,3 +336,45 @@ def refining(bench: Bench, counts: Counts) -> Iterator[Row]:
         for rounds in (0, 1, 2):
             name = f"{calls} calls, " + ("as drawn" if not rounds else f"refined, rounds: {rounds}")
             yield Row(name, counts.some, lambda name=name, calls=calls, rounds=rounds: measure(name, calls, rounds))
+
+
+# --- confidence ------------------------------------------------------------------------------------------------------
+
+
+def exchanged(ids: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`ids` `[B, h, w]` with a share of each picture's cells as the next picture has them, and which differ now."""
+    rank = torch.rand(ids.shape, generator=generator).flatten(1).argsort(1).argsort(1).view(ids.shape)
+    mixed = torch.where(rank < share * ids[0].numel(), ids.roll(1, 0), ids)
+    return mixed, mixed != ids
+
+
+def told_apart(sure: Tensor, wrong: Tensor) -> tuple[float, float]:
+    """How well `sure` `[h, w]` tells the cells that are `wrong` `[h, w]` bool from the others.
+
+    The share of pairs of a wrong cell and another in which it is lower for the wrong one, equals half; and the share of
+    wrong cells among as many that it is lowest for.
+    """
+    low, high = sure[wrong][:, None], sure[~wrong][None]
+    pairs = (low < high).double() + (low == high).double() / 2
+    lowest = sure.flatten().argsort()[: int(wrong.sum())]
+    return float(pairs.mean()), float(wrong.flatten()[lowest].double().mean())
+
+
+def confidence(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """Whether the model is less sure of cells that belong to another picture."""
+
+    def measure(share: float, title: str) -> dict:
+        generator, values = torch.Generator().manual_seed(bench.seed), []
+        for pictures in bench.pieces(counts.few, title, max(2, bench.batch // 2)):
+            scenes = bench.scenes(pictures)
+            mixed, wrong = exchanged(bench.model.tokenizer.encode(scenes.pixels), share, generator)
+            canvas = Canvas(mixed, torch.zeros_like(wrong))
+            options = bench.options(pictures, guidance=class_guidance(Linear(1.0, 1.0)))
+            sure = sureness(bench.model.decoder, canvas, scenes.labels, options)
+            values += [told_apart(own, of) for own, of in zip(sure, wrong, strict=True) if of.any()]
+        apart, found = np.array(values).T
+        return {"told_apart": mean_interval(apart), "found": mean_interval(found)}
+
+    for share in (0.02, 0.1, 0.25):
+        title = f"{100 * share:g} % of the cells exchanged"
+        yield Row(title, counts.few, lambda share=share, title=title: measure(share, title))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from quality_bench import every_order
 from quality_sections import CALLS_OF_ORDERS
 from quality_statistics import difference, mean_interval, wilson
 
-from randar_core.decoding.orders import ORDERS
 from randar_core.training.pictures import CLASSES, UPRIGHT
 
 Section = dict[str, dict]
@@ -19,7 +19,11 @@ Section = dict[str, dict]
 
 
 def share(record: dict) -> str:
-    value, low, high = (100 * x for x in record["share"])
+    return percent(record["share"])
+
+
+def percent(values: Sequence[float]) -> str:
+    value, low, high = (100 * x for x in values)
     return f"{value:.1f} % ({low:.1f}–{high:.1f})"
 
 
@@ -258,7 +262,7 @@ def orders(section: Section) -> str:
         return words(record) if record else ""
 
     def rows(words: Callable[[dict], str]) -> Iterable[list[str]]:
-        return ([order, *(cell(order, calls, words) for calls in CALLS_OF_ORDERS)] for order in ORDERS)
+        return ([order, *(cell(order, calls, words) for calls in CALLS_OF_ORDERS)] for order in every_order())
 
     counts = sorted({record["count"] for record in section.values()})
     header = ("order", *(f"{calls} calls" for calls in CALLS_OF_ORDERS))
@@ -273,6 +277,35 @@ Fréchet distance:
 {table(header, rows(distance))}
 
 {picture("orders", "Share recognised and Fréchet distance of every order by the number of calls")}"""
+
+
+def confidence(section: Section) -> str:
+    rows = (
+        (name, record["count"], interval(record["told_apart"], 3), percent(record["found"]))
+        for name, record in section.items()
+    )
+    header = ("what", "pictures", "told apart", "found")
+    return f"""## Confidence
+
+Fresh pictures of which a few cells show what another picture has there. "Told apart" is the share of pairs of such a
+cell and a true one of its picture in which the model is less sure of the former (0.5 by chance); "found" the share of
+such cells among as many that the model is least sure of, which are those that refining draws again.
+
+{table(header, rows)}"""
+
+
+def precisions(section: Section) -> str:
+    rows = (
+        (name, record["count"], percent(record["off"]), percent(record["same"]), share(record), distance(record))
+        for name, record in section.items()
+    )
+    header = ("weights", "pictures", "logits off by", "same likeliest token", "recognised", "Fréchet distance")
+    return f"""## Precisions
+
+What weights of fewer bits do, in arithmetic of 32 bits. "Off by" is the root of the mean square difference from the
+logits in float32, in parts of their spread, given the true tokens of fresh pictures.
+
+{table(header, rows)}"""
 
 
 def context(section: Section) -> str:
@@ -403,7 +436,9 @@ SECTIONS = (
     seams,
     extrapolation,
     refining,
+    confidence,
     cost,
+    precisions,
 )
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from quality_bench import every_order
 from quality_sections import CALLS_OF_ORDERS
-
-from randar_core.decoding.orders import ORDERS
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of what it draws with
@@ -100,9 +99,9 @@ def parallel(section: dict, floors: dict) -> Figure:
 def orders(section: dict) -> Figure:
     figure, (left, right) = two_panels(10)
     places = np.arange(len(CALLS_OF_ORDERS))
-    for number, order in enumerate(ORDERS):
+    for number, order in enumerate(every_order()):
         records = [section[f"{order}, {calls}"] for calls in CALLS_OF_ORDERS]
-        style = {"marker": "o", "markersize": 3.5, "color": plt.get_cmap("tab10")(number), "label": order}
+        style = {"marker": "o", "markersize": 3.5, "color": plt.get_cmap("tab20")(number), "label": order}
         style["linewidth"] = 2.2 if order in ("random", "locality-aware") else 1
         left.plot(places, [100 * r["share"][0] for r in records], **style)
         right.plot(places, [r["frechet"][0] for r in records], **style)

@@ -8,14 +8,13 @@ from statistics import median
 
 import numpy as np
 import torch
-from quality_bench import Bench, Counts, Row
-from quality_statistics import mean_interval
+from quality_bench import Bench, Counts, Row, every_order
+from quality_statistics import mean_interval, ratio_interval
 from torch import Tensor
 
-from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.bundle import Model, load
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.orders import ORDERS
-from randar_core.models.packing import Precision, pack
+from randar_core.models.packing import Precision, can_pack_in, pack, precision_of
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.tasks.generate import generate
 from randar_core.tasks.inpaint import inpaint
@@ -74,7 +73,7 @@ def parallel(bench: Bench, counts: Counts) -> Iterator[Row]:
 
 def orders(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Every order at 256, 88, 32 and 16 calls."""
-    for order in ORDERS:
+    for order in every_order():
         for calls in CALLS_OF_ORDERS:
             yield Row(
                 f"{order}, {calls}",
@@ -83,6 +82,44 @@ def orders(bench: Bench, counts: Counts) -> Iterator[Row]:
                     counts.few, f"{order}, {calls} calls", order=order, steps=calls
                 ),
             )
+
+
+# --- precisions ------------------------------------------------------------------------------------------------------
+
+
+def precisions(bench: Bench, counts: Counts) -> Iterator[Row]:
+    """What weights of fewer bits do to the logits of true tokens, and to pictures."""
+    device, grid = torch.device("cpu"), bench.model.decoder.config.grid
+
+    def in_precision(name: str) -> Bench:
+        precision = precision_of(name, device)
+        return Bench(bench.path, load(bench.path, dtype=precision.dtype), bench.judge, bench.batch, precision)
+
+    def logits(model: Model, pictures: range) -> Tensor:
+        scenes = bench.scenes(pictures)
+        ids = bench.model.tokenizer.encode(scenes.pixels).flatten(1)
+        generator = torch.Generator().manual_seed(bench.seed + pictures.start)
+        order = torch.stack([torch.randperm(grid * grid, generator=generator) for _ in pictures])
+        return model.decoder(classes=scenes.labels, tokens=ids.gather(1, order), order=order).double()
+
+    def measure(name: str) -> dict:
+        own, exact = in_precision(name), in_precision("float32")
+        errors, spreads, same = [], [], []
+        for pictures in bench.pieces(counts.few, f"logits in {name}", max(1, bench.batch // 4)):
+            expected, found = logits(exact.model, pictures), logits(own.model, pictures)
+            errors.append((found - expected).square().mean((1, 2)))
+            spreads.append(expected.var(-1).mean(1))
+            same.append((found.argmax(-1) == expected.argmax(-1)).double().mean(1))
+        off = ratio_interval(*(torch.cat(each).numpy() for each in (errors, spreads)))
+        return own.drawn(counts.some, f"drawn in {name}") | {
+            "off": tuple(value**0.5 for value in off),
+            "same": mean_interval(torch.cat(same).numpy()),
+        }
+
+    for name in ("float32", "float16", "int8"):
+        # In float16 where the processor keeps weights in it.
+        if name == "float32" or can_pack_in(name):
+            yield Row(name, counts.some, lambda name=name: measure(name))
 
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------

@@ -230,6 +230,20 @@ def test_a_border_is_drawn_across_by_one_window_and_all_else_stays(tmp_path):
         assert changed == [border - 1, border]
 
 
+def test_confidence_is_judged_by_how_it_ranks_wrong_cells():
+    wrong = torch.tensor([[True, True], [False, False]])
+    for sure, expected in (([0, 1, 2, 3], (1, 1)), ([3, 2, 1, 0], (0, 0)), ([0, 2, 1, 3], (0.75, 0.5))):
+        assert quality_editing.told_apart(torch.tensor(sure).view(2, 2).float(), wrong) == expected
+    assert quality_editing.told_apart(torch.ones(2, 2), wrong)[0] == 0.5
+
+
+def test_exchanged_cells_show_the_next_picture_and_only_real_changes_count():
+    ids = torch.randint(3, (4, 6, 6), generator=torch.Generator().manual_seed(0))
+    mixed, wrong = quality_editing.exchanged(ids, 0.5, torch.Generator().manual_seed(1))
+    assert torch.equal(mixed != ids, wrong) and torch.equal(mixed[wrong], ids.roll(1, 0)[wrong])
+    assert 0 < int(wrong.sum()) < 4 * 18
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
