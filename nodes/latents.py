@@ -42,7 +42,7 @@ def start_from(latent: dict | None, model: RandARModel, classes: int, batch_size
             f"This latent has {width}×{height} cells (width×height), a picture of "
             f"{width * model.vae.factor}×{height * model.vae.factor} pixels; the model draws "
             f"{model.grid}×{model.grid} cells, {model.side}×{model.side} pixels. Scale or crop the picture to that "
-            "before VAE Encode, or use RandAR Inpaint or RandAR Outpaint, which take any size."
+            "before VAE Encode. Pictures of any size are edited by RandAR Inpaint and RandAR Outpaint."
         )
     return start
 

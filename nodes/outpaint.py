@@ -34,7 +34,7 @@ def overlap_widget() -> io.Input:
         round=0.001,
         advanced=True,
         tooltip="How much of its window lies on what is there already when the window slides on. More holds the "
-        "picture better together and takes longer.",
+        "picture better together and takes longer. Its outermost tokens, up to two, are drawn anew.",
     )
 
 
@@ -75,7 +75,10 @@ class Outpaint(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The extended picture."),
-                io.Latent.Output(display_name="latent", tooltip="Its tokens."),
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="Its tokens, whole ones: up to one more on each side than the image shows.",
+                ),
                 io.Mask.Output(display_name="confidence", tooltip="How sure the model was; 1 where nothing was drawn."),
             ],
         )

@@ -204,7 +204,7 @@ def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, 
 
 
 def goes_on(known: Tensor, top: int, left: int, grid: int, depth: int) -> Tensor:
-    """The cells of a window on `known` `[h, w]`, `[g, g]` bool, less than `depth` from where unknown ones go on."""
+    """The outermost cells of a window on `known` `[h, w]`, `depth` deep where an unknown one lies outside: `[g, g]`."""
     rows, columns = slice(top, top + grid), slice(left, left + grid)
     outside = F.pad(~known, (1, 1, 1, 1))  # beyond the canvas there is nothing to draw
     near = torch.zeros(grid, grid, dtype=torch.bool)
