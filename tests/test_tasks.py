@@ -387,7 +387,12 @@ def test_a_picture_of_the_models_size_gets_the_tokens_of_the_native_way(model, t
     assert torch.equal(done.decoded.ids, native_ids(model, tokenizer, pixels, mask, classes(2)))
 
 
-sizes = st.one_of(st.tuples(st.just(1), st.integers(1, 30)), st.tuples(st.integers(1, 30), st.integers(1, 30)))
+# Above 64 pixels regions are told apart in blocks.
+sizes = st.one_of(
+    st.tuples(st.just(1), st.integers(1, 30)),
+    st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    st.sampled_from([(1, 80), (70, 3)]),
+)
 
 
 @given(
@@ -942,6 +947,13 @@ def test_rounds_have_random_numbers_of_their_own(model):
     assert not torch.equal(once.ids, generate(model, classes(1), OPTIONS).ids)
 
 
+def test_a_refined_picture_is_no_different_in_a_batch(model):
+    ids = random_ids(3, GRID, 2 * GRID)
+    together = refine(model, ids, classes(3), OPTIONS, share=0.5, rounds=2)
+    alone = refine(model, ids[2:], classes(3)[2:], replace(OPTIONS, pictures=[2]), share=0.5, rounds=2)
+    assert torch.equal(together.ids[2:], alone.ids)
+
+
 def test_refining_nothing_changes_nothing(model):
     ids = random_ids(2, GRID, GRID)
     for forgotten in ({"share": 0.0}, {"below": 0.0}):
@@ -963,3 +975,9 @@ def test_refining_counts_its_calls_over_all_rounds_and_stops_when_asked(model):
 def test_refining_takes_at_least_a_round(model):
     with pytest.raises(ValueError, match="0 rounds"):
         refine(model, random_ids(1, GRID, GRID), classes(1), OPTIONS, share=0.5, rounds=0)
+
+
+def test_a_context_of_another_shape_is_refused(model):
+    kept = torch.ones(1, GRID * GRID, dtype=torch.bool)
+    with pytest.raises(ValueError, match=rf"shape \[1, {GRID * GRID}\]; .* need \[1, {GRID}, {GRID}\]"):
+        extrapolate(model, classes(1), 2, OPTIONS, SPATIAL, context_kept=kept)
