@@ -51,6 +51,15 @@ def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
         raise ValueError(f"'{path}' can't be read as a picture: {error}.") from error
 
 
+def read_mask(path: str | Path) -> Tensor:
+    """The picture in a file as a mask `[1, H, W]`: 1 where it is at least half as bright as white, else 0.
+
+    Nothing between: a JPEG's black is seldom quite black, and the least value above 0 has a pixel repainted. Raises as
+    `read_pixels` does.
+    """
+    return (read_pixels(path).mean(1) >= 0.5).float()
+
+
 def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
     """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON.
 

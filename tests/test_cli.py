@@ -145,6 +145,7 @@ def test_download_without_a_name_lists_the_releases(capsys):
         (("generate", "star", "--steps", "0"), "at least 1"),
         (("generate", "star", "--temperature", "0"), "temperature is 0"),
         (("generate", "star", "--count", "0"), "--count is 0"),
+        (("generate", "star", "--width", "0"), "--width is 0 pixels; it must be at least 1"),
         (("generate", "star", "--guidance", "nan"), "both must be finite"),
         (("generate", "star", "--guidance-power", "-1"), "power of guidance is -1.0"),
         (("generate", "star", "--guidance", "1", "2", "3"), "one or two numbers"),
@@ -197,10 +198,55 @@ def test_a_program_under_a_pictures_name_is_never_run(bundle, picture, tmp_path,
 
 def test_inpaint_keeps_every_pixel_outside_of_the_mask(bundle, picture, tmp_path):
     marked = mask(tmp_path / "mask.png", (8, 8), numpy.s_[2:4, 2:6])
-    assert run("inpaint", picture, marked, "star", "--model", bundle, "--out", tmp_path / "b.png") == 0
+    words = ("inpaint", picture, marked, "star", "--model", bundle, "--out", tmp_path / "b.png")
+    assert run(*words, "--grow", 0) == 0
     kept = numpy.ones((8, 8), dtype=bool)
     kept[2:4, 2:6] = False
     assert (pixels(tmp_path / "b.png")[kept] == pixels(picture)[kept]).all()
+
+
+def test_near_black_noise_in_a_mask_marks_nothing(bundle, tmp_path):
+    """As in every JPEG."""
+    chance = numpy.random.default_rng(0)
+    Image.fromarray(chance.integers(0, 256, (32, 32, 3), dtype=numpy.uint8)).save(tmp_path / "a.png")
+    levels = chance.integers(0, 40, (32, 32), dtype=numpy.uint8)
+    levels[8:24, 8:24] = 255
+    Image.fromarray(levels).save(tmp_path / "mask.jpg")
+    kept = numpy.ones((32, 32), dtype=bool)
+    kept[8:24, 8:24] = False
+    assert (pixels(tmp_path / "mask.jpg")[kept] > 0).any()
+    words = ("inpaint", tmp_path / "a.png", tmp_path / "mask.jpg", "star", "--model", bundle)
+    assert run(*words, "--grow", 0, "--seam", 0) == 0
+    before, after = pixels(tmp_path / "a.png"), pixels(tmp_path / "a_inpaint.png")
+    assert (after[kept] == before[kept]).all() and (after[~kept] != before[~kept]).any(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 64)])
+def test_a_mask_that_marks_nothing_leaves_the_picture_whatever_its_size(bundle, picture, tmp_path, capsys, size):
+    Image.new("L", size, 127).save(tmp_path / "mask.png")
+    out = tmp_path / "b.png"
+    assert run("inpaint", picture, tmp_path / "mask.png", "star", "--model", bundle, "--out", out) == 0
+    assert (pixels(out) == pixels(picture)).all()
+    assert "marks nothing in white" in capsys.readouterr().out
+
+
+def test_a_mask_of_another_size_that_marks_something_is_refused(bundle, picture, tmp_path, capsys):
+    marked = mask(tmp_path / "mask.png", (4, 4), numpy.s_[:2])
+    assert run("inpaint", picture, marked, "star", "--model", bundle) == 2
+    assert "The mask is 4×4, the picture is 8×8 pixels" in capsys.readouterr().err
+
+
+def test_edits_do_what_the_nodes_do_where_nothing_is_said(bundle, tmp_path):
+    Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / "a.png")
+    marked = mask(tmp_path / "mask.png", (32, 32), numpy.s_[12:20, 12:20])
+    for command, given in (
+        (("inpaint", tmp_path / "a.png", marked), ("--grow", 8)),
+        (("refine", tmp_path / "a.png"), ("--share", 0.25)),
+    ):
+        unsaid, said = tmp_path / "unsaid.png", tmp_path / "said.png"
+        assert run(*command, "star", "--model", bundle, "--out", unsaid) == 0
+        assert run(*command, "star", "--model", bundle, "--out", said, *given) == 0
+        assert (pixels(unsaid) == pixels(said)).all()
 
 
 def test_outpaint_extends_and_keeps_the_picture(bundle, picture, tmp_path):
@@ -220,6 +266,22 @@ def test_refine_keeps_the_size(bundle, tmp_path, size):
     Image.effect_noise(size, 80).save(tmp_path / "any.png")
     assert run("refine", tmp_path / "any.png", "fish", "--rounds", 2, "--model", bundle) == 0
     assert Image.open(tmp_path / "any_refine.png").size == size
+
+
+@pytest.mark.parametrize("nothing", [("--share", 0), ("--below", 0)])
+def test_refining_nothing_leaves_the_picture(bundle, tmp_path, nothing):
+    Image.effect_noise((11, 7), 80).convert("RGB").save(tmp_path / "any.png")
+    assert run("refine", tmp_path / "any.png", "fish", *nothing, "--model", bundle) == 0
+    assert (pixels(tmp_path / "any_refine.png") == pixels(tmp_path / "any.png")).all()
+
+
+def test_a_size_within_a_cell_is_cut_from_whole_cells(bundle, tmp_path):
+    words = ("generate", "fish", "--model", bundle, "--out")
+    assert run(*words, tmp_path / "odd", "--width", 11, "--height", 7) == 0
+    assert run(*words, tmp_path / "even", "--width", 12, "--height", 8) == 0
+    odd, even = (pixels(tmp_path / name / "00000_fish.png") for name in ("odd", "even"))
+    assert odd.shape == (7, 11, 3) and even.shape == (8, 12, 3)
+    assert (odd == even[:7, :11]).all()
 
 
 def test_a_panorama_is_as_wide_as_asked(bundle, tmp_path):
@@ -299,6 +361,32 @@ def test_a_class_alone_is_extrapolated(bundle, tmp_path, capsys):
     assert run(*words, "--factor", 2, "--guidance-power", 1) == 2
     errors = capsys.readouterr().err
     assert "leave out --width" in errors and "--guidance-power has no meaning" in errors
+
+
+def test_extrapolation_has_one_guidance_throughout(bundle, tmp_path):
+    """The low-resolution picture too, which else would be drawn on the model's own course."""
+
+    def drawn(*words):
+        assert run("generate", "star", "--factor", 2, "--model", bundle, "--out", tmp_path, *words) == 0
+        return Image.open(tmp_path / "00000_star.png")
+
+    unsaid, constant, line = drawn(), drawn("--guidance", 3, 3), drawn("--guidance", 1, 3)
+    assert unsaid.tobytes() == constant.tobytes() != line.tobytes()
+    assert json.loads(unsaid.text["parameters"])["guidance"] == [3.0]
+    assert drawn("--guidance", 6).tobytes() == drawn("--guidance", 6, 6).tobytes() != constant.tobytes()
+
+
+def test_confidence_judges_without_guidance_unless_asked(bundle, tmp_path, capsys):
+    Image.effect_noise((8, 8), 80).save(tmp_path / "any.png")
+
+    def judged(*words):
+        assert run("confidence", tmp_path / "any.png", "fish", "--model", bundle, *words) == 0
+        return capsys.readouterr().out
+
+    assert judged() == judged("--guidance", 1, 1) != judged("--guidance", 6)
+    for words in (("--steps", 5), ("--temperature", 1), ("--top-k", 3), ("--top-p", 1), ("--order", "raster")):
+        with pytest.raises(SystemExit):
+            judged(*words)
 
 
 def test_confidence_is_shown_at_the_size_of_the_picture(bundle, tmp_path, capsys):

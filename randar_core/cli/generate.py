@@ -47,16 +47,18 @@ def register(subparsers) -> None:
         "--resume", action="store_true", help="keep what is there of the same pictures and draw the others"
     )
     parser.add_argument(
-        "--width", type=int, help="pixels; a window slides over a larger picture (default: the model's)"
+        "--width",
+        type=int,
+        help="pixels, any number; a window slides over a picture larger than the model's (default: the model's)",
     )
-    parser.add_argument("--height", type=int, help="pixels (default: the model's)")
+    parser.add_argument("--height", type=int, help="pixels, any number (default: the model's)")
     parser.add_argument(
         "--overlap", type=int, help="cells by which a window overlaps the one before (default: half of it)"
     )
     options.add_extrapolation(parser, factor=None)
     options.add_output(parser)
     options.add_model(parser)
-    options.add_drawing(parser)
+    options.add_drawing(parser, f"{options.GUIDANCE_WORDS}; with --factor {options.LARGE_GUIDANCE_WORDS}")
     parser.set_defaults(run=run)
 
 
@@ -81,7 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.sheet and of > 1:
             raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
         model = options.load_model(arguments, device)
-        decoding = options.decoding_of(arguments, model)
+        decoding_of = options.decoding_of if arguments.factor is None else options.large_decoding_of
+        decoding = decoding_of(arguments, model)
         decoding = replace(decoding, batch=max(decoding.batch, arguments.batch))
         task = task_of(arguments, model)
         in_turn = classes_in_turn(arguments, model)
@@ -134,17 +137,25 @@ def classes_in_turn(arguments: argparse.Namespace, model) -> list[int]:
 
 
 def task_of(arguments: argparse.Namespace, model) -> Callable:
-    """What draws a batch: from classes, decoding options and `on_call`."""
+    """What draws a batch: from classes, decoding options and `on_call` to pixels `[B, 3, H, W]`."""
     from ..tasks.extrapolate import extrapolate
     from ..tasks.generate import generate
 
     if arguments.factor is not None:
         shape = options.extrapolation_of(arguments, model)
-        return lambda classes, decoding, on_call: extrapolate(
-            model.decoder, classes, arguments.factor, decoding, on_call=on_call, **shape
-        )
-    size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
-    return lambda classes, decoding, on_call: generate(model.decoder, classes, decoding, *size, on_call=on_call)
+
+        def draw(classes, decoding, on_call):
+            return extrapolate(model.decoder, classes, arguments.factor, decoding, on_call=on_call, **shape)
+
+    else:
+        size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
+
+        def draw(classes, decoding, on_call):
+            return generate(model.decoder, classes, decoding, *size, on_call=on_call)
+
+    # The last cells may reach beyond the size that is asked for.
+    part = ..., slice(arguments.height), slice(arguments.width)
+    return lambda *given: model.tokenizer.decode(draw(*given).ids)[part]
 
 
 def _draw(
@@ -160,23 +171,22 @@ def _draw(
     bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
     with torch.inference_mode(), bar:
         for pictures in batches:
-            drawn = task(
+            pixels = task(
                 torch.tensor([wanted[picture] for picture in pictures], device=device),
                 replace(decoding, pictures=pictures),
                 lambda now: bar.set_postfix_str(f"call {now.call} of {now.calls}"),
             )
-            output.add(pictures, model.tokenizer.decode(drawn.ids))
+            output.add(pictures, pixels)
             bar.update(len(pictures))
 
 
 def cells(pixels: int | None, model, what: str) -> int | None:
-    """Pixels as cells; None stays None, the model's own size."""
-    factor = model.tokenizer.factor
+    """How many cells hold so many pixels; None stays None, the model's own size."""
     if pixels is None:
         return None
-    if pixels < factor or pixels % factor:
-        raise ValueError(f"--{what} is {pixels} pixels; it must be a multiple of {factor}, the width of a cell.")
-    return pixels // factor
+    if pixels < 1:
+        raise ValueError(f"--{what} is {pixels} pixels; it must be at least 1.")
+    return -(-pixels // model.tokenizer.factor)
 
 
 def _file_name(picture: int, class_name: str) -> str:
@@ -188,9 +198,9 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
     """What every picture carries beside its class and its index, enough to draw it again."""
     from ..checkpoints.locate import locate_model
 
-    defaults = model.defaults
+    defaults, large = model.defaults, arguments.factor is not None
     # The line from a start to an end has no power.
-    default_power = None if len(arguments.guidance or ()) == 2 else defaults.guidance_power
+    default_power = None if large or len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
         "weights": options.digest_of(locate_model(arguments.model, arguments.tokenizer)),
@@ -199,7 +209,7 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
         "height": arguments.height,
         "overlap": arguments.overlap,
         "steps": decoding.steps,
-        "guidance": arguments.guidance or [defaults.guidance],
+        "guidance": arguments.guidance or [options.LARGE_GUIDANCE if large else defaults.guidance],
         "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
         "temperature": decoding.sampling.temperature,
         "top_k": arguments.top_k,
@@ -221,5 +231,4 @@ def _more_facts(arguments: argparse.Namespace, model) -> dict:
         shape = options.extrapolation_of(arguments, model)
         facts |= {name: shape[name] for name in ("boundary", "drop_ratio")}
         facts |= {"factor": arguments.factor, "spatial_guidance": arguments.spatial_guidance}
-        facts["large_guidance"] = arguments.guidance or [options.LARGE_GUIDANCE]
     return facts

@@ -9,6 +9,8 @@ from pathlib import Path
 LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PRECISIONS = (*DTYPES, "int8")
+GUIDANCE_WORDS = "guidance at the end, or at the start and at the end (default: the model's)"
+LARGE_GUIDANCE_WORDS = f"guidance throughout, or at the start and at the end (default: {LARGE_GUIDANCE:g} throughout)"
 
 
 def at_least(low: float, whole: bool = True):
@@ -70,26 +72,31 @@ def add_device(parser, precisions: Sequence[str] = DTYPES) -> None:
     parser.add_argument("--dtype", default="auto", choices=precisions, help=words)
 
 
-def add_drawing(parser: argparse.ArgumentParser) -> None:
+def add_drawing(parser: argparse.ArgumentParser, guidance: str = GUIDANCE_WORDS) -> None:
     from ..decoding.orders import ORDERS
 
     group = parser.add_argument_group("drawing")
     group.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
     group.add_argument("--steps", type=int, help="calls of the model for a whole picture (default: the model's)")
-    group.add_argument(
-        "--guidance",
-        type=float,
-        nargs="+",
-        metavar="W",
-        help="guidance at the end, or at the start and at the end (default: the model's)",
-    )
-    group.add_argument("--guidance-power", type=float, metavar="P", help="RAR's course, the later the greater P")
+    _add_guidance(group, guidance)
     group.add_argument("--temperature", type=float, help="default: the model's")
     group.add_argument("--top-k", type=int, default=0, help="draw from the k likeliest tokens (default: 0, off)")
     group.add_argument("--top-p", type=float, default=1.0, help="draw from the likeliest tokens up to this probability")
     order = group.add_mutually_exclusive_group()
     order.add_argument("--order", choices=sorted(ORDERS), help="default: the one the model was trained on")
     order.add_argument("--painted-order", type=Path, metavar="PICTURE", help="a grey picture: bright cells come first")
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """What can be said where a picture is scored and nothing drawn: there are no steps, and no token is chosen."""
+    group = parser.add_argument_group("judging")
+    group.add_argument("--seed", type=int, default=0, help="of the order in which cells are read (default: 0)")
+    _add_guidance(group, "guidance to judge under, at the end or at the start and at the end (default: none)")
+
+
+def _add_guidance(group, words: str) -> None:
+    group.add_argument("--guidance", type=float, nargs="+", metavar="W", help=words)
+    group.add_argument("--guidance-power", type=float, metavar="P", help="RAR's course, the later the greater P")
 
 
 def add_extrapolation(parser, factor: int | None) -> None:
@@ -173,8 +180,11 @@ def guidance_of(arguments: argparse.Namespace, model):
     return model.guidance(end, start, arguments.guidance_power)
 
 
-def decoding_of(arguments: argparse.Namespace, model):
-    """How a task decodes: what the options of `add_drawing` say, else the model's defaults."""
+def decoding_of(arguments: argparse.Namespace, model, guidance=None):
+    """How a task decodes: what the options of `add_drawing` say, else the model's defaults.
+
+    A `guidance` goes before that of the options.
+    """
     from ..decoding.orders import ORDERS, Painted
     from ..decoding.sampling import Sampling
     from ..images import read_pixels
@@ -182,7 +192,7 @@ def decoding_of(arguments: argparse.Namespace, model):
 
     temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
     return DecodingOptions(
-        guidance=guidance_of(arguments, model),
+        guidance=guidance_of(arguments, model) if guidance is None else guidance,
         steps=model.defaults.steps if arguments.steps is None else arguments.steps,
         seed=arguments.seed,
         sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
@@ -193,12 +203,33 @@ def decoding_of(arguments: argparse.Namespace, model):
     )
 
 
-def extrapolation_of(arguments: argparse.Namespace, model) -> dict:
-    """What `extrapolate` takes of the options of `add_extrapolation` and of `--guidance`, which is constant by default.
+def judging_of(arguments: argparse.Namespace, model):
+    """How a picture is scored: what the options of `add_judging` say, without guidance unless they ask for it."""
+    from ..decoding.guidance import UNGUIDED
+    from ..tasks.options import WINDOWS_TOGETHER, DecodingOptions
+
+    guided = arguments.guidance is not None or arguments.guidance_power is not None
+    return DecodingOptions(
+        guidance=guidance_of(arguments, model) if guided else UNGUIDED,
+        steps=1,
+        seed=arguments.seed,
+        batch=WINDOWS_TOGETHER,
+    )
+
+
+def large_decoding_of(arguments: argparse.Namespace, model):
+    """How an extrapolation decodes: as `decoding_of` says, but all of it under the course of `large_course`."""
+    from ..decoding.guidance import class_guidance
+
+    return decoding_of(arguments, model, class_guidance(large_course(arguments)))
+
+
+def large_course(arguments: argparse.Namespace):
+    """The weight of the class in an extrapolation, its low-resolution picture included: one number holds throughout.
 
     ValueError for a course that it doesn't have.
     """
-    from ..decoding.guidance import Linear, spatial_guidance
+    from ..decoding.guidance import Linear
 
     given = arguments.guidance or [LARGE_GUIDANCE]
     if len(given) > 2 or arguments.guidance_power is not None:
@@ -206,9 +237,16 @@ def extrapolation_of(arguments: argparse.Namespace, model) -> dict:
             "Extrapolation is guided by one weight or along a line: --guidance takes one or two numbers there, and "
             "--guidance-power has no meaning."
         )
+    return Linear(given[0], given[-1])
+
+
+def extrapolation_of(arguments: argparse.Namespace, model) -> dict:
+    """What `extrapolate` takes of the options of `add_extrapolation` and of `--guidance`."""
+    from ..decoding.guidance import Linear, spatial_guidance
+
     spatial = Linear(arguments.spatial_guidance, arguments.spatial_guidance)
     return {
-        "spatial": spatial_guidance(Linear(given[0], given[-1]), spatial),
+        "spatial": spatial_guidance(large_course(arguments), spatial),
         "boundary": model.defaults.boundary if arguments.boundary is None else arguments.boundary,
         "drop_ratio": arguments.drop_ratio,
     }

@@ -39,7 +39,8 @@ def extrapolate(
     it, under the guidance of `options`. Rows of guidance with a dropped context see those low-resolution tokens that
     `context_kept` `[B, g, g]` (bool) keeps; by default `int(drop_ratio g²)` are blanked, chosen by the seed.
     An order given as cell indices is one of the large grid; the low-resolution picture follows it too.
-    `on_call` sees the large canvas from the start. Raises ValueError for a factor below 2 and a model of fixed size.
+    `on_call` sees the large canvas from the start. Raises ValueError for a factor below 2, a model of fixed size, and
+    tokens or a context of another shape.
     """
     if not hasattr(model, "extrapolated_table"):
         raise ValueError("This model can't extrapolate: its places are learned for one size. Use a RandAR model.")
@@ -49,6 +50,13 @@ def extrapolate(
         )
     factor, grid, batch = int(factor), model.config.grid, len(classes)
     check_batch(classes, batch, options)
+    if context_kept is None:
+        context_kept = keep_context(options, batch, grid, drop_ratio)
+    elif context_kept.shape != (batch, grid, grid):
+        raise ValueError(
+            f"The context that is kept has the shape {list(context_kept.shape)}; this model and batch need "
+            f"{[batch, grid, grid]}, one value for each low-resolution token."
+        )
     side = factor * grid
     large = Canvas.empty(batch, side, side, classes.device)
     large.known[:, ::factor, ::factor] = True
@@ -79,10 +87,8 @@ def extrapolate(
     large.ids[:, ::factor, ::factor] = ids.to(classes.device)
 
     guidance = spatial or options.guidance
-    if context_kept is None:
-        context_kept = keep_context(options, batch, grid, drop_ratio)
     everywhere = torch.ones(large.ids.shape)
-    everywhere[:, ::factor, ::factor] = context_kept.view(batch, grid, grid).float().cpu()
+    everywhere[:, ::factor, ::factor] = context_kept.float().cpu()
     setting = Setting(
         classes,
         guidance,
