@@ -333,6 +333,16 @@ def test_a_bundle_brings_everything_back(tmp_path, decoder, tokenizer):
     assert same_weights(model.decoder, decoder) and same_weights(model.tokenizer, tokenizer)
 
 
+@pytest.mark.parametrize("end, courses", [(4.0, [(2, 4)]), (1.5, [(1.5, 1.5)]), (1.0, [])])
+def test_a_models_own_course_begins_no_higher_than_it_ends(tmp_path, decoder, tokenizer, end, courses):
+    save_bundle(
+        tmp_path / "b.safetensors", decoder, tokenizer, list("abcde"), Defaults(4.0, guidance_start=2.0), "small"
+    )
+    guidance = load(tmp_path / "b.safetensors").guidance(end)
+    assert [(course(0.0), course(1.0)) for course, *_ in guidance.terms] == courses
+    assert len(guidance.rows) == 1 + len(courses)
+
+
 def test_a_bundle_may_hold_one_network(tmp_path, decoder, tokenizer):
     save_bundle(tmp_path / "d.safetensors", decoder)
     save_bundle(tmp_path / "t.safetensors", tokenizer=tokenizer)

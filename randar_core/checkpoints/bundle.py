@@ -43,7 +43,8 @@ class Model:
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own course; what is not given is the default.
 
-        A `start` asks for the linear course, a `power` for RAR's. Raises ValueError for both.
+        The model's own course begins no higher than it ends: `end` 1 is no guidance, whatever the model. A `start` asks
+        for the linear course, a `power` for RAR's. Raises ValueError for both.
         """
         if start is not None and power is not None:
             raise ValueError(
@@ -53,7 +54,7 @@ class Model:
         end = self.defaults.guidance if end is None else end
         power = self.defaults.guidance_power if power is None else power
         if start is not None or power is None:
-            return class_guidance(Linear(self.defaults.guidance_start if start is None else start, end))
+            return class_guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
         return class_guidance(PowerCosine(end, power))
 
 
