@@ -106,24 +106,30 @@ def timed(run: Callable[[], object], device, repeats: int, limit: float) -> dict
     return {"seconds": median(times), "spread": max(times) - min(times), "runs": len(times)}
 
 
-def forget_peak() -> None:
-    """Count the peak from here: making random weights and packing them is no part of decoding."""
-    if sys.platform == "linux":
+def forget_peak(device) -> None:
+    """Count the peak from here: making weights, casting and packing them is no part of what is measured."""
+    if device.type != "cpu":
+        of_accelerator("reset_peak_memory_stats", device)
+    elif sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def resident() -> int:
-    return status("VmRSS")
+def held(device) -> int:
+    """Bytes of memory that the process holds now; on an accelerator, those that its tensors do."""
+    return status("VmRSS") if device.type == "cpu" else of_accelerator("memory_allocated", device)
 
 
 def peak(device) -> int:
-    """High-water mark of the process's memory, or of the accelerator's, in bytes."""
+    """High-water mark of what `held` counts since the last `forget_peak`, in bytes."""
+    return status("VmHWM") if device.type == "cpu" else of_accelerator("max_memory_allocated", device)
+
+
+def of_accelerator(name: str, device) -> int:
+    """What torch's function `name` says of the memory there; 0 where torch doesn't count it, as on MPS."""
     import torch
 
-    if device.type == "cpu":
-        return status("VmHWM")
-    return torch.get_device_module(device).max_memory_allocated(device)
+    return getattr(torch.get_device_module(device), name, lambda _: 0)(device)
 
 
 def status(name: str) -> int:
@@ -163,6 +169,9 @@ def write(path: Path, title: str, words: str, header: str, rows: list[str], mach
 
 
 if __name__ == "__main__":
+    from randar_core.large_pages import ask_for_large_pages
+
+    ask_for_large_pages()  # as every case does: else one could read faster than this says is possible
     import torch
 
     case = json.loads(sys.argv[2])

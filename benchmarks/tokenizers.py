@@ -1,6 +1,6 @@
 """How fast the tokenizers encode and decode, and what fewer bits do to the picture.
 
-    python benchmarks/tokenizers.py                      # both released sizes, random weights, batches 1 and 16
+    python benchmarks/tokenizers.py                      # both released sizes and the built-in one, batches 1 and 16
     python benchmarks/tokenizers.py --tokenizers builtin --batches 1 --dtypes float32 bfloat16
 
 A tokenizer is `llamagen` or `maskgit` (the released size, random weights), or what `randar info` takes: a file, the
@@ -15,14 +15,14 @@ import json
 import math
 from pathlib import Path
 
-from machine import fastest, forget_peak, measure_machine_in_process, peak, resident, run_case, timed, write
+from machine import fastest, forget_peak, held, measure_machine_in_process, peak, run_case, timed, write
 
 LAYOUTS = ("contiguous", "channels_last")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizers", nargs="+", default=["llamagen", "maskgit"])
+    parser.add_argument("--tokenizers", nargs="+", default=["llamagen", "maskgit", "builtin"])
     parser.add_argument("--dtypes", nargs="+")
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
@@ -72,6 +72,9 @@ def load(name: str):
 
 
 def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, limit, whole) -> dict:
+    from randar_core.large_pages import ask_for_large_pages
+
+    ask_for_large_pages()  # as the command line does
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -83,6 +86,7 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     if whole:
         core.PIXELS_AT_ONCE = core.PIXELS_AT_ONCE_ON_CPU = 2**62
     case = {"tokenizer": tokenizer, "batch": batch, "dtype": dtype, "layout": layout, "pixels": pixels}
+    device = torch.device(device)
     model = load(tokenizer).eval().requires_grad_(False).to(device)
     drawn = [torch.from_numpy(Pictures(0, 1000, pixels)[i][0].copy()) for i in range(min(batch, 4))]
     pictures = (torch.stack(drawn).movedim(-1, 1).float() / 255).to(device)
@@ -100,21 +104,17 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
         own_ids = model.encode(pictures[:1])
         round_trip = psnr(model.decode(own_ids).float().clamp(0, 1), pictures[:1])
         many = ids.expand(batch, -1, -1)
-        forget_peak()
-        before = resident()
-        encoded = timed(lambda: model.encode(pictures), torch.device(device), repeats, limit)
-        encode_peak = peak(torch.device(device))
-        forget_peak()
-        decoded = timed(lambda: model.decode(many), torch.device(device), repeats, limit)
-    decode_peak, base = peak(torch.device(device)), before if device == "cpu" else 0
+        forget_peak(device)
+        before = held(device)
+        encoded = timed(lambda: model.encode(pictures), device, repeats, limit)
+        encoded |= {"operations": encoding.get_total_flops(), "peak_bytes": peak(device) - before}
+        forget_peak(device)
+        decoded = timed(lambda: model.decode(many), device, repeats, limit)
+        decoded |= {"operations": decoding.get_total_flops(), "peak_bytes": peak(device) - before}
     return {
         **case,
-        "encode": {**encoded, "operations": encoding.get_total_flops(), "peak_bytes": encode_peak - base},
-        "decode": {
-            **decoded,
-            "operations": decoding.get_total_flops(),
-            "peak_bytes": decode_peak - base,
-        },
+        "encode": encoded,
+        "decode": decoded,
         "psnr": psnr(found, expected),
         "same_ids": (own_ids == ids).float().mean().item(),
         "round_trip": round_trip,
@@ -129,10 +129,10 @@ def psnr(found, expected) -> float | None:
 
 
 WORDS = (
-    "Milliseconds a picture, median of the runs; random weights for a released size. PSNR: the picture decoded in this "
-    "dtype against float32's, over its range; same ids: what is encoded as in float32; round trip: PSNR of a picture "
-    "that was encoded and decoded in this dtype against itself, of use where weights are trained. Peak: memory above "
-    "the weights."
+    "Milliseconds a picture, median of the runs; random weights for llamagen and maskgit, trained ones for others. "
+    "PSNR: the picture decoded in this dtype against float32's, over its range; same ids: what is encoded as in "
+    "float32; round trip: PSNR of a picture that was encoded and decoded in this dtype against itself, of use where "
+    "weights are trained. Peak: memory above the weights."
 )
 HEADER = (
     "| tokenizer | batch | dtype | layout | encode ms | floor | decode ms | floor | PSNR dB | same ids % "
