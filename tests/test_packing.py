@@ -98,7 +98,7 @@ def trained():
         pixels = torch.stack([torch.from_numpy(picture.copy()) for picture in pictures]).movedim(-1, 1) / 255
         order = torch.stack([torch.randperm(256, generator=generator) for _ in pictures])
         ids = builtin.tokenizer.encode(pixels).flatten(1).gather(1, order)
-        # The file holds float16: as it is, float16 would round nothing.
+        # The file holds bfloat16: as they are, float16 would round none but the smallest weights.
         for parameter in builtin.decoder.parameters():
             parameter.mul_(1 + 1e-3 * torch.randn(parameter.shape, generator=generator))
     return builtin.decoder, (torch.tensor(classes), ids, order)

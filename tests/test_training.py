@@ -517,6 +517,57 @@ def test_a_clip_of_nothing_clips_nothing(tmp_path):
     assert all(torch.equal(*pair) for pair in zip(free.parameters(), far.parameters(), strict=True))
 
 
+def test_a_small_clip_clips(tmp_path):
+    free, tight = (decoder_run(tmp_path / f"{clip}", replace(SETTING, clip=clip)) for clip in (0.0, 0.01))
+    assert not all(torch.equal(*pair) for pair in zip(free.parameters(), tight.parameters(), strict=True))
+    gradients = [float(row["gradient"]) for row in csv.DictReader(open(tmp_path / "0.01" / "log.csv"))]
+    assert min(gradients) > 0.01  # the log has what it was before
+
+
+def test_what_comes_out_is_the_average_of_the_weights(tmp_path, monkeypatch):
+    raw, save = [], checkpoint.save
+
+    def keep(state, path):
+        raw.append(state.objective["model.output.weight"].clone())
+        save(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", keep)
+    found = decoder_run(tmp_path / "run", save_every=1)
+    expected = torch.zeros_like(raw[0])  # where the output layer begins
+    for step, weights in enumerate(raw):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weights
+    assert len(raw) == SETTING.steps
+    torch.testing.assert_close(found.output.weight, expected)
+    assert not torch.allclose(found.output.weight, raw[-1])
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_products_are_in_bfloat16_where_the_processor_has_them(tmp_path, monkeypatch, computes):
+    monkeypatch.setattr("randar_core.precision.cpu_computes_bfloat16", lambda: computes)
+    seen, forward = [], DecoderObjective.forward
+
+    def watched(self, batch, step):
+        loss, figures = forward(self, batch, step)
+        seen.append(self.model.output(torch.zeros(1, DECODER.width)).dtype)
+        return loss, figures
+
+    monkeypatch.setattr(DecoderObjective, "forward", watched)
+    trained = decoder_run(tmp_path / "run")
+    assert set(seen) == {torch.bfloat16 if computes else torch.float32}
+    assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
+def test_transparent_pictures_lie_on_white_and_lost_ones_are_named(pictures):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(pictures / "red" / "clear.png")
+    folder = open_folder(pictures, 16)
+    place = next(i for i, (path, _) in enumerate(folder.files) if path.name == "clear.png")
+    assert (folder[place][0] == 255).all()
+    (pictures / "red" / "clear.png").write_bytes(b"")
+    with pytest.raises(OSError, match="clear.png' was a good picture when the training began"):
+        folder[place]
+
+
 def test_hidden_folders_are_left_out_and_replaced_pictures_noticed(pictures):
     before = open_folder(pictures, 16).facts()
     copies = pictures / "red" / ".checkpoints"

@@ -101,14 +101,25 @@ def fault_of(path: Path, size: int) -> str | None:
 
 
 def read_square(path: Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]. Raises OSError for a file that can't be read any more."""
-    return np.array(ImageOps.fit(upright(path), (size, size), Image.Resampling.LANCZOS))
+    """uint8 [size, size, 3]. Raises OSError, with its name, for a file that can't be read any more."""
+    try:
+        return np.array(ImageOps.fit(upright(path), (size, size), Image.Resampling.LANCZOS))
+    # Pillow's readers raise nearly anything on damaged files.
+    except Exception as error:
+        raise OSError(
+            f"'{path}' was a good picture when the training began and can't be read any more ({error}). Put it back, "
+            "then go on with --resume."
+        ) from error
 
 
 def upright(path: Path) -> Image.Image:
-    """The picture in RGB, turned as its camera says."""
+    """The picture in RGB, turned as its camera says, on white where it is transparent: what is hidden there is junk."""
     with Image.open(path, formats=FORMATS) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image = ImageOps.exif_transpose(image)
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
 
 
 def hidden(path: Path, root: Path) -> bool:

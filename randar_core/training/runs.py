@@ -13,12 +13,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoints.bundle import save_bundle
+from ..checkpoints.bundle import Model, save_bundle
 from ..checkpoints.releases import Defaults
 from ..decoding.canvas import Canvas
-from ..decoding.guidance import Linear, class_guidance
 from ..decoding.loop import Setting, decode
 from ..decoding.plan import make_plan
+from ..decoding.sampling import Sampling
 from ..decoding.schedules import call_sizes
 from ..images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -161,7 +161,7 @@ def encoded(
     """The ids of `pictures`, made once and kept in `folder`, where a training that resumes finds them.
 
     `facts` say what they depend on, with the tokenizer's fingerprint. Raises OSError where they can't be written. Under
-    `torchrun` every process makes its share.
+    `torchrun` every process makes its share; the first one writes them, where all of them look for them later.
     """
     path = folder / IDS_FILE
     if not agreed(lambda: load_tokens(path, facts) is not None):
@@ -172,7 +172,13 @@ def encoded(
             save_tokens(tokens, path)
         wait_for_all()
         return tokens
-    return load_tokens(path, facts)
+    tokens = load_tokens(path, facts)
+    if tokens is None:
+        raise FileNotFoundError(
+            f"The ids '{path}', which the first process has, aren't here. Give all machines an --out folder that they "
+            "share."
+        )
+    return tokens
 
 
 def train_decoder(
@@ -213,19 +219,20 @@ def train_decoder(
     # What can be refused is, before the ids are made, which may take long and replaces those of another training.
     check_beginning(setting, reporting, resume, facts)
     make_optimizers(decoder, setting)
-    class_guidance(Linear(defaults.guidance_start, defaults.guidance))
+    model = Model(reporting.folder.name, decoder, tokenizer, tuple(class_names), defaults)
+    model.guidance()
     call_sizes(config.grid**2, defaults.steps)
     tokens = encoded(tokenizer, pictures, token_facts, reporting.folder, device, reporting.workers)
     tokenizer = tokenizer.to(device).eval()
 
     def sheet(step: int) -> None:
         classes = list(range(min(12, config.classes))) * 2
-        pixels = draw(decoder, tokenizer, classes, defaults, setting.seed, device)
+        pixels = draw(model, classes, setting.seed, device)
         save_png(reporting.folder / f"samples-{step:06}.png", contact_sheet(pixels, len(classes) // 2))
         write(reporting.folder / MODEL_FILE)
 
     def write(path: Path) -> None:
-        save_bundle(path, decoder, tokenizer, class_names, defaults, reporting.folder.name)
+        save_bundle(path, decoder, tokenizer, class_names, defaults, model.name)
 
     samples = TokenSamples(
         tokens.ids,
@@ -253,15 +260,11 @@ def train_decoder(
 
 
 @torch.inference_mode()
-def draw(
-    decoder: RandAR, tokenizer: Tokenizer, classes: list[int], defaults: Defaults, seed: int, device: torch.device
-) -> Tensor:
-    """Pictures [B, 3, H, W] of `classes` on the CPU, as the defaults of a model draw them."""
-    side = decoder.config.grid
+def draw(model: Model, classes: list[int], seed: int, device: torch.device) -> Tensor:
+    """Pictures [B, 3, H, W] of `classes` on the CPU, as the model's defaults draw them."""
+    side = model.decoder.config.grid
     canvas = Canvas.empty(len(classes), side, side, device)
-    setting = Setting(
-        torch.tensor(classes, device=device), class_guidance(Linear(defaults.guidance_start, defaults.guidance))
-    )
+    setting = Setting(torch.tensor(classes, device=device), model.guidance(), Sampling(model.defaults.temperature))
     with mixed_precision(device):
-        decoded = decode(decoder, canvas, make_plan(canvas, defaults.steps, seed), setting)
-        return tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()
+        decoded = decode(model.decoder, canvas, make_plan(canvas, model.defaults.steps, seed), setting)
+        return model.tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()
