@@ -8,8 +8,7 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,46 +46,32 @@ DECODER_LOOP = LoopSetting(
 
 @dataclass(frozen=True)
 class Round:
-    """One training of the decoder, as deep as it is by then."""
+    """One training of the decoder, on pictures of its own."""
 
     pictures: Pictures
     loop: LoopSetting
     prefixes: Prefixes
-    layers: int
-    oversample: Mapping[str, int] = field(default_factory=dict)
 
 
 # Each round begins with what the one before learnt. The tokenizer and the first round see shapes turned as far as each
-# may be, and so every direction of an edge; the others see what users are to see, shapes that stand upright. The third
-# and fourth see new pictures, and ever more of what comes after a picture's beginning: that is where edges become
-# clean. In the last one, on the fourth's pictures again, the decoder grows, and the classes that it drew worst come
-# more often; new layers want a higher rate, and what is wrong with these classes is so from the beginning.
+# may be, and so every direction of an edge; the others see what users are to see, shapes that stand upright. The last
+# two see new pictures, and ever more of what comes after a picture's beginning: that is where edges become clean.
 DECODER_ROUNDS = (
-    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8), layers=5),
+    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
     Round(
         Pictures(seed=3, count=20_000, turn_at_most=UPRIGHT),
         replace(DECODER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
         Prefixes(cells=48, whole_every=24),
-        layers=5,
     ),
     Round(
         Pictures(seed=4, count=32_000, turn_at_most=UPRIGHT),
         replace(DECODER_LOOP, steps=5200, batch=24, learning_rate=1.2e-3, seed=2),
         Prefixes(cells=64, whole_every=16),
-        layers=5,
     ),
     Round(
         Pictures(seed=5, count=32_000, turn_at_most=UPRIGHT),
         replace(DECODER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
         Prefixes(cells=64, whole_every=6),
-        layers=5,
-    ),
-    Round(
-        Pictures(seed=5, count=32_000, turn_at_most=UPRIGHT),
-        replace(DECODER_LOOP, steps=2200, batch=24, learning_rate=1.5e-3, seed=4),
-        Prefixes(cells=64, whole_every=12),
-        layers=7,
-        oversample={"fish": 5, "house": 4, "flower": 2, "cross": 2, "star": 2, "tree": 2},
     ),
 )
 
@@ -122,7 +107,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             each.pictures,
             procedural_facts(each.pictures),
             tokenizer,
-            replace(DECODER, layers=each.layers),
+            DECODER,
             CLASSES,
             DEFAULTS,
             each.loop,
@@ -131,7 +116,6 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             resume and (decoder_folder / CHECKPOINT).exists(),
             prefixes=each.prefixes,
             start=None if decoder is None else Start(decoder, CLASSES),
-            oversample=each.oversample.items(),
         )
     tokenizer = train_pixels(
         tokenizer,
