@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 
 import comfy.model_management
 import comfy.utils
@@ -18,6 +19,7 @@ SECONDS_BETWEEN_PREVIEWS = 0.2
 SHARE_OF_PREVIEWS = 0.05  # of the run at most; where a preview takes longer, fewer are shown
 CELL_PIXELS = 16  # of a preview at most; ComfyUI scales it
 UNSET = 32  # grey level of cells that are not drawn yet
+CALLS_AHEAD = 8  # calls that a graphics card may have waiting: enough that it never does, few enough to stop soon
 CODES_LEARNT = 32  # codes that are decoded to learn colours from: the work of half a picture
 
 
@@ -28,23 +30,49 @@ class Progress:
         self.colours = colours_of(vae) if args.preview_method != LatentPreviewMethod.NoPreviews else None
         self.bar: comfy.utils.ProgressBar | None = None
         self.next_preview = -math.inf
+        self.lead = Lead()
 
     def __call__(self, decoded: Decoded) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
+        self.lead.add(decoded.ids.device)
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(decoded.calls)
-        began = time.monotonic()
-        preview = self.preview(decoded) if began >= self.next_preview or decoded.call == decoded.calls else None
+        began, preview = time.monotonic(), None
+        if self.colours is not None and (began >= self.next_preview or decoded.call == decoded.calls):
+            self.lead.wait()  # for the picture, which is no cost of the preview
+            began = time.monotonic()
+            preview = self.preview(decoded)
         self.bar.update_absolute(decoded.call, decoded.calls, preview)
         if preview is not None:
             ended = time.monotonic()
             self.next_preview = ended + max(SECONDS_BETWEEN_PREVIEWS, (ended - began) / SHARE_OF_PREVIEWS)
 
-    def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int] | None:
-        if self.colours is None:
-            return None
+    def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int]:
         image = sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu(), args.preview_size)
         return ("JPEG", image, args.preview_size)
+
+
+class Lead:
+    """How far the host is ahead of a graphics card, which does what it is told behind the host's back.
+
+    Unbounded, the bar would be full and an interrupt too late before the card has begun. An event a call tells how far
+    the card is; to wait for one that is `CALLS_AHEAD` calls old leaves the card as much to do.
+    """
+
+    def __init__(self):
+        self.events: deque[torch.cuda.Event] = deque()
+
+    def add(self, device: torch.device) -> None:
+        """A call was given to `device`."""
+        if device.type == "cuda":
+            self.events.append(torch.cuda.current_stream(device).record_event())
+            if len(self.events) > CALLS_AHEAD:
+                self.events.popleft().synchronize()
+
+    def wait(self) -> None:
+        """Until the device has done all calls."""
+        while self.events:
+            self.events.popleft().synchronize()
 
 
 def sheet(colours: Tensor, ids: Tensor, known: Tensor, size: int) -> Image.Image:

@@ -4,6 +4,8 @@ import gc
 import platform
 import threading
 import weakref
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -383,6 +385,28 @@ def test_an_overlap_as_large_as_the_tile_still_ends(model, picture):
 
 
 # --- progress, interrupts, memory
+
+
+def test_the_host_is_a_few_calls_ahead_of_a_graphics_card(pack, monkeypatch):
+    module, card, done = pack.module("nodes.progress"), torch.device("cuda"), []
+
+    class Stream:
+        def record_event(self):
+            number = next(numbers)
+            return SimpleNamespace(synchronize=lambda: done.append(number))
+
+    numbers, lead = count(1), module.Lead()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    for _ in range(module.CALLS_AHEAD):
+        lead.add(card)
+    assert done == []
+    lead.add(card)
+    lead.add(card)
+    assert done == [1, 2]
+    lead.wait()
+    assert done == list(range(1, module.CALLS_AHEAD + 3))
+    lead.add(torch.device("cpu"))  # which does a call when it is told to
+    assert not lead.events
 
 
 def test_progress_counts_the_calls(sample, reports):
