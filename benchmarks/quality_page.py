@@ -88,6 +88,10 @@ def starting(section: Section, words: str) -> dict:
     return next(record for name, record in section.items() if name.startswith(words))
 
 
+def last(section: Section, words: str) -> dict:
+    return [record for name, record in section.items() if name.startswith(words)][-1]
+
+
 Target = tuple[str, str, Callable[[Section], tuple[str, bool | str]]]
 
 TARGETS: tuple[Target, ...] = (
@@ -126,6 +130,11 @@ TARGETS: tuple[Target, ...] = (
         "no seam in outpainted pictures, likewise",
         "seams",
         lambda s: seamless(starting(s, "outpainted"), "ratio_inside"),
+    ),
+    (
+        "the same of pictures outpainted by several windows",
+        "seams",
+        lambda s: seamless(last(s, "outpainted"), "ratio_inside"),
     ),
     (
         "the same of panoramas, against the same places drawn again by one window",

@@ -244,9 +244,10 @@ def beginnings(bench: Bench, counts: Counts) -> Iterator[Row]:
 # --- seconds ---------------------------------------------------------------------------------------------------------
 
 
-def timed(task, repeats: int = 5) -> float:
-    """Median seconds of `task()` after one run to warm up."""
-    task()
+def timed(task: Callable[[], object], repeats: int = 5, warm_up: bool = True) -> float:
+    """Median seconds of `task()`, after one run to warm up."""
+    if warm_up:
+        task()
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -261,8 +262,12 @@ def seconds_alone(bench: Bench, **setting) -> float:
 
 
 def ratio_of(full: Callable[[], object], quarter: Callable[[], object], repeats: int) -> dict:
-    """Seconds of two tasks, and the second's as a share of the first's."""
-    seconds = {"full": timed(full, repeats), "quarter": timed(quarter, repeats)}
+    """Median seconds of two tasks, and the second's as a share of the first's.
+
+    They take turns, so that a machine that is slower for a while is so for both.
+    """
+    turns = [(timed(full, 1, first), timed(quarter, 1, first)) for first in [True] + [False] * (repeats - 1)]
+    seconds = dict(zip(("full", "quarter"), map(median, zip(*turns, strict=True)), strict=True))
     return seconds | {"ratio": seconds["quarter"] / seconds["full"]}
 
 
@@ -308,7 +313,7 @@ def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     yield Row("load", 1, lambda: {"seconds": timed(load_whole, 3)})
     yield Row("one picture", 1, lambda: {"seconds": seconds_alone(bench)})
-    yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.decoder, options, 5))
-    yield Row("a quarter of the picture inpainted", 1, lambda: inpainting_ratio(bench, options, 5))
+    yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.decoder, options, 15))
+    yield Row("a quarter of the picture inpainted", 1, lambda: inpainting_ratio(bench, options, 15))
     if not counts.smoke:
-        yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(bench.precision), options, 1))
+        yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(bench.precision), options, 3))
