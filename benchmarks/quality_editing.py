@@ -13,7 +13,7 @@ from quality_statistics import Interval, mean_interval, ratio_interval
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Guidance, Linear, class_guidance, spatial_guidance
+from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear, class_guidance, spatial_guidance
 from randar_core.tasks.confidence import sureness
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.inpaint import inpaint
@@ -369,7 +369,7 @@ def confidence(bench: Bench, counts: Counts) -> Iterator[Row]:
             scenes = bench.scenes(pictures)
             mixed, wrong = exchanged(bench.model.tokenizer.encode(scenes.pixels), share, generator)
             canvas = Canvas(mixed, torch.zeros_like(wrong))
-            options = bench.options(pictures, guidance=class_guidance(Linear(1.0, 1.0)))
+            options = bench.options(pictures, guidance=UNGUIDED)
             sure = sureness(bench.model.decoder, canvas, scenes.labels, options)
             values += [told_apart(own, of) for own, of in zip(sure, wrong, strict=True) if of.any()]
         apart, found = np.array(values).T

@@ -224,8 +224,8 @@ def guidance(section: Section) -> str:
     classes = ", ".join(f"{name} {right}" for name, right in headline["classes"].items())
     return f"""## Guidance
 
-Class guidance goes to the weight from where the defaults begin, or stays at it where that is higher; everything else as
-the model's defaults say.
+Class guidance goes to the weight from where the defaults begin; a weight below that holds throughout. Everything else
+is as the model's defaults say.
 
 {judged_table(section, "guidance weight")}
 

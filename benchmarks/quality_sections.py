@@ -117,7 +117,6 @@ def precisions(bench: Bench, counts: Counts) -> Iterator[Row]:
         }
 
     for name in ("float32", "float16", "int8"):
-        # In float16 where the processor keeps weights in it.
         if name == "float32" or can_pack_in(name):
             yield Row(name, counts.some, lambda name=name: measure(name))
 

@@ -520,7 +520,8 @@ def test_a_clip_of_nothing_clips_nothing(tmp_path):
 def test_a_small_clip_clips(tmp_path):
     free, tight = (decoder_run(tmp_path / f"{clip}", replace(SETTING, clip=clip)) for clip in (0.0, 0.01))
     assert not all(torch.equal(*pair) for pair in zip(free.parameters(), tight.parameters(), strict=True))
-    gradients = [float(row["gradient"]) for row in csv.DictReader(open(tmp_path / "0.01" / "log.csv"))]
+    rows = csv.DictReader((tmp_path / "0.01" / "log.csv").read_text().splitlines())
+    gradients = [float(row["gradient"]) for row in rows]
     assert min(gradients) > 0.01  # the log has what it was before
 
 

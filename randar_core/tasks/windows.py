@@ -51,8 +51,8 @@ def fill(
 
     A window of the model's grid starts on what is known (or, on an empty canvas, in the middle) and slides outward,
     sides before corners. It overlaps what was there before by `overlap` cells, half a window by default, and draws the
-    outermost of them anew (see `window_parts`). A cell's random number is that of its place on the canvas,
-    whichever window draws it. A canvas narrower or lower than the window is drawn as the middle of a larger one.
+    outermost of them anew (see `window_parts`). A cell's random number is that of its place on the canvas, whichever
+    window draws it. A canvas narrower or lower than the window is drawn as the middle of a larger one.
     `on_call` sees the whole canvas. Raises ValueError for an overlap that isn't 0 … grid − 1.
     """
     grid = model.config.grid
