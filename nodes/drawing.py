@@ -21,7 +21,7 @@ from .memory import split_to_fit
 from .model import RandARModel
 from .progress import Progress
 from .types import RandARGuidance, RandAROrder
-from .vae import DECODE_BYTES, TokenizerVAE
+from .vae import TokenizerVAE
 
 T = TypeVar("T")
 
@@ -187,7 +187,7 @@ def run(
     each = picture_bytes(model.decoder, options, rows, cells or model.grid**2, known, scored)
     patchers = [model.patcher]
     if size is not None:
-        each = max(each, model.vae.bytes_of(DECODE_BYTES, *size))
+        each = max(each, model.vae.decode_bytes(*size))
         patchers.append(model.vae.patcher)
     taken = whole - model.kept_bytes
     comfy.model_management.load_models_gpu(patchers, memory_required=max(0, each * batch + taken), force_full_load=True)

@@ -62,13 +62,15 @@ class TokenizerVAE:
     def decode(self, samples: Tensor) -> Tensor:
         """codebook vectors [B, C, h, w] -> pixels [B, H, W, 3] in 0…1. Vectors between codes blend."""
         self.check(samples)
-        decoded = self.in_batches(self.decode_on_device, samples, self.decode_bytes(samples), "VAE Decode (Tiled)")
+        decoded = self.in_batches(
+            self.decode_on_device, samples, self.decode_bytes(*self.sides(samples)), "VAE Decode (Tiled)"
+        )
         return rearrange(decoded, "b c h w -> b h w c")
 
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
         pixels = self.pixels_in(pixels)
-        self.load(self.bytes_of(ENCODE_BYTES, tile_x, tile_y))
+        self.load(self.encode_bytes(tile_x, tile_y))
         tile_x, tile_y = max(1, tile_x // self.factor), max(1, tile_y // self.factor)
         unquantised = comfy.utils.tiled_scale(
             pixels,
@@ -85,7 +87,7 @@ class TokenizerVAE:
     def decode_tiled(self, samples: Tensor, tile_x=32, tile_y=32, overlap=4, tile_t=None, overlap_t=None) -> Tensor:
         """As `decode`, tile by tile; tiles and overlap in cells."""
         self.check(samples)
-        self.load(self.bytes_of(DECODE_BYTES, tile_x * self.factor, tile_y * self.factor))
+        self.load(self.decode_bytes(tile_x * self.factor, tile_y * self.factor))
         tile_x, tile_y = max(1, tile_x), max(1, tile_y)
         decoded = comfy.utils.tiled_scale(
             samples,
@@ -101,14 +103,16 @@ class TokenizerVAE:
 
     def encode_to_ids(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the CPU."""
-        each = self.bytes_of(ENCODE_BYTES, *pixels.shape[2:])
+        each = self.encode_bytes(*pixels.shape[2:])
         vectors = self.in_batches(self.pre_quant_on_device, pixels, each, "VAE Encode (Tiled)")
         return self.codebook.nearest(vectors.cpu())
 
     def decode_ids(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1."""
         vectors = self.codebook.vectors(ids.cpu())
-        return self.in_batches(self.decode_on_device, vectors, self.decode_bytes(vectors), "VAE Decode (Tiled)")
+        return self.in_batches(
+            self.decode_on_device, vectors, self.decode_bytes(*self.sides(vectors)), "VAE Decode (Tiled)"
+        )
 
     def vectors(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> what a LATENT holds, [B, C, h, w] float32."""
@@ -143,11 +147,21 @@ class TokenizerVAE:
             f"There is not enough memory to take a picture of this size through the tokenizer. {tiled} needs less.",
         )
 
-    def decode_bytes(self, vectors: Tensor) -> int:
-        return self.bytes_of(DECODE_BYTES, *(side * self.factor for side in vectors.shape[2:]))
+    def sides(self, vectors: Tensor) -> tuple[int, int]:
+        """Height and width in pixels of what vectors [B, C, h, w] decode to."""
+        return vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
+
+    def encode_bytes(self, height: int, width: int) -> int:
+        """What a picture of that many pixels takes on its way to vectors, the weights aside."""
+        return self.bytes_of(ENCODE_BYTES, height, width)
+
+    def decode_bytes(self, height: int, width: int) -> int:
+        """What a picture of that many pixels takes on its way from vectors, the weights aside."""
+        more = 2 * self.first_stage_model.margin * self.factor
+        return self.bytes_of(DECODE_BYTES, height + more, width + more)
 
     def bytes_of(self, factor: float, height: int, width: int) -> int:
-        """What a picture of that many pixels takes on its way, the weights aside; a large one goes in tiles."""
+        """`factor` bytes a pixel, channel of the finest level and byte of the dtype; a large picture goes in tiles."""
         network = self.first_stage_model
         at_once = min(height * width, network.whole_at_most) * network.config.channels
         return int(factor * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width

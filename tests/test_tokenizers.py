@@ -76,6 +76,36 @@ def test_factor_and_codebook_follow_the_configuration(tokenizer):
     assert tokenizer.codebook_dim == tokenizer.config.codebook_dim
 
 
+@pytest.mark.parametrize("margin", [1, 2])
+@given(rows=st.integers(1, 5), columns=st.integers(1, 5))
+@settings(max_examples=10, deadline=None)
+def test_a_margin_decodes_the_edge_repeated_and_cuts_it_off(margin, rows, columns):
+    plain = llamagen().requires_grad_(False)
+    config = dataclasses.replace(plain.config, margin=margin)
+    with_margin = LlamaGenTokenizer(config).requires_grad_(False)
+    with_margin.load_state_dict(plain.state_dict())
+    ids = torch.randint(40, (2, rows, columns), generator=torch.Generator().manual_seed(rows * 7 + columns))
+    around = F.pad(ids[:, None].float(), (margin,) * 4, mode="replicate")[:, 0].long()
+    cut = slice(margin * plain.factor, -margin * plain.factor)
+    expected = plain.decode(around)[..., cut, cut]
+    assert expected.shape == (2, 3, rows * plain.factor, columns * plain.factor)
+    torch.testing.assert_close(with_margin.decode(ids), expected, rtol=1e-4, atol=1e-5)
+    assert type(config)(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_a_half_for_pixels_may_be_wider():
+    narrow = LlamaGenConfig(**SMALL, codebook_dim=4, z_channels=8)
+    wide = dataclasses.replace(narrow, decoder_multipliers=[1, 4, 4])
+    shapes = [LlamaGenTokenizer(config, device="meta").state_dict() for config in (narrow, wide)]
+    changed = {name for name in shapes[0] if shapes[0][name].shape != shapes[1][name].shape}
+    assert changed and all(name.startswith("decoder.") for name in changed)
+    assert type(wide)(**json.loads(json.dumps(dataclasses.asdict(wide)))) == wide
+    with pytest.raises(ValueError, match="decoder has 2 levels, its encoder 3"):
+        dataclasses.replace(narrow, decoder_multipliers=(1, 2))
+    with pytest.raises(ValueError, match="margin is -1 cells; it must be 0"):
+        dataclasses.replace(narrow, margin=-1)
+
+
 @given(batch=st.integers(1, 2), rows=st.integers(1, 5), columns=st.integers(1, 5))
 @settings(max_examples=15, deadline=None)
 def test_any_multiple_of_the_factor_is_encoded_and_decoded(tokenizer, batch, rows, columns):

@@ -27,9 +27,17 @@ from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
 from randar_core.training.pictures import UPRIGHT, Pictures
-from randar_core.training.samples import PixelSamples, item_of
-from randar_core.training.tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
+from randar_core.training.samples import PixelSamples, SwappedSamples, item_of
+from randar_core.training.tokenizer import (
+    PixelsObjective,
+    PixelsRecipe,
+    TokenizerObjective,
+    TokenizerRecipe,
+    border_weights,
+    reconstruction,
+)
 from randar_core.training.tokens import TokenSet, encode_set, load_tokens, save_tokens
+from randar_core.training.widening import widen
 
 CPU = torch.device("cpu")
 SETTING = LoopSetting(steps=8, batch=4, learning_rate=1e-2, warmup=2, average=0.9)
@@ -71,8 +79,9 @@ def pixels_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     report = Reporting(folder, log_every=1, save_every=3, sample_every=1)
-    objective = PixelsObjective(LlamaGenTokenizer(TOKENIZER), edges=1.0)
-    return train(objective, PixelSamples(Pictures(0, 10, size=16), 0), SETTING, report, {}, CPU, resume, on_sample)
+    objective = PixelsObjective(LlamaGenTokenizer(TOKENIZER), PixelsRecipe())
+    samples = objective.samples(PixelSamples(Pictures(0, 10, size=16), 0))
+    return train(objective, samples, SETTING, report, {}, CPU, resume, on_sample)
 
 
 def losses(folder: Path) -> list[float]:
@@ -771,11 +780,72 @@ def test_better_pixels_of_the_same_codes(tmp_path):
         assert errors[1] < 0.9 * errors[0]
     with pytest.raises(ValueError, match="leave out --channels, --codebook-size"):
         randar("train-tokenizer", "procedural", "--pixels-of", first, *small[:2], "--codebook-size", 8)
+    changes = ("--decoder-multipliers", 2, 2, "--margin", 0, "--steps", 2)
+    randar("train-tokenizer", "procedural", "--out", tmp_path / "w", *short, *changes, "--pixels-of", first)
+    wide = load_tokenizer(tmp_path / "w" / runs.TOKENIZER_FILE)
+    assert before.config.margin == after.config.margin == 1
+    assert wide.config == replace(before.config, decoder_multipliers=(2, 2), margin=0)
+    assert torch.equal(wide.encode(pixels), ids)
     with pytest.raises(ValueError, match="begun with other settings"):
         randar(
             "train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--resume",
             "--pixels-of", tmp_path / "p" / runs.TOKENIZER_FILE, "--seed", 1,
         )  # fmt: skip
+
+
+def test_a_wider_half_for_pixels_begins_with_what_the_narrower_makes():
+    narrow = LlamaGenTokenizer(TOKENIZER).double()
+    wide = LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(2, 6))).double()
+    widen(wide, narrow, seed=0)
+    ids = torch.randint(TOKENIZER.codebook_size, (2, 5, 3), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(wide.decode(ids), narrow.decode(ids), rtol=1e-5, atol=1e-6)
+    # Copies that read the same and are read alike would stay copies for ever.
+    wide.decode_vectors(wide.vectors(ids).double()).square().mean().backward()
+    gradient = wide.decoder.mid[0].conv1.weight.grad.view(-1, 3, *wide.decoder.mid[0].conv1.weight.shape[1:])
+    assert not torch.allclose(gradient[:, 0], gradient[:, 1], rtol=1e-3)
+
+
+def test_a_half_for_pixels_grows_by_whole_times():
+    narrow = LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(2, 4)))
+    with pytest.raises(ValueError, match="can't grow from .* to .*: each level must"):
+        widen(LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(3, 4))), narrow, seed=0)
+    with pytest.raises(ValueError, match=r"from the widths \[8, 16\] to \[16, 16\]: neighbouring levels"):
+        widen(LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(4, 4))), narrow, seed=0)
+
+
+def test_the_border_of_a_picture_weighs_more():
+    weights = border_weights(10, 12, border=2, times=4)
+    assert weights.mean() == pytest.approx(1) and weights[0, 5] / weights[5, 5] == pytest.approx(4)
+    assert torch.equal(weights, weights.flip(0)) and torch.equal(weights, weights.flip(1))
+    pixels = torch.zeros(1, 3, 16, 16)
+    inside, outside = pixels.clone(), pixels.clone()
+    inside[..., 4:8, 6:10], outside[..., :4, 6:10] = 0.5, 0.5
+    lighter, heavier = (
+        [reconstruction(each, pixels, 0.0, weights).item() for each in (inside, outside)]
+        for weights in (None, border_weights(16, 16, 3, 4.0))
+    )
+    assert lighter[0] == pytest.approx(lighter[1], rel=1e-5)
+    assert heavier[0] < lighter[0] and heavier[1] > lighter[1]
+
+
+def test_swapped_codes_are_near_ones_and_depend_on_the_sample_alone():
+    objective = PixelsObjective(LlamaGenTokenizer(TOKENIZER), PixelsRecipe(swaps=0.5))
+    codes = objective.model.quantize.rows(torch.arange(TOKENIZER.codebook_size))
+    assert torch.equal(objective.ranked[:, 0], torch.arange(TOKENIZER.codebook_size))
+    distances = (codes[objective.ranked] - codes[:, None]).norm(dim=-1)
+    assert (distances.diff(dim=1) >= 0).all()
+    pictures = PixelSamples(Pictures(0, 10, size=64), 0)
+    samples, again = (SwappedSamples(pictures, 8, 0.5, nearest=5, whole_every=4) for _ in range(2))
+    shares = []
+    for number in (7, 3, 12, 0, *range(20, 40)):
+        swaps = samples[number]["swaps"]
+        assert swaps.shape == (8, 8) and 0 <= swaps.min() and swaps.max() <= 5
+        assert torch.equal(swaps, again[number]["swaps"])
+        assert number % 4 or not swaps.any()
+        shares.append((swaps > 0).float().mean().item())
+    assert 0.1 < max(shares) < 0.7
+    assert not SwappedSamples(pictures, 8, 0.0, nearest=5, whole_every=4)[7]["swaps"].any()
 
 
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
@@ -813,7 +883,10 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "TOKENIZER_PICTURES": pictures,
         "TOKENIZER": TOKENIZER,
         "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
-        "PIXELS_LOOP": replace(builtin.PIXELS_LOOP, **small),
+        "PIXELS_ROUNDS": tuple(
+            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small), **grown)
+            for each, grown in zip(builtin.PIXELS_ROUNDS, ({}, {"multipliers": (2, 4)}), strict=True)
+        ),
         "DECODER": network,
         "DECODER_ROUNDS": tuple(
             replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
@@ -845,3 +918,4 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert setting["tokens"]["turn"] == UPRIGHT
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
+    assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)

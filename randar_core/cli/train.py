@@ -40,6 +40,20 @@ def register(subparsers) -> None:
         metavar="M",
         help="of the channels, from the finest level on; each further level halves the sides (default: 1 1 2 4)",
     )
+    network.add_argument(
+        "--decoder-multipliers",
+        type=options.at_least(1),
+        nargs="+",
+        metavar="M",
+        help="those of the half that makes pixels (default: the same); with --pixels-of it grows by whole times",
+    )
+    network.add_argument(
+        "--margin",
+        type=options.at_least(0),
+        metavar="CELLS",
+        help="decode so many cells more on each side and cut them off again, against a line along the edge of pictures "
+        "(default: 1; with --pixels-of that of the tokenizer)",
+    )
     tokenizer.set_defaults(run=_train_tokenizer)
 
     decoder = subparsers.add_parser("train", help="train a decoder on a folder of pictures, with a trained tokenizer")
@@ -158,17 +172,23 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
     from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
     from ..processes import processes
     from ..training.runs import train_pixels, train_tokenizer
-    from ..training.tokenizer import TokenizerRecipe
+    from ..training.tokenizer import PixelsRecipe, TokenizerRecipe
 
     with processes(options.device_of(arguments.device)) as device:
         defaults = {**TOKENIZER_NETWORK, "multipliers": (1, 1, 2, 4)}
         given = {name: getattr(arguments, name) for name in defaults if getattr(arguments, name) is not None}
         if arguments.pixels_of is None:
-            config = LlamaGenConfig(**defaults | given)
+            margin = 1 if arguments.margin is None else arguments.margin
+            config = LlamaGenConfig(
+                **defaults | given, decoder_multipliers=arguments.decoder_multipliers, margin=margin
+            )
         else:
             if given:
                 named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-                raise ValueError(f"--pixels-of keeps the network as it is; leave out {named}.")
+                raise ValueError(
+                    "--pixels-of keeps the network as it is, but for --decoder-multipliers and --margin; leave out "
+                    f"{named}."
+                )
             trained = load_tokenizer(locate(arguments.pixels_of), device)
             if not isinstance(trained, LlamaGenTokenizer):
                 raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
@@ -179,14 +199,16 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
             )
         writable_folder(arguments.out)
         pictures, facts, _ = _pictures(arguments)
-        # A short training, as one to try things out, needs its codebook early too.
-        recipe = TokenizerRecipe()
-        recipe = replace(recipe, free_steps=max(1, min(recipe.free_steps, arguments.steps // 4)))
-        rest = (recipe, _loop(arguments), _reporting(arguments), device, arguments.resume)
+        rest = (_loop(arguments), _reporting(arguments), device, arguments.resume)
         if arguments.pixels_of is None:
-            train_tokenizer(pictures, facts, config, *rest)
+            # A short training, as one to try things out, needs its codebook early too.
+            recipe = TokenizerRecipe()
+            recipe = replace(recipe, free_steps=max(1, min(recipe.free_steps, arguments.steps // 4)))
+            train_tokenizer(pictures, facts, config, recipe, *rest)
         else:
-            train_pixels(trained, pictures, facts, *rest)
+            train_pixels(
+                trained, pictures, facts, PixelsRecipe(), *rest, arguments.decoder_multipliers, arguments.margin
+            )
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,13 @@ from .tokenizer import Codebook, Levels, Tokenizer
 
 @dataclass(frozen=True)
 class LlamaGenConfig(Levels):
-    """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first."""
+    """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first.
+
+    `decoder_multipliers` do so in the half that makes pixels, where it isn't as wide as the other (None). That half
+    decodes `margin` cells more on each side, which repeat the outermost, and cuts them off again: what convolutions
+    find beyond a picture, nothing, else shows as a line along its edge. Raises ValueError for a margin below 0, and
+    where the multipliers are not as many.
+    """
 
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -23,6 +29,26 @@ class LlamaGenConfig(Levels):
     codebook_dim: int = 8
     z_channels: int = 256
     norm_groups: int = 32
+    decoder_multipliers: tuple[int, ...] | None = None
+    margin: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.margin < 0:
+            raise ValueError(f"The margin is {self.margin} cells; it must be 0 (none) or more.")
+        if self.decoder_multipliers is None:
+            return
+        object.__setattr__(self, "decoder_multipliers", tuple(self.decoder_multipliers))
+        if len(self.decoder_multipliers) != len(self.multipliers):
+            raise ValueError(
+                f"The tokenizer's decoder has {len(self.decoder_multipliers)} levels, its encoder "
+                f"{len(self.multipliers)}; give both the same number of multipliers."
+            )
+
+    @property
+    def decoder_widths(self) -> list[int]:
+        """Channels of each level of the half that makes pixels, the finest first."""
+        return [self.channels * multiplier for multiplier in self.decoder_multipliers or self.multipliers]
 
 
 class LlamaGenTokenizer(Tokenizer):
@@ -42,6 +68,10 @@ class LlamaGenTokenizer(Tokenizer):
         self.post_quant_conv = operations.Conv2d(config.codebook_dim, config.z_channels, **conv)
         self.decoder = Decoder(config, **factory)
 
+    @property
+    def margin(self) -> int:
+        return self.config.margin
+
     def pre_quant(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> [B, C, h, w], not yet of length one. Raises ValueError as `encode` does."""
         self.check_pixels(pixels)
@@ -50,7 +80,9 @@ class LlamaGenTokenizer(Tokenizer):
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w], taken as they are -> pixels [B, 3, H, W], about 0…1 and not clamped."""
         self.quantize.check(vectors)
-        return (self.decoder(self.post_quant_conv(vectors)) + 1) / 2
+        pixels = self.decoder(self.post_quant_conv(F.pad(vectors, (self.margin,) * 4, mode="replicate")))
+        cut, (height, width) = self.margin * self.factor, pixels.shape[2:]
+        return (pixels[..., cut : height - cut, cut : width - cut] + 1) / 2
 
 
 class Encoder(nn.Module):
@@ -85,7 +117,7 @@ class Decoder(nn.Module):
     def __init__(self, config: LlamaGenConfig, operations, **factory):
         super().__init__()
         layers = {"groups": config.norm_groups, "operations": operations, **factory}
-        widths, last = config.widths[::-1], len(config.widths) - 1
+        widths, last = config.decoder_widths[::-1], len(config.widths) - 1
         self.conv_in = operations.Conv2d(config.z_channels, widths[0], 3, padding=1, **factory)
         self.mid = _middle(widths[0], **layers)
         self.conv_blocks = nn.ModuleList()

@@ -121,6 +121,11 @@ class Tokenizer(nn.Module):
         return self.config.codebook_dim
 
     @property
+    def margin(self) -> int:
+        """Cells that are decoded beyond each side of a picture and cut off again."""
+        return 0
+
+    @property
     def whole_at_most(self) -> int:
         """Pixels of the largest picture that isn't taken in tiles."""
         a_pixel = ENCODE_BYTES * self.config.channels * self.quantize.embedding.weight.element_size()

@@ -1,7 +1,7 @@
 """The recipe of the built-in model: `randar train-builtin` follows it, from one seed, to `builtin.safetensors`.
 
-First a tokenizer, then the decoder in rounds, and in the end better pixels of the same ids. On two CPU cores it is
-quickest as two processes of one thread:
+First a tokenizer, then the decoder in rounds, and in the end better pixels of the same ids, in rounds too. On two CPU
+cores it is quickest as two processes of one thread:
 `OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m randar_core train-builtin`. How long each part took for
 the model that ships, and how far it got, is in `builtin_log`.
 """
@@ -22,7 +22,7 @@ from .decoder import Prefixes, Start
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import ANY_TURN, CLASSES, UPRIGHT, Pictures
 from .runs import train_decoder, train_pixels, train_tokenizer
-from .tokenizer import TokenizerRecipe
+from .tokenizer import PixelsRecipe, TokenizerRecipe
 
 TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
 TOKENIZER = LlamaGenConfig(
@@ -36,7 +36,31 @@ TOKENIZER = LlamaGenConfig(
 )
 TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
+
+@dataclass(frozen=True)
+class PixelsRound:
+    """One training of the half that makes pixels; `multipliers` and a `margin` change it first, see `train_pixels`."""
+
+    pictures: Pictures
+    recipe: PixelsRecipe
+    loop: LoopSetting
+    multipliers: tuple[int, ...] | None = None
+    margin: int | None = None
+
+
 PIXELS_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
+# First as well as the tokenizer's own width can. Then twice as wide where a cell is one to four vectors, so that it can
+# see how an outline goes on, with codes as a decoder draws them and with a picture's edges.
+PIXELS_ROUNDS = (
+    PixelsRound(TOKENIZER_PICTURES, PixelsRecipe(border=1.0, swaps=0.0), PIXELS_LOOP),
+    PixelsRound(
+        Pictures(seed=6, count=16_000),
+        PixelsRecipe(),
+        replace(PIXELS_LOOP, steps=1000, average=0.995),
+        multipliers=(1, 1, 4, 8),
+        margin=1,
+    ),
+)
 
 DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
 DECODER_LOOP = LoopSetting(
@@ -87,9 +111,10 @@ def procedural_facts(pictures: Pictures) -> dict:
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
     """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder, pixels_folder = folder / "tokenizer", folder / "pixels"
+    tokenizer_folder = folder / "tokenizer"
     decoder_folders = [folder / f"decoder-{number}" for number in range(1, len(DECODER_ROUNDS) + 1)]
-    for each in (tokenizer_folder, *decoder_folders, pixels_folder):
+    pixels_folders = [folder / f"pixels-{number}" for number in range(1, len(PIXELS_ROUNDS) + 1)]
+    for each in (tokenizer_folder, *decoder_folders, *pixels_folders):
         each.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(
         TOKENIZER_PICTURES,
@@ -117,16 +142,19 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             prefixes=each.prefixes,
             start=None if decoder is None else Start(decoder, CLASSES),
         )
-    tokenizer = train_pixels(
-        tokenizer,
-        TOKENIZER_PICTURES,
-        procedural_facts(TOKENIZER_PICTURES),
-        TokenizerRecipe(),
-        PIXELS_LOOP,
-        Reporting(pixels_folder, save_every=200, sample_every=400, workers=workers),
-        device,
-        resume and (pixels_folder / CHECKPOINT).exists(),
-    )
+    for pixels_folder, each in zip(pixels_folders, PIXELS_ROUNDS, strict=True):
+        tokenizer = train_pixels(
+            tokenizer,
+            each.pictures,
+            procedural_facts(each.pictures),
+            each.recipe,
+            each.loop,
+            Reporting(pixels_folder, save_every=200, sample_every=400, workers=workers),
+            device,
+            resume and (pixels_folder / CHECKPOINT).exists(),
+            each.multipliers,
+            each.margin,
+        )
     path = folder / "builtin.safetensors"
     if is_first_process():
         save_bundle(path, decoder.bfloat16(), tokenizer.bfloat16(), CLASSES, DEFAULTS, "built-in")

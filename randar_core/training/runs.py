@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import types
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from .decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with
 from .log import progress
 from .loop import LoopSetting, Reporting, check_beginning, make_optimizers, train
 from .samples import PixelSamples
-from .tokenizer import PixelsObjective, TokenizerObjective, TokenizerRecipe
+from .tokenizer import PixelsObjective, PixelsRecipe, TokenizerObjective, TokenizerRecipe
 from .tokens import TokenSet, encode_set, load_tokens, save_tokens
+from .widening import widen
 
 TOKENIZER_FILE, IDS_FILE, MODEL_FILE = "tokenizer.safetensors", "ids.safetensors", "model.safetensors"
 
@@ -80,27 +81,33 @@ def train_pixels(
     tokenizer: LlamaGenTokenizer,
     pictures,
     facts: dict[str, Any],
-    recipe: TokenizerRecipe,
+    recipe: PixelsRecipe,
     setting: LoopSetting,
     reporting: Reporting,
     device: torch.device,
     resume: bool = False,
+    multipliers: Sequence[int] | None = None,
+    margin: int | None = None,
 ) -> LlamaGenTokenizer:
     """A copy of `tokenizer` that makes better pixels of the same ids, see `PixelsObjective`; decoders keep working.
 
-    Writes `tokenizer.safetensors`. Raises as `loop.train` does.
+    `multipliers` make the half that does so wider, see `widen`, and `margin` gives it a margin, see `LlamaGenConfig`;
+    None keeps what it has. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do.
     """
+    changes = {"decoder_multipliers": multipliers, "margin": margin}
+    config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
     facts = {
-        "tokenizer": asdict(tokenizer.config),
-        "edges": recipe.edges,
-        "codes": fingerprint(tokenizer),
+        "tokenizer": asdict(config),
+        "recipe": asdict(recipe),
+        "start": hash_of(tokenizer.state_dict()),
         "pictures": facts,
     }
-    copy = _new_tokenizer(tokenizer.config, setting.seed, device)
-    copy.load_state_dict(tokenizer.state_dict())
+    copy = _new_tokenizer(config, setting.seed, device)
+    widen(copy, tokenizer, setting.seed)
     sheet = _reconstructions(copy, pictures, reporting.folder, device)
-    objective = PixelsObjective(copy, recipe.edges)
-    copy = train(objective, PixelSamples(pictures, setting.seed), setting, reporting, facts, device, resume, sheet)
+    objective = PixelsObjective(copy, recipe)
+    samples = objective.samples(PixelSamples(pictures, setting.seed))
+    copy = train(objective, samples, setting, reporting, facts, device, resume, sheet)
     if is_first_process():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=copy)
     return copy

@@ -1,4 +1,7 @@
-"""Which picture is sample n of a training: every picture once an epoch, in an order of the epoch's own."""
+"""Which picture is sample n of a training: every picture once an epoch, in an order of the epoch's own.
+
+What is random about a sample comes from the seed and its number alone, so that a training resumes where it was.
+"""
 
 from __future__ import annotations
 
@@ -33,3 +36,24 @@ class PixelSamples(Dataset):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         pixels, _ = self.pictures[item_of(number, len(self.pictures), self.seed)]
         return {"pixels": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255}
+
+
+class SwappedSamples(Dataset):
+    """`samples` with `swaps` [h, w] beside `pixels`: which of the codes nearest to its own each cell takes, 0 its own.
+
+    A cell holds `factor` pixels a side. Up to a share `at_most` of a picture's cells take others, the nearer ones of
+    the `nearest` more often; every `whole_every`-th picture keeps all of its own.
+    """
+
+    def __init__(self, samples: PixelSamples, factor: int, at_most: float, nearest: int, whole_every: int):
+        self.samples, self.factor = samples, factor
+        self.at_most, self.nearest, self.whole_every = at_most, nearest, whole_every
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        sample = self.samples[number]
+        cells = [side // self.factor for side in sample["pixels"].shape[1:]]
+        random = stream(self.samples.seed, "swaps", number)
+        share = 0.0 if number % self.whole_every == 0 else self.at_most * torch.rand((), generator=random)
+        swapped = torch.rand(cells, generator=random) < share
+        which = 1 + (self.nearest * torch.rand(cells, generator=random).square()).long()
+        return sample | {"swaps": which * swapped}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..decoding.randomness import stream
 from ..models.llamagen import LlamaGenTokenizer
+from .samples import PixelSamples, SwappedSamples
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,20 @@ class TokenizerObjective(nn.Module):
                 moments[codes] = 0
 
 
+@dataclass(frozen=True)
+class PixelsRecipe:
+    """What the half of a tokenizer that makes pixels learns by itself.
+
+    The outermost pixels weigh `border` times as much as others: a picture's edge is a small part of it, but shows as a
+    line where the picture is continued. In up to a share `swaps` of a picture's cells it is given other codes than the
+    picture has, as a decoder draws them, and learns to trust what lies around (arXiv 2503.08354, section 4.2).
+    """
+
+    edges: float = 1.0
+    border: float = 4.0
+    swaps: float = 0.3
+
+
 class PixelsObjective(nn.Module):
     """Reconstruction alone, by the half of a trained tokenizer that makes pixels.
 
@@ -118,33 +133,60 @@ class PixelsObjective(nn.Module):
     """
 
     FIGURES = ("psnr",)
+    BORDER = 3  # pixels
+    NEAREST = 32  # codes that may take the place of one
+    WHOLE_EVERY = 4  # so often a picture keeps all its codes
 
-    def __init__(self, model: LlamaGenTokenizer, edges: float):
+    def __init__(self, model: LlamaGenTokenizer, recipe: PixelsRecipe):
         super().__init__()
-        self.model, self.edges = model, edges
+        self.model, self.recipe = model, recipe
         for part in (model.encoder, model.quant_conv, model.quantize):
             part.requires_grad_(False)
+        codes = model.quantize.rows(torch.arange(model.codebook_size, device=model.quantize.embedding.weight.device))
+        nearest = min(self.NEAREST, model.codebook_size - 1)
+        # By rank, each code's own id first.
+        ranked = torch.cdist(codes, codes).fill_diagonal_(-1).topk(1 + nearest, largest=False).indices
+        self.register_buffer("ranked", ranked, persistent=False)
+
+    def samples(self, samples: PixelSamples) -> SwappedSamples:
+        """The samples of a training, with the codes that are exchanged."""
+        nearest = self.ranked.shape[1] - 1
+        return SwappedSamples(samples, self.model.factor, self.recipe.swaps, nearest, self.WHOLE_EVERY)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `pixels` [B, 3, H, W] in 0…1 -> the loss and figures for the log, scalars."""
+        """batch: `pixels` [B, 3, H, W] in 0…1, `swaps` [B, h, w] -> the loss and figures for the log, scalars."""
         pixels = batch["pixels"]
         with torch.no_grad():
-            codes = self.model.vectors(self.model.encode(pixels))
+            ids = self.ranked[self.model.encode(pixels), batch["swaps"]]
+            codes = self.model.vectors(ids)
         decoded = self.model.decode_vectors(codes).float()
-        loss = reconstruction(decoded, pixels, self.edges)
+        weights = border_weights(*pixels.shape[2:], self.BORDER, self.recipe.border).to(pixels.device)
+        loss = reconstruction(decoded, pixels, self.recipe.edges, weights)
         return loss, {"psnr": -10 * F.mse_loss(decoded.detach(), pixels).log10()}
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}
 
 
-def reconstruction(decoded: Tensor, pixels: Tensor, edges: float) -> Tensor:
-    """Absolute and squared error at four scales, and, `edges` times, of the differences of neighbouring pixels."""
+def border_weights(height: int, width: int, border: int, times: float) -> Tensor:
+    """[H, W], one on average: the outermost `border` pixels weigh `times` as much as others."""
+    weights = torch.full((height, width), float(times))
+    weights[border : height - border, border : width - border] = 1
+    return weights / weights.mean()
+
+
+def reconstruction(decoded: Tensor, pixels: Tensor, edges: float, weights: Tensor | None = None) -> Tensor:
+    """Absolute and squared error at four scales, and, `edges` times, of the differences of neighbouring pixels.
+
+    `weights` [H, W] are those of the pixels at the finest scale, by default equal.
+    """
     difference = decoded - pixels
-    loss = edges * (difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean())
-    for _ in range(4):
-        loss = loss + difference.abs().mean() + 2 * difference.square().mean()
+    fine = torch.ones_like(difference[0, 0]) if weights is None else weights
+    down, across = (difference.diff(dim=2).abs() * fine[1:]).mean(), (difference.diff(dim=3).abs() * fine[:, 1:]).mean()
+    loss = edges * (down + across) + ((difference.abs() + 2 * difference.square()) * fine).mean()
+    for _ in range(3):
         difference = F.avg_pool2d(difference, 2)
+        loss = loss + difference.abs().mean() + 2 * difference.square().mean()
     return loss
 
 
