@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cpu", action="store_true", help="on the processor, even where there is a card")
     arguments = parser.parse_args()
+    if not 1 <= arguments.calls <= 88 or arguments.repeats < 1:
+        parser.error("--calls must be 1 to 88, and --repeats 1 or more")
     sys.argv = ["main.py", *(["--cpu"] if arguments.cpu else [])]  # ComfyUI reads it when it is told to
     sys.path[:0] = [str(arguments.comfyui.resolve()), str(Path(__file__).resolve().parents[1])]
     import comfy.options
@@ -30,6 +32,7 @@ def main() -> None:
     import comfy.model_management
     import comfy.ops
     import torch
+    from machine import processor_name
 
     device = comfy.model_management.get_torch_device()
     dtype = getattr(torch, arguments.dtype)
@@ -47,7 +50,10 @@ def main() -> None:
                 if turn:  # the first warms up
                     times[name].append(1000 * seconds / arguments.calls)
     first = median(times["torch.nn"])
-    print(f"{arguments.size}, {arguments.dtype} on {device}, {arguments.calls} calls of 88, {arguments.repeats} turns")
+    print(
+        f"{arguments.size}, {arguments.dtype} on {processor_name(device)}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads; {arguments.calls} calls of 88, {arguments.repeats} turns"
+    )
     print("| layers | ms a call | against torch's |\n|---|---|---|")
     for name, found in times.items():
         print(f"| {name} | {median(found):.2f} ({min(found):.2f}–{max(found):.2f}) | {median(found) / first:.3f} |")
@@ -81,8 +87,9 @@ def draw(decoder, calls: int, device) -> float:
 
     canvas = Canvas.empty(1, decoder.config.grid, decoder.config.grid, device)
     setting = Setting(torch.zeros(1, dtype=torch.long, device=device), class_guidance(Linear(1.0, 4.0)))
+    plan = make_plan(canvas, 88, 0)
     began = clock(device)
-    decode(decoder, canvas, make_plan(canvas, 88, 0), setting, lambda now: now.call < calls)
+    decode(decoder, canvas, plan, setting, lambda now: now.call < calls)
     return clock(device) - began
 
 

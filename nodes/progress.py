@@ -20,7 +20,7 @@ SHARE_OF_PREVIEWS = 0.05  # of the run at most; where a preview takes longer, fe
 CELL_PIXELS = 16  # of a preview at most; ComfyUI scales it
 UNSET = 32  # grey level of cells that are not drawn yet
 CALLS_AHEAD = 8  # calls that a graphics card may have waiting: enough that it never does, few enough to stop soon
-CODES_LEARNT = 32  # codes that are decoded to learn colours from: the work of half a picture
+CODES_LEARNT = 32  # codes that are decoded to learn colours from: the work of a picture at most
 
 
 class Progress:
@@ -94,7 +94,8 @@ def colours_of(vae: TokenizerVAE) -> Tensor:
     if vae.colours is None:
         codes = vae.codebook.rows(torch.arange(vae.codebook.size))
         learnt = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:CODES_LEARNT]
-        seen = vae.decode_ids(repeat(learnt, "n -> n h w", h=2, w=2)).mean((2, 3)).cpu()
+        side = 1 if vae.first_stage_model.margin else 2  # either way a cell lies amid its like
+        seen = vae.decode_ids(repeat(learnt, "n -> n h w", h=side, w=side)).mean((2, 3)).cpu()
         centre, mean = codes.mean(0), seen.mean(0)
         vectors = codes[learnt] - centre
         # Ridge regression: there may be more channels than codes to learn from.

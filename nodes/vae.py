@@ -153,18 +153,17 @@ class TokenizerVAE:
 
     def encode_bytes(self, height: int, width: int) -> int:
         """What a picture of that many pixels takes on its way to vectors, the weights aside."""
-        return self.bytes_of(ENCODE_BYTES, height, width)
+        return self.bytes_of(ENCODE_BYTES * self.first_stage_model.config.channels, height, width)
 
     def decode_bytes(self, height: int, width: int) -> int:
         """What a picture of that many pixels takes on its way from vectors, the weights aside."""
         more = 2 * self.first_stage_model.margin * self.factor
-        return self.bytes_of(DECODE_BYTES, height + more, width + more)
+        return self.bytes_of(DECODE_BYTES * self.first_stage_model.decoded_channels, height + more, width + more)
 
-    def bytes_of(self, factor: float, height: int, width: int) -> int:
-        """`factor` bytes a pixel, channel of the finest level and byte of the dtype; a large picture goes in tiles."""
-        network = self.first_stage_model
-        at_once = min(height * width, network.whole_at_most) * network.config.channels
-        return int(factor * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
+    def bytes_of(self, a_pixel: float, height: int, width: int) -> int:
+        """`a_pixel` bytes for every byte of the dtype and pixel; a large picture goes in tiles."""
+        at_once = min(height * width, self.first_stage_model.whole_at_most)
+        return int(a_pixel * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)

@@ -64,7 +64,7 @@ def tiny(pack) -> Path:
     path = pack.models / "tiny.safetensors"
     randar, llamagen = pack.module("randar_core.models.randar"), pack.module("randar_core.models.llamagen")
     bundle, releases = pack.module("randar_core.checkpoints.bundle"), pack.module("randar_core.checkpoints.releases")
-    sizes = {"channels": 8, "multipliers": (1, 1, 2), "res_blocks": 1, "z_channels": 8, "norm_groups": 4}
+    sizes = {"channels": 8, "multipliers": (1, 1, 2), "res_blocks": 1, "z_channels": 8, "norm_groups": 4, "margin": 1}
     decoder = randar.RandAR(randar.RandARConfig(32, 2, 4, codebook_size=32, classes=len(CLASSES), grid=4))
     tokenizer = llamagen.LlamaGenTokenizer(llamagen.LlamaGenConfig(**sizes, codebook_size=32, codebook_dim=4))
     generator = torch.Generator().manual_seed(0)

@@ -17,9 +17,9 @@ class LlamaGenConfig(Levels):
     """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first.
 
     `decoder_multipliers` do so in the half that makes pixels, where it isn't as wide as the other (None). That half
-    decodes `margin` cells more on each side, which repeat the outermost, and cuts them off again: what convolutions
-    find beyond a picture, nothing, else shows as a line along its edge. Raises ValueError for a margin below 0, and
-    where the multipliers are not as many.
+    decodes `margin` cells more on each side, which repeat the outermost, and cuts them off again: beyond a picture
+    convolutions see zeros, which without a margin show as a line along its edge. Raises ValueError for a margin below
+    0, and where the multipliers are not as many.
     """
 
     channels: int = 128
@@ -72,6 +72,10 @@ class LlamaGenTokenizer(Tokenizer):
     def margin(self) -> int:
         return self.config.margin
 
+    @property
+    def decoded_channels(self) -> int:
+        return max(self.config.decoder_widths[:2])  # the finest level is reached by an upsampling as wide as the next
+
     def pre_quant(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> [B, C, h, w], not yet of length one. Raises ValueError as `encode` does."""
         self.check_pixels(pixels)
@@ -80,7 +84,9 @@ class LlamaGenTokenizer(Tokenizer):
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w], taken as they are -> pixels [B, 3, H, W], about 0…1 and not clamped."""
         self.quantize.check(vectors)
-        pixels = self.decoder(self.post_quant_conv(F.pad(vectors, (self.margin,) * 4, mode="replicate")))
+        if self.margin:
+            vectors = F.pad(vectors, (self.margin,) * 4, mode="replicate")
+        pixels = self.decoder(self.post_quant_conv(vectors))
         cut, (height, width) = self.margin * self.factor, pixels.shape[2:]
         return (pixels[..., cut : height - cut, cut : width - cut] + 1) / 2
 

@@ -15,7 +15,7 @@ DISTANCES_AT_ONCE = 2**25
 # quickest with 256×256 at a time (benchmarks/tokenizers.py). 2^20 are 16 pictures of that size and take the released
 # tokenizers about 1.4 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# Bytes at the peak by pixel, channel of the finest level and byte of the dtype, as measured.
+# Bytes at the peak by pixel, channel at full size and byte of the dtype, as measured.
 ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
 # A picture that would take more bytes than this at its peak goes in overlapping tiles of so many cells a side: with the
 # released tokenizers one of more than 2 megapixels in 16 bits. A tile's colours can drift from its neighbours', since
@@ -126,10 +126,15 @@ class Tokenizer(nn.Module):
         return 0
 
     @property
+    def decoded_channels(self) -> int:
+        """Channels at full size in the half that makes pixels."""
+        return self.config.channels
+
+    @property
     def whole_at_most(self) -> int:
         """Pixels of the largest picture that isn't taken in tiles."""
-        a_pixel = ENCODE_BYTES * self.config.channels * self.quantize.embedding.weight.element_size()
-        return int(WHOLE_BYTES / a_pixel)
+        a_pixel = max(ENCODE_BYTES * self.config.channels, DECODE_BYTES * self.decoded_channels)
+        return int(WHOLE_BYTES / (a_pixel * self.quantize.embedding.weight.element_size()))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> ids [B, h, w]. Raises ValueError for sizes that are no multiple of `factor`."""
@@ -150,7 +155,7 @@ class Tokenizer(nn.Module):
     def decode(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W]. Raises ValueError for ids that the codebook does not have."""
         vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
-        height, width = (side * self.factor for side in ids.shape[1:])
+        height, width = ((side + 2 * self.margin) * self.factor for side in ids.shape[1:])
         slices = vectors.split(pictures_at_once(height, width, ids.device))
         layout = (1, self.factor, self.whole_at_most)
         return torch.cat([in_tiles_if_large(self.decode_vectors, some, *layout) for some in slices])

@@ -39,25 +39,25 @@ TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=10
 
 @dataclass(frozen=True)
 class PixelsRound:
-    """One training of the half that makes pixels; `multipliers` and a `margin` change it first, see `train_pixels`."""
+    """One training of the half that makes pixels, which `decoder_multipliers` and a `margin` may change first."""
 
     pictures: Pictures
     recipe: PixelsRecipe
     loop: LoopSetting
-    multipliers: tuple[int, ...] | None = None
+    decoder_multipliers: tuple[int, ...] | None = None
     margin: int | None = None
 
 
 PIXELS_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
-# First as well as the tokenizer's own width can. Then twice as wide where a cell is one to four vectors, so that it can
-# see how an outline goes on, with codes as a decoder draws them and with a picture's edges.
+# First as well as the tokenizer's own width can. Then twice as wide in the two coarsest levels, so that it can see how
+# an outline goes on, with codes as a decoder draws them, and with a margin against a line along the edge.
 PIXELS_ROUNDS = (
-    PixelsRound(TOKENIZER_PICTURES, PixelsRecipe(border=1.0, swaps=0.0), PIXELS_LOOP),
+    PixelsRound(TOKENIZER_PICTURES, PixelsRecipe(border=1.0, exchanged=0.0), PIXELS_LOOP),
     PixelsRound(
         Pictures(seed=6, count=16_000),
         PixelsRecipe(),
         replace(PIXELS_LOOP, steps=1000, average=0.995),
-        multipliers=(1, 1, 4, 8),
+        decoder_multipliers=(1, 1, 4, 8),
         margin=1,
     ),
 )
@@ -152,7 +152,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             Reporting(pixels_folder, save_every=200, sample_every=400, workers=workers),
             device,
             resume and (pixels_folder / CHECKPOINT).exists(),
-            each.multipliers,
+            each.decoder_multipliers,
             each.margin,
         )
     path = folder / "builtin.safetensors"

@@ -67,7 +67,7 @@ def train_tokenizer(
         PixelSamples(pictures, setting.seed),
         setting,
         reporting,
-        {"tokenizer": asdict(config), "recipe": asdict(recipe), "pictures": facts},
+        {"tokenizer": _network_facts(config), "recipe": asdict(recipe), "pictures": facts},
         device,
         resume,
         _reconstructions(tokenizer, pictures, reporting.folder, device),
@@ -86,18 +86,18 @@ def train_pixels(
     reporting: Reporting,
     device: torch.device,
     resume: bool = False,
-    multipliers: Sequence[int] | None = None,
+    decoder_multipliers: Sequence[int] | None = None,
     margin: int | None = None,
 ) -> LlamaGenTokenizer:
     """A copy of `tokenizer` that makes better pixels of the same ids, see `PixelsObjective`; decoders keep working.
 
-    `multipliers` make the half that does so wider, see `widen`, and `margin` gives it a margin, see `LlamaGenConfig`;
-    None keeps what it has. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do.
+    `decoder_multipliers` make the half that does so wider, see `widen`, and `margin` gives it a margin, see
+    `LlamaGenConfig`; None keeps what it has. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do.
     """
-    changes = {"decoder_multipliers": multipliers, "margin": margin}
+    changes = {"decoder_multipliers": decoder_multipliers, "margin": margin}
     config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
     facts = {
-        "tokenizer": asdict(config),
+        "tokenizer": _network_facts(config),
         "recipe": asdict(recipe),
         "start": hash_of(tokenizer.state_dict()),
         "pictures": facts,
@@ -111,6 +111,13 @@ def train_pixels(
     if is_first_process():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=copy)
     return copy
+
+
+def _network_facts(config: LlamaGenConfig) -> dict[str, Any]:
+    """What must be the same when a tokenizer's training resumes."""
+    # Newer fields are left out where they change nothing, so that trainings from before there were any resume.
+    newer = {"decoder_multipliers": None, "margin": 0}
+    return {name: value for name, value in asdict(config).items() if name not in newer or value != newer[name]}
 
 
 def _new_tokenizer(config: LlamaGenConfig, seed: int, device: torch.device) -> LlamaGenTokenizer:

@@ -38,22 +38,22 @@ class PixelSamples(Dataset):
         return {"pixels": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255}
 
 
-class SwappedSamples(Dataset):
-    """`samples` with `swaps` [h, w] beside `pixels`: which of the codes nearest to its own each cell takes, 0 its own.
+class ExchangedSamples(Dataset):
+    """`samples` with `ranks` [h, w] beside `pixels`: which of the codes nearest to its own each cell takes, 0 its own.
 
-    A cell holds `factor` pixels a side. Up to a share `at_most` of a picture's cells take others, the nearer ones of
-    the `nearest` more often; every `whole_every`-th picture keeps all of its own.
+    A cell holds `factor` pixels a side. Up to a share `at_most` of a picture's codes are exchanged, for the nearer of
+    the `nearest` more often; every `unchanged_every`-th picture keeps all of its own.
     """
 
-    def __init__(self, samples: PixelSamples, factor: int, at_most: float, nearest: int, whole_every: int):
+    def __init__(self, samples: PixelSamples, factor: int, at_most: float, nearest: int, unchanged_every: int):
         self.samples, self.factor = samples, factor
-        self.at_most, self.nearest, self.whole_every = at_most, nearest, whole_every
+        self.at_most, self.nearest, self.unchanged_every = at_most, nearest, unchanged_every
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         sample = self.samples[number]
         cells = [side // self.factor for side in sample["pixels"].shape[1:]]
         random = stream(self.samples.seed, "swaps", number)
-        share = 0.0 if number % self.whole_every == 0 else self.at_most * torch.rand((), generator=random)
-        swapped = torch.rand(cells, generator=random) < share
-        which = 1 + (self.nearest * torch.rand(cells, generator=random).square()).long()
-        return sample | {"swaps": which * swapped}
+        share = 0.0 if number % self.unchanged_every == 0 else self.at_most * torch.rand((), generator=random)
+        exchanged = torch.rand(cells, generator=random) < share
+        ranks = 1 + (self.nearest * torch.rand(cells, generator=random).square()).long()
+        return sample | {"ranks": ranks.clamp(max=self.nearest) * exchanged}

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..decoding.randomness import stream
 from ..models.llamagen import LlamaGenTokenizer
-from .samples import PixelSamples, SwappedSamples
+from ..models.tokenizer import DISTANCES_AT_ONCE
+from .samples import ExchangedSamples, PixelSamples
 
 
 @dataclass(frozen=True)
@@ -116,48 +117,47 @@ class TokenizerObjective(nn.Module):
 class PixelsRecipe:
     """What the half of a tokenizer that makes pixels learns by itself.
 
-    The outermost pixels weigh `border` times as much as others: a picture's edge is a small part of it, but shows as a
-    line where the picture is continued. In up to a share `swaps` of a picture's cells it is given other codes than the
-    picture has, as a decoder draws them, and learns to trust what lies around (arXiv 2503.08354, section 4.2).
+    `edges` is the weight of differences between neighbouring pixels, as in `TokenizerRecipe`. The outermost pixels,
+    `PixelsObjective.BORDER` of them, weigh `border` times as much as others: a picture's edge is a small part of it,
+    but shows as a line where the picture is continued. Of three pictures in four up to a share `exchanged` of the codes
+    are exchanged for near ones, as a decoder draws them, so that it learns to trust what lies around (latent
+    perturbation, arXiv 2503.08354).
     """
 
     edges: float = 1.0
     border: float = 4.0
-    swaps: float = 0.3
+    exchanged: float = 0.3
 
 
 class PixelsObjective(nn.Module):
     """Reconstruction alone, by the half of a trained tokenizer that makes pixels.
 
     Encoder and codebook stay as they are. So a picture's ids don't change, and decoders that learnt them stay valid.
+    The log's `psnr` is that of pictures with exchanged codes, lower than of pictures with their own.
     """
 
     FIGURES = ("psnr",)
     BORDER = 3  # pixels
     NEAREST = 32  # codes that may take the place of one
-    WHOLE_EVERY = 4  # so often a picture keeps all its codes
+    UNCHANGED_EVERY = 4  # so often a picture keeps all its codes
 
     def __init__(self, model: LlamaGenTokenizer, recipe: PixelsRecipe):
         super().__init__()
         self.model, self.recipe = model, recipe
         for part in (model.encoder, model.quant_conv, model.quantize):
             part.requires_grad_(False)
-        codes = model.quantize.rows(torch.arange(model.codebook_size, device=model.quantize.embedding.weight.device))
-        nearest = min(self.NEAREST, model.codebook_size - 1)
-        # By rank, each code's own id first.
-        ranked = torch.cdist(codes, codes).fill_diagonal_(-1).topk(1 + nearest, largest=False).indices
-        self.register_buffer("ranked", ranked, persistent=False)
+        self.register_buffer("ranked", ranked_codes(model, self.NEAREST), persistent=False)
 
-    def samples(self, samples: PixelSamples) -> SwappedSamples:
+    def samples(self, samples: PixelSamples) -> ExchangedSamples:
         """The samples of a training, with the codes that are exchanged."""
         nearest = self.ranked.shape[1] - 1
-        return SwappedSamples(samples, self.model.factor, self.recipe.swaps, nearest, self.WHOLE_EVERY)
+        return ExchangedSamples(samples, self.model.factor, self.recipe.exchanged, nearest, self.UNCHANGED_EVERY)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """batch: `pixels` [B, 3, H, W] in 0…1, `swaps` [B, h, w] -> the loss and figures for the log, scalars."""
+        """batch: `pixels` [B, 3, H, W] in 0…1, `ranks` [B, h, w] -> the loss and figures for the log, scalars."""
         pixels = batch["pixels"]
         with torch.no_grad():
-            ids = self.ranked[self.model.encode(pixels), batch["swaps"]]
+            ids = self.ranked[self.model.encode(pixels), batch["ranks"]]
             codes = self.model.vectors(ids)
         decoded = self.model.decode_vectors(codes).float()
         weights = border_weights(*pixels.shape[2:], self.BORDER, self.recipe.border).to(pixels.device)
@@ -166,6 +166,17 @@ class PixelsObjective(nn.Module):
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}
+
+
+@torch.no_grad()
+def ranked_codes(model: LlamaGenTokenizer, nearest: int) -> Tensor:
+    """By code, its own id and those of the `nearest` codes around it (of all, where there are fewer), `[V, 1 + n]`."""
+    codes = model.quantize.rows(torch.arange(model.codebook_size, device=model.quantize.embedding.weight.device))
+    ranked = []
+    for ids in torch.arange(len(codes), device=codes.device).split(max(1, DISTANCES_AT_ONCE // len(codes))):
+        distances = torch.cdist(codes[ids], codes).scatter_(1, ids[:, None], -1)  # also where two codes are the same
+        ranked.append(distances.topk(min(1 + nearest, len(codes)), largest=False).indices)
+    return torch.cat(ranked)
 
 
 def border_weights(height: int, width: int, border: int, times: float) -> Tensor:
@@ -180,13 +191,18 @@ def reconstruction(decoded: Tensor, pixels: Tensor, edges: float, weights: Tenso
 
     `weights` [H, W] are those of the pixels at the finest scale, by default equal.
     """
+
+    def mean(error: Tensor, weights: Tensor | None) -> Tensor:
+        return error.mean() if weights is None else (error * weights).mean()
+
     difference = decoded - pixels
-    fine = torch.ones_like(difference[0, 0]) if weights is None else weights
-    down, across = (difference.diff(dim=2).abs() * fine[1:]).mean(), (difference.diff(dim=3).abs() * fine[:, 1:]).mean()
-    loss = edges * (down + across) + ((difference.abs() + 2 * difference.square()) * fine).mean()
-    for _ in range(3):
-        difference = F.avg_pool2d(difference, 2)
-        loss = loss + difference.abs().mean() + 2 * difference.square().mean()
+    down = across = None
+    if weights is not None:  # a step between two pixels weighs as they do on average
+        down, across = (weights[1:] + weights[:-1]) / 2, (weights[:, 1:] + weights[:, :-1]) / 2
+    loss = edges * (mean(difference.diff(dim=2).abs(), down) + mean(difference.diff(dim=3).abs(), across))
+    for _ in range(4):
+        loss = loss + mean(difference.abs(), weights) + 2 * mean(difference.square(), weights)
+        difference, weights = F.avg_pool2d(difference, 2), None
     return loss
 
 

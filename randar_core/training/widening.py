@@ -22,24 +22,26 @@ def widen(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer, seed: int) ->
     together holds copies of one group. Raises ValueError where a level isn't a whole number of times as wide, or is as
     wide as its neighbour in one of the two alone.
     """
+    before, after = narrow.config.decoder_widths, tokenizer.config.decoder_widths
     found, random = narrow.state_dict(), stream(seed, "widen")
+    if any(wide % width for wide, width in zip(after, before, strict=True)):
+        raise ValueError(
+            f"The half that makes pixels can't grow from the widths {before} to {after}: each level must become a "
+            "whole number of times as wide."
+        )
     if found.keys() != tokenizer.state_dict().keys():
         raise ValueError(
-            f"The half that makes pixels can't grow from the widths {narrow.config.decoder_widths} to "
-            f"{tokenizer.config.decoder_widths}: neighbouring levels of one width must stay so, and others of two."
+            f"The half that makes pixels can't grow from the widths {before} to {after}: neighbouring levels of one "
+            "width must stay so, and others of two."
         )
     for name, weight in tokenizer.state_dict().items():
-        weight.copy_(_widened(name, found[name], weight.shape, random))
+        # In the wide one's dtype: what sums up to one must not be rounded to that of a file.
+        weight.copy_(_widened(name, found[name].to(weight), weight.shape, random))
 
 
 def _widened(name: str, found: Tensor, shape: torch.Size, random: torch.Generator) -> Tensor:
     """`found` `[out, in, …]`, or `[out]`, with every channel as often as it takes to reach `shape`."""
     times = [wide // narrow for wide, narrow in zip(shape[:2], found.shape[:2], strict=True)]
-    if [many * narrow for many, narrow in zip(times, found.shape[:2], strict=True)] != list(shape[:2]):
-        raise ValueError(
-            f"The tokenizer's {name} can't grow from {list(found.shape)} to {list(shape)}: each level must become a "
-            "whole number of times as wide."
-        )
     weight = found.repeat_interleave(times[0], 0)
     if len(times) > 1 and times[1] > 1:
         shares = 1 + UNEVEN * (2 * torch.rand(shape[0], found.shape[1], times[1], generator=random) - 1)
