@@ -78,11 +78,8 @@ def _tour(model, decoding, device):
     yield "class_edit", torch.cat([pictures, edited]), shown
 
     with _Bar("outpaint: wider by half on either side") as call:
-        # The tokenizer ends every picture in a faint line of a few pixels, which would show once the picture goes on.
-        line = tokenizer.factor // 2
-        inner = pictures[:4, :, line:-line, line:-line]
         margins = {"left": side // 2, "right": side // 2}
-        wide = outpaint(decoder, tokenizer, inner, classes[:4], decoding, on_call=call, **margins).pixels
+        wide = outpaint(decoder, tokenizer, pictures[:4], classes[:4], decoding, on_call=call, **margins).pixels
     yield "outpaint", wide, 2
 
     with _Bar("panorama") as call:
