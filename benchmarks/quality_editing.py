@@ -206,7 +206,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     def panoramas() -> tuple[list[Tensor], list[Tensor]]:
         """As they are drawn, and with what lies about their borders drawn again across these."""
         drawn, without = [], []
-        for pictures in bench.pieces(counts.compared, "panoramas", max(1, bench.batch // 2)):
+        for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2)):
             ids = bench.generate(pictures, canvas=(grid, width)).ids
             drawn.append(bench.decode(ids))
             for column in columns:
@@ -271,8 +271,8 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
         return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell, period)
 
-    yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.compared, panorama)
-    yield Row("the same, borders drawn again by one window", counts.compared, drawn_again)
+    yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
+    yield Row("the same, borders drawn again by one window", counts.few, drawn_again)
     yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
     yield Row(f"outpainted by {grid * cell * 3 // 2} pixels left and right", counts.few, far_outpainted)
     yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)

@@ -52,7 +52,7 @@ class ExchangedSamples(Dataset):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         sample = self.samples[number]
         cells = [side // self.factor for side in sample["pixels"].shape[1:]]
-        random = stream(self.samples.seed, "swaps", number)
+        random = stream(self.samples.seed, "swaps", number)  # the name that the built-in model learnt with
         share = 0.0 if number % self.unchanged_every == 0 else self.at_most * torch.rand((), generator=random)
         exchanged = torch.rand(cells, generator=random) < share
         ranks = 1 + (self.nearest * torch.rand(cells, generator=random).square()).long()
