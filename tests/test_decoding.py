@@ -277,13 +277,15 @@ def test_a_weight_of_one_needs_one_row():
 
 def test_guidance_interpolates_between_the_rows():
     conditional, null = torch.randn(2, 3, 7), torch.randn(2, 3, 7)
-    guided = class_guidance(Linear(1.0, 4.0)).combine(torch.stack([conditional, null]), [0.5])
+    guidance = class_guidance(Linear(1.0, 4.0))
+    guided = guidance.combination(torch.stack([conditional, null]), guidance.weights([0.5]))
     torch.testing.assert_close(guided, null + 2.5 * (conditional - null))
 
 
 def test_spatial_guidance_adds_its_own_term():
     a, b, c = torch.randn(3, 2, 1, 7)
-    guided = spatial_guidance(Linear(3, 3), Linear(2.5, 2.5)).combine(torch.stack([a, b, c]), [0.2])
+    guidance = spatial_guidance(Linear(3, 3), Linear(2.5, 2.5))
+    guided = guidance.combination(torch.stack([a, b, c]), guidance.weights([0.2]))
     torch.testing.assert_close(guided, c + 3 * (a - b) + 2.5 * (b - c))
 
 

@@ -1,5 +1,10 @@
-"""Calls of fixed shape draw what calls of their own shape do. Capturing them takes a CUDA device: the last tests."""
+"""Calls of fixed shape draw what calls of their own shape do. Capturing them takes a CUDA device: the last tests.
 
+Here a capture is feigned: what was run once is run again, from the same inputs to the same outputs, and nothing else.
+"""
+
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +27,7 @@ from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.options import DecodingOptions
 
 GREEDY = Sampling(top_k=1)
+LOOSE = Sampling(temperature=0.9, top_k=20, top_p=0.95)
 GUIDED = class_guidance(Linear(1.0, 4.0))
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -34,12 +40,42 @@ def model(device: str = "cpu", seed: int = 0) -> RandAR:
     return decoder.to(device)
 
 
-def drawn(decoder, batch: int, steps: int, known: int = 0, seed: int = 0, device: str = "cpu") -> torch.Tensor:
+def drawn(
+    decoder, batch: int, steps: int, known: int = 0, seed: int = 0, device: str = "cpu", sampling=GREEDY, guided=GUIDED
+) -> torch.Tensor:
     mark = torch.randperm(36, generator=torch.Generator().manual_seed(seed)) < known
     ids = torch.randint(24, (batch, 6, 6), generator=torch.Generator().manual_seed(seed + 1))
     canvas = Canvas(ids.to(device), mark.view(1, 6, 6).expand(batch, -1, -1).contiguous().to(device))
-    setting = Setting(torch.arange(batch, device=device) % 3, GUIDED, GREEDY)
+    setting = Setting(torch.arange(batch, device=device) % 3, guided, sampling)
     return decode(decoder, canvas, make_plan(canvas, steps, seed), setting).ids
+
+
+@pytest.fixture
+def captures(monkeypatch) -> list:
+    """Feigned ones: what was captured, once for each."""
+    found = []
+
+    def capture(graphed, buffers, run):
+        outputs = run()
+        found.append(buffers)
+
+        def replay():
+            for kept, each in zip(outputs, run(), strict=True):
+                kept.copy_(each)
+            return outputs
+
+        return replay
+
+    make = GraphedRandAR.new_buffers
+
+    def new_buffers(graphed, classes, cells):
+        buffers = make(graphed, classes, cells)
+        buffers.capturable = True
+        return buffers
+
+    monkeypatch.setattr(GraphedRandAR, "capture", capture)
+    monkeypatch.setattr(GraphedRandAR, "new_buffers", new_buffers)
+    return found
 
 
 @given(batch=st.integers(1, 3), steps=st.integers(1, 36), known=st.integers(0, 35), seed=st.integers(0, 9))
@@ -47,6 +83,31 @@ def drawn(decoder, batch: int, steps: int, known: int = 0, seed: int = 0, device
 def test_the_same_tokens_whatever_is_known_and_however_many_are_drawn_a_call(batch, steps, known, seed):
     plain = model()
     assert torch.equal(drawn(GraphedRandAR(plain), batch, steps, known, seed), drawn(plain, batch, steps, known, seed))
+
+
+def test_a_capture_serves_all_calls_of_its_shape_and_later_decodes(captures):
+    plain, graphed = forms(model())
+    for known, seed in ((0, 0), (20, 3), (0, 5)):
+        arguments = (2, 24, known, seed, "cpu", LOOSE)
+        assert torch.equal(drawn(graphed, *arguments), drawn(plain, *arguments))
+    assert 0 < len(captures) == len(latest(graphed).calls) < 24
+    held = len(captures)
+    drawn(graphed, 2, 24, sampling=LOOSE)
+    assert len(captures) == held
+
+
+def test_captures_last_while_only_weights_of_guidance_change_and_are_made_anew_for_another_sampling(captures):
+    plain, graphed = forms(model())
+    drawn(graphed, 2, 9, sampling=LOOSE)
+    held = len(captures)
+    other = class_guidance(Linear(2.0, 6.0))
+    assert torch.equal(
+        drawn(graphed, 2, 9, sampling=LOOSE, guided=other), drawn(plain, 2, 9, sampling=LOOSE, guided=other)
+    )
+    assert len(captures) == held
+    hot = Sampling(temperature=1.3)
+    assert torch.equal(drawn(graphed, 2, 9, sampling=hot), drawn(plain, 2, 9, sampling=hot))
+    assert len(captures) > held and len(latest(graphed).calls) == len(captures) - held
 
 
 def test_extrapolation_with_a_dropped_context_draws_the_same_tokens():
@@ -147,12 +208,17 @@ def test_buffers_go_when_weights_have_moved():
     assert list(graphed.kept.values()) == [latest(graphed)] and latest(graphed) is not held
 
 
-def test_release_lets_go_of_the_buffers():
+def test_release_lets_go_of_the_buffers_at_once():
     graphed = GraphedRandAR(model())
-    drawn(graphed, 1, 9)
+    drawn(graphed, 1, 9, known=25)  # of which the first call is too long to be kept
     assert graphed.kept_bytes > 0
-    graphed.release()
-    assert graphed.kept_bytes == 0
+    held = weakref.ref(latest(graphed))
+    gc.disable()
+    try:
+        graphed.release()
+        assert graphed.kept_bytes == 0 and held() is None
+    finally:
+        gc.enable()
 
 
 def test_all_else_is_the_models_own():
@@ -186,25 +252,20 @@ def test_graphs_are_refused_where_there_is_no_card(capsys):
 
 
 @needs_cuda
+@pytest.mark.parametrize("sampling", [GREEDY, LOOSE])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_graphs_replay_what_they_captured(dtype, monkeypatch):
+def test_graphs_replay_what_they_captured(dtype, sampling, monkeypatch):
     graphed = GraphedRandAR(model("cuda").to(dtype))
-    replayed = [drawn(graphed, 2, 9, known, device="cuda") for known in (0, 20)]
-    assert latest(graphed).replays
+    replayed = [drawn(graphed, 2, 9, known, device="cuda", sampling=sampling) for known in (0, 20)]
+    assert any(call.replay for call in latest(graphed).calls.values()) and latest(graphed).pool_bytes > 0
     with monkeypatch.context() as captured:
         captured.setattr(graphed, "capture", lambda *_: pytest.fail("captured again"))
-        assert torch.equal(drawn(graphed, 2, 9, device="cuda"), replayed[0])
+        assert torch.equal(drawn(graphed, 2, 9, device="cuda", sampling=sampling), replayed[0])
     # The same calls, kernel by kernel.
-    monkeypatch.setattr(graphed, "hidden", lambda *call: graphed.run(call[0], *index_of(*call)))
+    graphed.release()
+    monkeypatch.setattr(graphed, "capture", lambda *_: None)
     for known, expected in zip((0, 20), replayed, strict=True):
-        assert torch.equal(drawn(graphed, 2, 9, known, device="cuda"), expected)
-
-
-def index_of(buffers: graphs.Buffers, source: list[int], place: range) -> tuple[torch.Tensor, int]:
-    padding = [0] * (next(size for size in (*graphs.CALL_PLACES, len(source)) if size >= len(source)) - len(source))
-    index = torch.tensor([padding + source, [*padding, *place]], device="cuda")
-    reach = -(-place.stop // graphs.CACHE_PLACES) * graphs.CACHE_PLACES
-    return index, min(reach, buffers.cache.shape[-2])
+        assert torch.equal(drawn(graphed, 2, 9, known, device="cuda", sampling=sampling), expected)
 
 
 @needs_cuda

@@ -66,6 +66,21 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """The rule without its weights: the place of the base, and of plus and minus in every term."""
+
+    base: int
+    pairs: tuple[tuple[int, int], ...]
+
+    def __call__(self, logits: Tensor, weights: Tensor) -> Tensor:
+        """Guided logits `[B, n, V]` of `logits` `[rows, B, n, V]` by `weights` `[terms, n]`."""
+        guided = logits[self.base]
+        for weight, (plus, minus) in zip(weights, self.pairs, strict=True):
+            guided = guided + weight[:, None] * (logits[plus] - logits[minus])
+        return guided
+
+
+@dataclass(frozen=True)
 class Guidance:
     """Rows and their rule: `terms` are (weight, plus, minus), `base`, `plus` and `minus` places in `rows`."""
 
@@ -73,16 +88,14 @@ class Guidance:
     base: int
     terms: tuple[tuple[Course, int, int], ...]
 
-    def combine(self, logits: Tensor, progress: Sequence[float]) -> Tensor:
-        """Guided logits `[B, n, V]` of `logits` `[rows, B, n, V]`; `progress` has one entry, or one a place n."""
-        guided = logits[self.base]
-        for course, plus, minus in self.terms:
-            if len(progress) == 1:
-                weight = course(progress[0])
-            else:
-                weight = torch.tensor([course(p) for p in progress], device=logits.device)[:, None]
-            guided = guided + weight * (logits[plus] - logits[minus])
-        return guided
+    def weights(self, progress: Sequence[float]) -> Tensor:
+        """The weight of every term at each of n places in `progress`: `[terms, n]` float32."""
+        weights = [[course(share) for share in progress] for course, _, _ in self.terms]
+        return torch.tensor(weights, dtype=torch.float32).view(len(self.terms), len(progress))
+
+    @property
+    def combination(self) -> Combination:
+        return Combination(self.base, tuple((plus, minus) for _, plus, minus in self.terms))
 
 
 UNGUIDED = Guidance((Row(),), 0, ())

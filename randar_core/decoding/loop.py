@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
 from .canvas import Canvas
+from .choice import Choice
 from .guidance import Guidance
 from .plan import Plan
-from .sampling import Sampling, confidence, draw, probabilities
+from .sampling import Sampling, confidence
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
     for picture, sizes in enumerate(plan.sizes):
         groups.setdefault(sizes, []).append(picture)
     calls, call = sum(len(sizes) for sizes in groups), 0
+    choose = Choice(setting.guidance.combination, setting.sampling)
     grid = {"h": canvas.ids.shape[1], "w": canvas.ids.shape[2]}
 
     def decoded() -> Decoded:
@@ -79,17 +82,16 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
         state = model.start(**rows(model, setting, order, pictures))
         copies = len(setting.guidance.rows)
         done = canvas.cells - sum(sizes)
+        progress = [(done + drawn) / canvas.cells for drawn in accumulate(sizes[:-1], initial=0)]
+        weights = setting.guidance.weights(progress).to(ids.device)  # of all calls: each transfer waits for the device
         fresh = ids[pictures].gather(1, order[:, :done])
-        for size in sizes:
-            logits = model.step(state, repeat(fresh, "b m -> (g b) m", g=copies), size)
-            logits = setting.guidance.combine(
-                rearrange(logits, "(g b) n v -> g b n v", g=copies), [done / canvas.cells]
-            )
-            fresh = draw(probabilities(logits, setting.sampling), noise[:, done : done + size])
+        for size, weight in zip(sizes, weights.unbind(1), strict=True):
+            given = weight[:, None].expand(-1, size), noise[:, done : done + size]
+            fresh, certain = model.step(state, repeat(fresh, "b m -> (g b) m", g=copies), size, choose, given)
             cells = order[:, done : done + size]
             ids[pictures[:, None], cells] = fresh
             known[pictures[:, None], cells] = True
-            sure[pictures[:, None], cells] = confidence(logits, fresh)
+            sure[pictures[:, None], cells] = certain
             done += size
             call += 1
             if on_call is not None and on_call(decoded()) is False:
@@ -116,8 +118,8 @@ def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
     copies = len(setting.guidance.rows)
     conditions = rows(model, setting, order, torch.arange(canvas.batch, device=order.device))
     logits = model(tokens=repeat(along, "b n -> (g b) n", g=copies), **conditions)
-    progress = [done / canvas.cells for done in range(canvas.cells)]
-    logits = setting.guidance.combine(rearrange(logits, "(g b) n v -> g b n v", g=copies), progress)
+    weights = setting.guidance.weights([done / canvas.cells for done in range(canvas.cells)]).to(order.device)
+    logits = setting.guidance.combination(rearrange(logits, "(g b) n v -> g b n v", g=copies), weights)
     sure = confidence(logits, along)
     return torch.zeros_like(sure).scatter(1, order, sure).view(canvas.ids.shape)
 

@@ -1,34 +1,57 @@
 """RandAR on a graphics card: each call of a decode is one CUDA graph, replayed from buffers of fixed shape.
 
-A call launches hundreds of kernels, most of them shorter than their launch. A graph launches all of them at once, but
-it reads and writes the very memory that it was captured with: the weights where they lay, and the buffers here. So the
-buffers live as long as the graphs, from one decode to the next, until other shapes are drawn or `release`.
+A call launches hundreds of kernels, most of them shorter than their launch. A graph launches all of them at once, from
+the embeddings of the last tokens to the choice of the next, but it reads and writes the very memory that it was
+captured with: the weights where they lay, and the buffers here. So the buffers live as long as the graphs, from one
+decode to the next, until other shapes are drawn or `release`.
 
-Captures have not been run on a card yet; what is tested on the CPU are the calls of fixed shape that they hold.
+Captures have not been run on a card yet; what is tested on the CPU are the calls of fixed shape that they hold, and
+that nothing but these buffers goes in and out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from .randar import Extend, RandAR
+from .randar import Extend, RandAR, Wanted
 
-# Places of a call, padded to the next of these. A call that feeds more, such as the known cells', is run as it is.
+# Places of a call, and its queries, padded to the next of these. A call that feeds more, such as the known cells', is
+# run as it is.
 CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 CACHE_PLACES = 128  # the cache is read up to a multiple of so many places
 SHAPES_KEPT = 2  # extrapolation draws two in turn, and the last pictures of many may be fewer
 
 
-@dataclass
-class Replay:
-    """A captured call: write `index` `[2, T]`, replay `graph`, read the buffers' `hidden`."""
+@dataclass(frozen=True)
+class CallShape:
+    """What calls have in common that one graph serves."""
 
-    graph: torch.cuda.CUDAGraph
-    index: Tensor
+    places: int
+    queries: int
+    reach: int  # places of the cache that are read
+
+
+Outputs = tuple[Tensor, ...]
+"""What a call gives: `[·, Q, …]` each. Those of a graph last until it is replayed."""
+
+
+@dataclass
+class Call:
+    """Inputs of the calls of one shape, T places and Q queries of R rows, and their graph where there is one.
+
+    Padding stands before the true ones, and may hold anything.
+    """
+
+    index: (
+        Tensor  # [2T + T // 2]: where the places' inputs lie, where they go in the cache, where the tokens' inputs go
+    )
+    tokens: Tensor  # [R, T // 2]
+    given: tuple[Tensor, ...]  # [·, Q] each
+    replay: Callable[[], Outputs] | None = None
 
 
 @dataclass(eq=False)
@@ -39,16 +62,19 @@ class Buffers:
     """
 
     inputs: Tensor  # [R, 2 + 2N, D], embeddings of classes, instructions and tokens
+    kept: Tensor  # [R, 2 + 2N, 1], what an embedding is multiplied by: 0 blanks a token of a dropped context
     angles: Tensor  # [2, R, 2 + 2N, 1, d], see `randar.rotate`
     cache: Tensor  # [layers, 2, R, heads, S, d], S a multiple of 8 as kernels like it
-    hidden: Tensor  # [R, CALL_PLACES[-1], D], what a graph gives
     capturable: bool  # whether all weights lie on the card: copies of others are no part of a graph
-    replays: dict[tuple[int, int], Replay] = field(default_factory=dict)
+    calls: dict[CallShape, Call] = field(default_factory=dict)
+    then: Callable | None = None  # what all of them end with
+    pool: tuple[int, int] | None = None  # of memory for what is computed on the way in graphs
+    pool_bytes: int = 0
     decode: int = 0  # number of the decode that has them
 
     @property
     def bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in (self.inputs, self.angles, self.cache, self.hidden))
+        return sum(tensor.nbytes for tensor in (self.inputs, self.kept, self.angles, self.cache)) + self.pool_bytes
 
     def extend(self, place: Tensor, reach: int) -> Callable[[int], Extend]:
         """Write keys and values at `place` `[T]` of a layer's cache, and attend to its first `reach` places."""
@@ -69,7 +95,6 @@ class GraphedState:
 
     buffers: Buffers
     decode: int
-    context_kept: Tensor | None  # [R, N, 1] along the order
     done: int = 0
     length: int = 0
 
@@ -98,7 +123,7 @@ class GraphedRandAR(nn.Module):
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of the buffers that are kept. What kernels of a graph need on their way is in torch's pool."""
+        """Bytes of the buffers that are kept, and of what their graphs need."""
         return sum(buffers.bytes for buffers in self.kept.values())
 
     def release(self) -> None:
@@ -120,9 +145,8 @@ class GraphedRandAR(nn.Module):
         buffers.inputs[:, 2::2] = self.model.instructions(angles)
         buffers.angles[:, :, 2::2] = angles
         buffers.angles[:, :, 3::2] = angles
-        if context_kept is not None:
-            context_kept = context_kept.unsqueeze(-1).to(classes)
-        return GraphedState(buffers, buffers.decode, context_kept)
+        buffers.kept[:, 3::2] = 1 if context_kept is None else context_kept.unsqueeze(-1).to(classes)
+        return GraphedState(buffers, buffers.decode)
 
     def buffers(self, classes: Tensor, cells: int) -> Buffers:
         """Those for rows like `classes` `[R, D]` of `cells` cells: the kept ones of this shape, else new ones.
@@ -153,73 +177,110 @@ class GraphedRandAR(nn.Module):
         config, rows, places = self.model.config, len(classes), 2 + 2 * cells
         return Buffers(
             classes.new_zeros(rows, places, config.width),
+            classes.new_ones(rows, places, 1),
             torch.zeros(2, rows, places, 1, config.head_width, device=classes.device),
             classes.new_empty(config.layers, 2, rows, config.heads, -(-places // 8) * 8, config.head_width),
-            classes.new_empty(rows, CALL_PLACES[-1], config.width),
             classes.is_cuda and all(parameter.is_cuda for parameter in self.model.parameters()),
         )
 
     @torch.no_grad()
-    def step(self, state: GraphedState, tokens: Tensor, queries: int) -> Tensor:
-        """As `RandAR.step`. Raises RuntimeError where another decode has begun since."""
-        if state.decode != state.buffers.decode:
+    def step(
+        self,
+        state: GraphedState,
+        tokens: Tensor,
+        queries: int,
+        then: Callable | None = None,
+        given: Sequence[Tensor] = (),
+    ):
+        """As `RandAR.step`. What is returned may be overwritten by the next call.
+
+        `then` is a part of the graphs: one that isn't equal to the last means other graphs. `given` are `[·, queries]`,
+        and it makes one or several `[·, queries, …]`. Raises RuntimeError where another decode has begun since.
+        """
+        buffers = state.buffers
+        if state.decode != buffers.decode:
             raise RuntimeError("Another decode has begun in these buffers. Finish one before the next starts.")
+        if then != buffers.then:
+            buffers.calls.clear()
+            buffers.then, buffers.pool, buffers.pool_bytes = then, None, 0
         done, fed = state.done, state.done + tokens.shape[1]
-        embedded = self.model.tok_embeddings(tokens)
-        if state.context_kept is not None:
-            embedded = embedded * state.context_kept[:, done:fed]
-        state.buffers.inputs[:, 3 + 2 * done : 3 + 2 * fed : 2] = embedded
         # All places that are final after this call but for those before it, then an instruction for each query.
         first, after = 1 + state.length, 2 + 2 * fed
         source = [*range(first, after), *range(after, after + 2 * queries, 2)]
-        place = range(first, first + len(source))
+        place, target = range(first, first + len(source)), range(3 + 2 * done, 3 + 2 * fed, 2)
         state.done, state.length = fed, after
-        return self.model.head(self.hidden(state.buffers, source, place)[:, -queries:])
-
-    def hidden(self, buffers: Buffers, source: list[int], place: range) -> Tensor:
-        """Hidden states `[R, T', D]` of inputs at `source` that take `place` in the cache, T' ≥ T: the last T count.
-
-        All of them go through the last layer, wanted or not: so one graph serves any number of queries.
-        """
-        padded = next((size for size in CALL_PLACES if size >= len(source)), len(source))
-        padding = [0] * (padded - len(source))
-        index = torch.tensor([padding + source, [*padding, *place]])
+        places = padded(len(source))
         reach = min(-(-place.stop // CACHE_PLACES) * CACHE_PLACES, buffers.cache.shape[-2])
-        if not buffers.cache.is_cuda:
-            return self.run(buffers, index.to(buffers.cache.device), reach)
-        index = index.pin_memory().to(buffers.cache.device, non_blocking=True)
-        if padded > CALL_PLACES[-1] or not buffers.capturable:
-            return self.run(buffers, index, reach)
-        if (padded, reach) not in buffers.replays:
-            buffers.replays[padded, reach] = self.capture(buffers, index, reach)
-        replay = buffers.replays[padded, reach]
-        replay.index.copy_(index)
-        replay.graph.replay()
-        return buffers.hidden[:, :padded]
+        shape = CallShape(places, min(padded(queries), places), reach)
+        call = self.call(buffers, shape, given)
+        index = torch.tensor([*front(source, places), *front(place, places), *front(target, places // 2)])
+        call.index.copy_(index.pin_memory() if call.index.is_cuda else index, non_blocking=True)
+        call.tokens[:, places // 2 - tokens.shape[1] :] = tokens
+        for own, its in zip(call.given, given, strict=True):
+            own[:, -queries:] = its
+        outputs = self.run(buffers, shape, call) if call.replay is None else call.replay()
+        outputs = tuple(each[:, -queries:] for each in outputs)
+        return outputs[0] if then is None else outputs
 
-    def run(self, buffers: Buffers, index: Tensor, reach: int) -> Tensor:
-        source, place = index
-        seen = torch.arange(reach, device=place.device)
+    def call(self, buffers: Buffers, shape: CallShape, given: Sequence[Tensor]) -> Call:
+        """That of `shape`, with inputs like `given` `[·, q]`; captured where that can be, kept unless it is long."""
+        if shape in buffers.calls:
+            return buffers.calls[shape]
+        device = buffers.inputs.device
+        call = Call(
+            torch.zeros(2 * shape.places + shape.places // 2, dtype=torch.long, device=device),
+            torch.zeros(len(buffers.inputs), shape.places // 2, dtype=torch.long, device=device),
+            tuple(each.new_zeros(len(each), shape.queries) for each in given),
+        )
+        if shape.places <= CALL_PLACES[-1]:
+            if buffers.capturable:
+                call.replay = self.capture(buffers, lambda: self.run(buffers, shape, call))
+            buffers.calls[shape] = call
+        return call
+
+    def run(self, buffers: Buffers, shape: CallShape, call: Call) -> Outputs:
+        source, place, target = call.index.split([shape.places, shape.places, shape.places // 2])
+        buffers.inputs.index_copy_(1, target, self.model.tok_embeddings(call.tokens) * buffers.kept[:, target])
+        seen = torch.arange(shape.reach, device=place.device)
         # Padding sees the empty place alone; attention to nothing at all would be NaN.
         unseen = (seen > place[:, None]) | ((seen == 0) & (place[:, None] > 0))
         inputs, angles = buffers.inputs[:, source], buffers.angles[:, :, source]
         # As numbers, once for all layers: each would make them of a mask of bools.
         mask = inputs.new_zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
-        return self.model.blocks(inputs, angles, buffers.extend(place, reach), mask)
+        wanted = Wanted(shape.queries, mask[-shape.queries :])
+        logits = self.model.head(self.model.blocks(inputs, angles, buffers.extend(place, shape.reach), mask, wanted))
+        return (logits,) if buffers.then is None else buffers.then(logits, *call.given)
 
-    def capture(self, buffers: Buffers, index: Tensor, reach: int) -> Replay:
-        """The graph of a call like this one, which is run once beforehand, as libraries must be ready."""
-        graph, index, hidden = torch.cuda.CUDAGraph(), index.clone(), buffers.hidden[:, : index.shape[1]]
-        # Graphs of the same buffers never run at once, so they share the memory of what is computed on the way.
-        pool = next((replay.graph.pool() for replay in buffers.replays.values()), None)
-        with torch.cuda.device(hidden.device):
+    def capture(self, buffers: Buffers, run: Callable[[], Outputs]) -> Callable[[], Outputs]:
+        """`run` as one graph. It is run once beforehand, as libraries must be ready: of padding alone."""
+        graph, device = torch.cuda.CUDAGraph(), buffers.inputs.device
+        with torch.cuda.device(device):
             # One stream for all: libraries keep a workspace for each that they ever ran on.
             self.stream = self.stream or torch.cuda.Stream()
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
-                self.run(buffers, index, reach)
-                # Nothing that is allocated within outlives the capture.
-                with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
-                    hidden.copy_(self.run(buffers, index, reach))
+                outputs = run()
+                # Graphs of the same buffers never run at once, so they share the memory of what is computed on the way:
+                # nothing that is allocated within outlives the capture.
+                with torch.cuda.graph(graph, buffers.pool, self.stream, capture_error_mode="thread_local"):
+                    before = torch.cuda.memory_reserved()
+                    for kept, each in zip(outputs, run(), strict=True):
+                        kept.copy_(each)
+                    buffers.pool_bytes += torch.cuda.memory_reserved() - before
             torch.cuda.current_stream().wait_stream(self.stream)
-        return Replay(graph, index)
+        buffers.pool = graph.pool()
+
+        def replay() -> Outputs:
+            graph.replay()
+            return outputs
+
+        return replay
+
+
+def padded(size: int) -> int:
+    return next((places for places in CALL_PLACES if places >= size), size)
+
+
+def front(places: Sequence[int], size: int) -> list[int]:
+    """`places` with the empty place before them, `size` in all."""
+    return [0] * (size - len(places)) + [*places]

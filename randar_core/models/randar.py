@@ -5,7 +5,7 @@ that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (s
 the released checkpoints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -306,11 +306,19 @@ class RandAR(nn.Module):
             mask=torch.empty(0, 0, dtype=dtype, device=order.device),
         )
 
-    def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
+    def step(
+        self,
+        state: DecodeState,
+        tokens: Tensor,
+        queries: int,
+        then: Callable | None = None,
+        given: Sequence[Tensor] = (),
+    ):
         """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the `queries` cells after them.
 
-        Returns logits `[R, queries, V]` in float32. The tokens overwrite the queries of the call before, which had not
-        seen the tokens drawn beside them, so that the cache holds the clean interleave (section 3.3).
+        Returns `then(logits, *given)` of the logits `[R, queries, V]` in float32, by default these. The tokens
+        overwrite the queries of the call before, which had not seen the tokens drawn beside them, so that the cache
+        holds the clean interleave (section 3.3).
         """
         done, fresh = state.done, tokens.shape[1]
         end = done + fresh + queries
@@ -334,7 +342,8 @@ class RandAR(nn.Module):
         x = self.blocks(x, angles, state.extend, mask, wanted)
         state.done = done + fresh
         state.length += fed - queries + 1
-        return self.head(x[:, -queries:])
+        logits = self.head(x[:, -queries:])
+        return logits if then is None else then(logits, *given)
 
     def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
         """Bytes of the KV cache that `start` allocates for `rows` rows of `cells` cells."""

@@ -6,7 +6,7 @@ the class and the place in the sequence. Parameter names are those of the releas
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -236,10 +236,18 @@ class RAR(nn.Module):
             parts=condition.new_empty(len(distinct), WINDOW, 6 * layers + 2, width),
         )
 
-    def step(self, state: DecodeState, tokens: Tensor, queries: int = 1) -> Tensor:
+    def step(
+        self,
+        state: DecodeState,
+        tokens: Tensor,
+        queries: int = 1,
+        then: Callable | None = None,
+        given: Sequence[Tensor] = (),
+    ):
         """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the cell after them.
 
-        Returns logits `[R, 1, V]` in float32. Known cells come first in the order and go in with the first call.
+        Returns `then(logits, *given)` of the logits `[R, 1, V]` in float32, by default these. Known cells come first in
+        the order and go in with the first call.
         """
         if queries != 1:
             raise ValueError(f"RAR draws one token a call; {queries} were asked for. Plan with `parallel=False`.")
@@ -252,7 +260,8 @@ class RAR(nn.Module):
             mask = torch.ones(stop - start, stop, dtype=torch.bool, device=x.device).tril_(start)
         parts = self.parts(state, start, stop)
         state.length = stop
-        return self.logits(x + state.positions[:, start:stop], parts, -1, state.cache, start, mask)
+        logits = self.logits(x + state.positions[:, start:stop], parts, -1, state.cache, start, mask)
+        return logits if then is None else then(logits, *given)
 
     def parts(self, state: DecodeState, start: int, stop: int) -> Iterator[Tensor]:
         """Adaptive-norm parts of the places `start` to `stop` for the R rows, as `modulate` gives them."""
