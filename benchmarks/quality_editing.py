@@ -206,7 +206,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     def panoramas() -> tuple[list[Tensor], list[Tensor]]:
         """As they are drawn, and with what lies about their borders drawn again across these."""
         drawn, without = [], []
-        for pictures in bench.pieces(counts.few, "panoramas", max(1, bench.batch // 2)):
+        for pictures in bench.pieces(counts.compared, "panoramas", max(1, bench.batch // 2)):
             ids = bench.generate(pictures, canvas=(grid, width)).ids
             drawn.append(bench.decode(ids))
             for column in columns:
@@ -223,7 +223,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def outpainted() -> dict:
         def made() -> Iterator[Tensor]:
-            for pictures in bench.pieces(counts.few, "outpainting", max(1, bench.batch // 2)):
+            for pictures in bench.pieces(counts.compared, "outpainting", max(1, bench.batch // 2)):
                 scenes = bench.scenes(pictures)
                 decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
                 yield outpaint(
@@ -241,7 +241,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         borders = [column * cell for column in border_columns(known, grid, grid // 2)]
 
         def made() -> Iterator[Tensor]:
-            for pictures in bench.pieces(counts.few, "outpainting far", max(1, bench.batch // 4)):
+            for pictures in bench.pieces(counts.compared, "outpainting far", max(1, bench.batch // 4)):
                 scenes = bench.scenes(pictures)
                 decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
                 sides = {"left": beyond * cell, "right": beyond * cell}
@@ -256,7 +256,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         cut = bench.side // 4
         borders = [cut, bench.side - cut]
         found, true = [], []
-        for pictures in bench.pieces(counts.few, "outpainting cut pictures", max(1, bench.batch // 2)):
+        for pictures in bench.pieces(counts.compared, "outpainting cut pictures", max(1, bench.batch // 2)):
             scenes = bench.scenes(pictures)
             middle = scenes.pixels[:, :, :, cut:-cut]
             decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
@@ -268,15 +268,15 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
 
     def real() -> dict:
         """What the measure says of pictures that have no windows, at the places where half a window would end."""
-        pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.few, "real pictures"))
+        pixels = (bench.scenes(pictures).pixels for pictures in bench.pieces(counts.compared, "real pictures"))
         return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell, period)
 
-    yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.few, panorama)
-    yield Row("the same, borders drawn again by one window", counts.few, drawn_again)
-    yield Row(f"outpainted by {more} pixels left and right", counts.few, outpainted)
-    yield Row(f"outpainted by {grid * cell * 3 // 2} pixels left and right", counts.few, far_outpainted)
-    yield Row("outer quarters cut away and outpainted", counts.few, outpainted_again)
-    yield Row("real pictures, at a quarter and three quarters", counts.few, real)
+    yield Row(f"panorama of {width * cell}×{grid * cell} pixels", counts.compared, panorama)
+    yield Row("the same, borders drawn again by one window", counts.compared, drawn_again)
+    yield Row(f"outpainted by {more} pixels left and right", counts.compared, outpainted)
+    yield Row(f"outpainted by {grid * cell * 3 // 2} pixels left and right", counts.compared, far_outpainted)
+    yield Row("outer quarters cut away and outpainted", counts.compared, outpainted_again)
+    yield Row("real pictures, at a quarter and three quarters", counts.compared, real)
 
 
 # --- extrapolation and refining --------------------------------------------------------------------------------------
