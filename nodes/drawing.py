@@ -192,7 +192,7 @@ def run(
     taken = whole - model.kept_bytes
     comfy.model_management.load_models_gpu(patchers, memory_required=max(0, each * batch + taken), force_full_load=True)
     return split_to_fit(
-        lambda size: task(replace(options, batch=size), progress),
+        lambda size: task(replace(options, batch=size, on_scored=progress.scored), progress),
         max(batch, WINDOWS_TOGETHER) if windowed else batch,
         each,
         model.device,

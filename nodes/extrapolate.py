@@ -69,7 +69,8 @@ class Extrapolate(io.ComfyNode):
                 io.Latent.Input(
                     "latent_image",
                     optional=True,
-                    tooltip="The small version: a picture of the model's own size through VAE Encode, or a sampler's.",
+                    tooltip="The small version: a picture of the model's own size through VAE Encode, or a sampler's. "
+                    "All of it counts, whatever a noise mask says.",
                 ),
             ],
             outputs=[

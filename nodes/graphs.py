@@ -14,13 +14,18 @@ class GraphedPatcher(comfy.model_patcher.ModelPatcher):
     model: GraphedRandAR
 
     def model_size(self):
-        return super().model_size() + self.model.kept_bytes
+        return super().model_size() + self.model.kept_bytes + self.model.pool_bytes
 
     def loaded_size(self):
-        return super().loaded_size() + self.model.kept_bytes
+        return super().loaded_size() + self.model.kept_bytes + self.model.pool_bytes
+
+    def clone(self, *settings, **named):
+        own = super().clone(*settings, **named)
+        own.size = self.size  # of the weights: what graphs keep is counted when it is asked for
+        return own
 
     def partially_unload(self, device_to, memory_to_free=0, **settings):
-        freed = self.model.kept_bytes
+        freed = self.model.kept_bytes  # the pool counts as free already: it is idle between runs
         self.model.release()
         if freed >= memory_to_free > 0:
             return freed

@@ -20,6 +20,7 @@ from .drawing import (
 from .types import RandARClass, RandARModel
 
 PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
+SQUARE_BYTES = 32  # a pixel of one square, which may be as wide as the picture is long
 
 
 class Inpaint(io.ComfyNode):
@@ -79,8 +80,8 @@ class Inpaint(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="The tokens of the squares that were repainted; of the picture's middle square where none "
-                    "was.",
+                    tooltip="The tokens of the squares that were repainted, and so not one latent a picture; of the "
+                    "picture's middle square where none was.",
                 ),
                 io.Mask.Output(
                     display_name="confidence",
@@ -124,7 +125,7 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
-            whole=batch * height * width * PIXEL_BYTES,
+            whole=batch * height * width * PIXEL_BYTES + max(height, width) ** 2 * SQUARE_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids

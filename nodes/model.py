@@ -18,7 +18,7 @@ from ..randar_core.checkpoints.bundle import (
 )
 from ..randar_core.checkpoints.reading import CheckpointError, read
 from ..randar_core.checkpoints.recognise import recognise
-from ..randar_core.models.graphs import GraphedRandAR
+from ..randar_core.models.graphs import GraphedRandAR, unsuited_allocator
 from ..randar_core.models.packing import Precision, pack, packed_bytes, precision_of
 from ..randar_core.models.randar import RandAR
 from .files import path_of, tokenizer_path
@@ -118,6 +118,8 @@ def no_graphs_for(network: torch.nn.Module, device: torch.device) -> str | None:
         return "with --novram the weights stay in main memory"
     if getattr(comfy.memory_management, "aimdo_allocator", None) is not None:  # ComfyUI 0.12 with --fast dynamic_vram
         return "this ComfyUI takes all memory of a node back when the node is done"
+    if allocator := unsuited_allocator():
+        return f"they need torch's own allocator, not {allocator}. Start ComfyUI with --disable-cuda-malloc"
     return None
 
 

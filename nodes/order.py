@@ -47,7 +47,9 @@ class PaintOrder(io.ComfyNode):
 
     @classmethod
     def execute(cls, mask) -> io.NodeOutput:
-        masks = mask[..., :3].mean(-1) if mask.ndim == 4 else mask.reshape(-1, *mask.shape[-2:])
+        # Else a mask with a channel, as some nodes make them.
+        picture = mask.ndim == 4 and (mask.shape[1] > 1 or mask.shape[3] <= 4)
+        masks = mask[..., :3].mean(-1) if picture else mask.reshape(-1, *mask.shape[-2:])
         if len(masks) > 1:
             raise ValueError(
                 f"A painted order takes one mask or picture; found a batch of {len(masks)}. Pick one of them first."

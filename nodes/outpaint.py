@@ -52,7 +52,7 @@ class Outpaint(io.ComfyNode):
                 RandARClass.Input("classes", tooltip="What the picture shows. Fewer classes than pictures take turns."),
                 io.Image.Input("image", tooltip="The picture to extend, of any size."),
                 *(
-                    io.Int.Input(side, default=64, min=0, max=16384, step=8, tooltip=f"Pixels to add: {side}.")
+                    io.Int.Input(side, default=64, min=0, max=16384, tooltip=f"Pixels to add: {side}.")
                     for side in SIDES
                 ),
                 *common_widgets(),

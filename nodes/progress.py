@@ -47,6 +47,12 @@ class Progress:
             ended = time.monotonic()
             self.next_preview = ended + max(SECONDS_BETWEEN_PREVIEWS, (ended - began) / SHARE_OF_PREVIEWS)
 
+    def scored(self, done: int, of: int) -> None:
+        """`done` windows are scored: an `on_scored`, with a bar of its own where more are to come."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if done < of:
+            comfy.utils.ProgressBar(of).update_absolute(done, of)
+
     def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int]:
         image = sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu(), args.preview_size)
         return ("JPEG", image, args.preview_size)

@@ -32,9 +32,12 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
     """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says; with `alpha` as `[1, 4, H, W]` where it has one."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, of which Pillow would cut off all above 8
+        image = Image.fromarray((numpy.asarray(image).clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
     transparent = "A" in image.getbands() or "transparency" in image.info
     mode = "RGBA" if alpha and transparent else "RGB"
-    levels = numpy.array(ImageOps.exif_transpose(image).convert(mode))
+    levels = numpy.array(image.convert(mode))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
 

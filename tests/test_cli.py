@@ -268,11 +268,35 @@ def test_refine_keeps_the_size(bundle, tmp_path, size):
     assert Image.open(tmp_path / "any_refine.png").size == size
 
 
+@pytest.mark.parametrize("size", [(11, 7), (3, 2)])
 @pytest.mark.parametrize("nothing", [("--share", 0), ("--below", 0)])
-def test_refining_nothing_leaves_the_picture(bundle, tmp_path, nothing):
-    Image.effect_noise((11, 7), 80).convert("RGB").save(tmp_path / "any.png")
+def test_refining_nothing_leaves_the_picture(bundle, tmp_path, nothing, size):
+    Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "any.png")
     assert run("refine", tmp_path / "any.png", "fish", *nothing, "--model", bundle) == 0
     assert (pixels(tmp_path / "any_refine.png") == pixels(tmp_path / "any.png")).all()
+
+
+def test_a_refined_picture_keeps_its_alpha(bundle, tmp_path):
+    noise = [Image.effect_noise((11, 7), 80) for _ in range(4)]
+    Image.merge("RGBA", noise).save(tmp_path / "any.png")
+    assert run("refine", tmp_path / "any.png", "fish", "--share", 0.5, "--model", bundle) == 0
+    assert (pixels(tmp_path / "any_refine.png")[:, :, 3] == pixels(tmp_path / "any.png")[:, :, 3]).all()
+
+
+def test_sixteen_bits_of_grey_are_read_as_what_they_show(bundle, tmp_path):
+    deep = numpy.linspace(0, 65535, 77).astype(numpy.uint16).reshape(7, 11)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert run("refine", tmp_path / "deep.png", "fish", "--share", 0, "--model", bundle) == 0
+    assert (pixels(tmp_path / "deep_refine.png") == (deep / 257).round().astype(numpy.uint8)[:, :, None]).all()
+
+
+@pytest.mark.parametrize("context", ["inf", "nan", "0.5"])
+def test_a_context_that_is_none_is_refused(bundle, tmp_path, capsys, context):
+    for name in ("any.png", "mask.png"):
+        Image.effect_noise((11, 7), 80).save(tmp_path / name)
+    words = (tmp_path / "any.png", tmp_path / "mask.png", "fish", "--context", context, "--model", bundle)
+    assert run("inpaint", *words) == 2
+    assert "must be a number from 1 on" in capsys.readouterr().err
 
 
 def test_a_size_within_a_cell_is_cut_from_whole_cells(bundle, tmp_path):

@@ -172,6 +172,21 @@ def test_buffers_of_another_shape_go_where_there_is_no_room_beside_them(monkeypa
     assert not graphed.kept
 
 
+@pytest.mark.parametrize("where", ["run", "capture"])
+def test_where_memory_runs_out_in_a_call_nothing_is_kept(where, captures, monkeypatch):
+    """Fewer pictures at a time are tried next, in other buffers."""
+    plain, graphed = forms(model())
+
+    def no_room(*of):
+        raise torch.OutOfMemoryError("feigned")
+
+    with monkeypatch.context() as full, pytest.raises(torch.OutOfMemoryError):
+        full.setattr(GraphedRandAR, where, no_room)
+        drawn(graphed, 2, 9)
+    assert not graphed.kept
+    assert torch.equal(drawn(graphed, 1, 9), drawn(plain, 1, 9))
+
+
 def test_two_decodes_at_once_are_refused():
     graphed = GraphedRandAR(model())
     conditions = (torch.tensor([0]), torch.randperm(36).unsqueeze(0))
@@ -241,9 +256,21 @@ def test_a_model_that_is_asked_for_them_gets_them(monkeypatch, capsys):
         return loaded[0]
 
     monkeypatch.setattr(bundle, "load", load)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
     arguments = SimpleNamespace(model="builtin", tokenizer=None, dtype="bfloat16", graphs=True)
     given = options.load_model(arguments, SimpleNamespace(type="cuda"))
     assert isinstance(given.decoder, GraphedRandAR) and given.tokenizer is loaded[0].tokenizer
+
+
+def test_graphs_are_refused_with_an_allocator_that_loses_their_memory(monkeypatch):
+    from randar_core.checkpoints import bundle
+
+    given = bundle.Model("feigned", model(), torch.nn.Identity(), ("a", "b", "c"), Defaults())
+    monkeypatch.setattr(bundle, "load", lambda *_: given)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    arguments = SimpleNamespace(model="builtin", tokenizer=None, dtype="bfloat16", graphs=True)
+    with pytest.raises(ValueError, match="needs torch's own allocator, not cudaMallocAsync"):
+        options.load_model(arguments, SimpleNamespace(type="cuda"))
 
 
 def test_graphs_are_refused_where_there_is_no_card(capsys):
@@ -285,7 +312,10 @@ def test_graphs_give_the_plain_models_logits(dtype, tolerance):
 def test_released_graphs_leave_the_card():
     graphed = GraphedRandAR(model("cuda"))
     drawn(graphed, 2, 9, device="cuda")
-    held, size = torch.cuda.memory_allocated(), graphed.kept_bytes
+    held, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    size, pool = graphed.kept_bytes, graphed.pool_bytes
     graphed.release()
     assert torch.cuda.memory_allocated() <= held - size
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= reserved - pool
     drawn(graphed, 2, 9, device="cuda")

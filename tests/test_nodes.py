@@ -323,6 +323,12 @@ def test_what_is_painted_bright_is_drawn_first(pack, model, sample, monkeypatch,
     assert states[7][0, 2:].all() and not states[7][0, :2].any()
 
 
+def test_a_mask_with_a_channel_is_painted_like_one_without(pack):
+    mask = torch.rand(1, 16, 12)
+    plain, channel = (pack.run("RandARPaintedOrder", mask=each)[0] for each in (mask, mask.unsqueeze(1)))
+    assert torch.equal(plain.resized(8, 8), channel.resized(8, 8))
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 3)], ids=["masks", "pictures"])
 def test_several_painted_masks_are_refused(pack, shape):
     with pytest.raises(ValueError, match="found a batch of 2"):

@@ -298,6 +298,25 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
 
 
+def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
+    import comfy.model_management as management
+
+    star = pack.run("RandARClassList", class_list="star")[0]
+    progress, told = pack.module("nodes.progress").Progress, []
+    report = progress.scored
+
+    def interrupted(self, done, of):
+        told.append((done, of))
+        management.interrupt_current_processing()
+        return report(self, done, of)
+
+    monkeypatch.setattr(progress, "scored", interrupted)
+    latent = model.vae.vectors(torch.randint(model.vae.codebook.size, (1, 3 * model.grid, model.grid)))
+    with pytest.raises(management.InterruptProcessingException):
+        pack.run("RandARConfidence", model=model, classes=star, latent={"samples": latent}, cfg=1.0)
+    assert told == [(1, 3)]
+
+
 @pytest.mark.parametrize("node_id", ["RandARRefine", "RandARConfidence"])
 def test_one_picture_is_judged_under_several_classes(pack, model, latent, node_id):
     """The last of them counts as much as the first, and each gives what it gives alone."""

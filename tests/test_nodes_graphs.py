@@ -86,6 +86,9 @@ def test_what_they_keep_counts_as_the_models_memory_and_lasts_from_run_to_run(pa
     (kept,) = graphed.decoder.kept.values()
     assert graphed.patcher.model_size() == weights + kept.bytes
     assert graphed.patcher.loaded_size() == graphed.patcher.model_size()
+    kept.pool_bytes = 1000  # as of graphs on a card
+    assert graphed.patcher.model_size() == graphed.patcher.clone().model_size() == weights + kept.bytes + 1000
+    assert graphed.kept_bytes == kept.bytes  # what another task of the model may be told is there already
     draw(pack, graphed, star)  # loads the model again, which is loaded
     assert list(graphed.decoder.kept.values()) == [kept]
     management.unload_all_models()
@@ -114,7 +117,10 @@ def test_there_are_none_where_weights_stay_in_main_memory(pack, monkeypatch):
     randar = pack.module("randar_core.models.randar")
     decoder = randar.RandAR(randar.RandARConfig(32, 2, 4, codebook_size=32, classes=3, grid=4))
     model = pack.module("nodes.model")
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
     assert model.no_graphs_for(decoder, torch.device("cuda")) is None
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    assert "Start ComfyUI with --disable-cuda-malloc" in model.no_graphs_for(decoder, torch.device("cuda"))
     monkeypatch.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
     assert "--novram" in model.no_graphs_for(decoder, torch.device("cuda"))
 

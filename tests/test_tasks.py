@@ -705,8 +705,9 @@ def test_the_original_stays_bit_for_bit_wherever_it_grows(model, tokenizer, size
     assert done.decoded.known.all()
 
 
-def test_growing_by_nothing_gives_the_picture_back_and_draws_nothing(model, tokenizer):
-    pixels = picture(1, 3, 9, 7)
+@pytest.mark.parametrize("size", [(9, 7), (5, 3), (1, 1), (3, 30)])
+def test_growing_by_nothing_gives_the_picture_back_and_draws_nothing(model, tokenizer, size):
+    pixels = picture(1, 3, *size)
     done = outpaint(model, tokenizer, pixels, classes(1), OPTIONS)
     assert torch.equal(done.pixels, pixels)
     assert done.decoded.calls == 0
@@ -954,11 +955,37 @@ def test_a_refined_picture_is_no_different_in_a_batch(model):
     assert torch.equal(together.ids[2:], alone.ids)
 
 
-def test_refining_nothing_changes_nothing(model):
-    ids = random_ids(2, GRID, GRID)
+@pytest.mark.parametrize("size", [(GRID, GRID), (1, 1), (GRID - 2, GRID + 3)])
+def test_refining_nothing_changes_nothing(model, size):
+    ids = random_ids(2, *size)
     for forgotten in ({"share": 0.0}, {"below": 0.0}):
         decoded = refine(model, ids, classes(2), OPTIONS, **forgotten)
         assert torch.equal(decoded.ids, ids) and decoded.calls == 0
+
+
+def test_beside_a_strip_only_the_windows_that_reach_what_is_new_are_drawn(model):
+    """What a strip lacks above and below is never seen."""
+    strip = Canvas(random_ids(1, 2, 6 * GRID), torch.ones(1, 2, 6 * GRID, dtype=torch.bool))
+    strip.known[:, :, -2:] = False
+    decoded = fill(model, strip, classes(1), OPTIONS)
+    assert decoded.known.all() and torch.equal(decoded.ids[strip.known], strip.ids[strip.known])
+    one_window = fill(model, Canvas.empty(1, GRID, GRID), classes(1), OPTIONS)
+    assert decoded.calls <= one_window.calls
+
+
+def test_scoring_tells_of_every_window_and_may_be_stopped(model):
+    ids, told = random_ids(2, GRID, 2 * GRID), []
+    canvas = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
+    watched = replace(OPTIONS, batch=1, on_scored=lambda done, of: told.append((done, of)))
+    quiet = sureness(model, canvas, classes(2), replace(OPTIONS, batch=1))
+    assert torch.equal(sureness(model, canvas, classes(2), watched), quiet)
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    def stop(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        refine(model, ids, classes(2), replace(OPTIONS, on_scored=stop), share=0.5)
 
 
 def test_refining_counts_its_calls_over_all_rounds_and_stops_when_asked(model):

@@ -1,12 +1,13 @@
 """`randar inpaint`, `outpaint`, `extrapolate`, `refine`, `confidence`: from a picture to another one."""
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from . import options
 
-KEEP_ALPHA = frozenset({"inpaint", "outpaint"})
+KEEP_ALPHA = frozenset({"inpaint", "outpaint", "refine"})
 MASK = "a picture of the same size, white where to repaint; what is darker than half of it stays"
 SHARE = 0.25  # of the cells that refining forgets
 
@@ -93,6 +94,11 @@ def _run(arguments: argparse.Namespace, name: str, task, decoding_of) -> None:
             bar.total = now.calls
             bar.update(now.call - bar.n)
 
+        def on_scored(done, of):
+            bar.total = of
+            bar.update(done - bar.n)
+
+        decoding = replace(decoding, on_scored=on_scored)
         result = task(arguments, model, pixels.to(device), classes, decoding, on_call)[0]
     facts = {"task": name, "model": model.name, "class": int(classes), "seed": arguments.seed}
     if "steps" in arguments:
@@ -137,14 +143,17 @@ def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
 
 
 def _refine(arguments, model, pixels, classes, decoding, on_call):
+    import torch
+
     from ..tasks.refine import refine
 
     share = SHARE if arguments.share is None and arguments.below is None else arguments.share
-    ids = _encode(pixels, model)
+    ids, alpha = _encode(pixels[:, :3], model), pixels[:, 3:]
     drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
     if drawn.calls == 0:  # nothing was forgotten, and the tokenizer alone would only blur the picture
         return pixels
-    return model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
+    refined = model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
+    return torch.cat([refined.to(alpha), alpha], 1)
 
 
 def _confidence(arguments, model, pixels, classes, decoding, on_call):

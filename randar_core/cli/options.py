@@ -105,7 +105,7 @@ def add_extrapolation(parser, factor: int | None) -> None:
     group.add_argument("--factor", type=int, default=factor, help=words)
     group.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
     group.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
-    group.add_argument("--boundary", type=int, help="fast frequencies with true places (default: the model's)")
+    group.add_argument("--boundary", type=at_least(0), help="fast frequencies with true places (default: the model's)")
 
 
 def add_output(parser: argparse.ArgumentParser, default: str = "out") -> None:
@@ -139,7 +139,7 @@ def load_model(arguments: argparse.Namespace, device=None):
 
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
-    from ..models.graphs import GraphedRandAR
+    from ..models.graphs import GraphedRandAR, unsuited_allocator
     from ..models.packing import pack
     from ..models.randar import RandAR
 
@@ -150,6 +150,11 @@ def load_model(arguments: argparse.Namespace, device=None):
     if arguments.graphs:
         if device.type != "cuda" or not isinstance(model.decoder, RandAR):
             raise ValueError("--graphs is for RandAR models on a CUDA device. Leave it out, or add --device cuda.")
+        if allocator := unsuited_allocator():
+            raise ValueError(
+                f"--graphs needs torch's own allocator, not {allocator}. Leave it out, or take 'backend' out of "
+                "PYTORCH_CUDA_ALLOC_CONF."
+            )
         model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
     else:
         pack(model.decoder, wanted.bits)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class Buffers:
 
     @property
     def bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in (self.inputs, self.kept, self.angles, self.cache)) + self.pool_bytes
+        return sum(tensor.nbytes for tensor in (self.inputs, self.kept, self.angles, self.cache))
 
     def extend(self, place: Tensor, reach: int) -> Callable[[int], Extend]:
         """Write keys and values at `place` `[T]` of a layer's cache, and attend to its first `reach` places."""
@@ -116,15 +117,19 @@ class GraphedRandAR(nn.Module):
         self.table, self.extrapolated_table, self.cache_bytes = model.table, model.extrapolated_table, model.cache_bytes
         self.kept: dict[tuple, Buffers] = {}  # by shape, that of the latest decode last
         self.weights: tuple[int, ...] = ()
-        self.stream: torch.cuda.Stream | None = None
 
     def forward(self, *arguments, **named) -> Tensor:
         return self.model(*arguments, **named)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of the buffers that are kept, and of what their graphs need."""
+        """Bytes of the buffers that are kept."""
         return sum(buffers.bytes for buffers in self.kept.values())
+
+    @property
+    def pool_bytes(self) -> int:
+        """Bytes that torch keeps for what is computed on the way in graphs; it counts them as free in between."""
+        return sum(buffers.pool_bytes for buffers in self.kept.values())
 
     def release(self) -> None:
         """Let go of graphs and buffers."""
@@ -195,7 +200,7 @@ class GraphedRandAR(nn.Module):
         """As `RandAR.step`. What is returned may be overwritten by the next call.
 
         `then` is a part of the graphs: one that isn't equal to the last means other graphs. `given` are `[·, queries]`,
-        and it makes one or several `[·, queries, …]`. Raises RuntimeError where another decode has begun since.
+        and it makes a tuple of `[·, queries, …]`. Raises RuntimeError where another decode has begun since.
         """
         buffers = state.buffers
         if state.decode != buffers.decode:
@@ -212,13 +217,17 @@ class GraphedRandAR(nn.Module):
         places = padded(len(source))
         reach = min(-(-place.stop // CACHE_PLACES) * CACHE_PLACES, buffers.cache.shape[-2])
         shape = CallShape(places, min(padded(queries), places), reach)
-        call = self.call(buffers, shape, given)
-        index = torch.tensor([*front(source, places), *front(place, places), *front(target, places // 2)])
-        call.index.copy_(index.pin_memory() if call.index.is_cuda else index, non_blocking=True)
-        call.tokens[:, places // 2 - tokens.shape[1] :] = tokens
-        for own, its in zip(call.given, given, strict=True):
-            own[:, -queries:] = its
-        outputs = self.run(buffers, shape, call) if call.replay is None else call.replay()
+        try:
+            call = self.call(buffers, shape, given)
+            index = torch.tensor([*front(source, places), *front(place, places), *front(target, places // 2)])
+            call.index.copy_(index.pin_memory() if call.index.is_cuda else index, non_blocking=True)
+            call.tokens[:, places // 2 - tokens.shape[1] :] = tokens
+            for own, its in zip(call.given, given, strict=True):
+                own[:, -queries:] = its
+            outputs = self.run(buffers, shape, call) if call.replay is None else call.replay()
+        except torch.OutOfMemoryError:
+            self.release()  # fewer pictures, which are tried next, need other buffers
+            raise
         outputs = tuple(each[:, -queries:] for each in outputs)
         return outputs[0] if then is None else outputs
 
@@ -254,20 +263,25 @@ class GraphedRandAR(nn.Module):
     def capture(self, buffers: Buffers, run: Callable[[], Outputs]) -> Callable[[], Outputs]:
         """`run` as one graph. It is run once beforehand, as libraries must be ready: of padding alone."""
         graph, device = torch.cuda.CUDAGraph(), buffers.inputs.device
+
+        def write(outputs: Outputs) -> None:
+            # Graphs of the same buffers never run at once, so they share the memory of what is computed on the way:
+            # nothing that is allocated within outlives the capture.
+            for kept, each in zip(outputs, run(), strict=True):
+                kept.copy_(each)
+
         with torch.cuda.device(device):
-            # One stream for all: libraries keep a workspace for each that they ever ran on.
-            self.stream = self.stream or torch.cuda.Stream()
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                outputs = run()
-                # Graphs of the same buffers never run at once, so they share the memory of what is computed on the way:
-                # nothing that is allocated within outlives the capture.
-                with torch.cuda.graph(graph, buffers.pool, self.stream, capture_error_mode="thread_local"):
-                    before = torch.cuda.memory_reserved()
-                    for kept, each in zip(outputs, run(), strict=True):
-                        kept.copy_(each)
-                    buffers.pool_bytes += torch.cuda.memory_reserved() - before
-            torch.cuda.current_stream().wait_stream(self.stream)
+            stream, current = capture_stream(device), torch.cuda.current_stream()
+            stream.wait_stream(current)
+            try:
+                with torch.cuda.stream(stream):
+                    outputs = run()
+                    with torch.cuda.graph(graph, buffers.pool, stream, capture_error_mode="thread_local"):
+                        before = torch.cuda.memory_reserved()
+                        write(outputs)
+                        buffers.pool_bytes += torch.cuda.memory_reserved() - before
+            finally:
+                current.wait_stream(stream)
         buffers.pool = graph.pool()
 
         def replay() -> Outputs:
@@ -275,6 +289,18 @@ class GraphedRandAR(nn.Module):
             return outputs
 
         return replay
+
+
+def unsuited_allocator() -> str | None:
+    """The name of torch's CUDA allocator where it isn't its own: others keep or lose the memory of graphs."""
+    name = torch.cuda.get_allocator_backend()
+    return None if name == "native" else name
+
+
+@cache
+def capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures on `device`: libraries keep a workspace for each stream that they ever ran on."""
+    return torch.cuda.Stream(device)
 
 
 def padded(size: int) -> int:

@@ -32,8 +32,9 @@ def sureness(
     sure = torch.zeros(canvas.ids.shape, device=device)
     setting = Setting(classes.to(device), options.guidance, options.sampling)
     limit = options.batch or canvas.batch
-    for rows in tiles(canvas.ids.shape[1], grid):
-        for columns in tiles(canvas.ids.shape[2], grid):
+    (down, along), scored = (tiles(length, grid) for length in canvas.ids.shape[1:]), 0
+    for rows in down:
+        for columns in along:
             part = Canvas(canvas.ids[:, rows, columns], canvas.known[:, rows, columns])
             not_blank = shown[:, rows, columns].flatten(1)
             order = torch.stack(
@@ -60,6 +61,9 @@ def sureness(
                     for direction in (order, order.flip(1))
                 ]
                 sure[some, rows, columns] = (both[0] + both[1]) / 2
+                scored += piece.batch
+                if options.on_scored is not None:
+                    options.on_scored(scored, len(down) * len(along) * canvas.batch)
     return sure[:, :height, :width]
 
 

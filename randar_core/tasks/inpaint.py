@@ -95,8 +95,8 @@ def inpaint(
         raise ValueError(f"Denoise is {denoise}; it must lie between 0 (nothing is redrawn) and 1 (all of the mask).")
     if grow < 0 or seam < 0:
         raise ValueError(f"The mask is to grow by {grow} pixels with a seam of {seam}; neither may be below 0.")
-    if context < 1:
-        raise ValueError(f"The context is {context} times the masked region; it must be at least 1.")
+    if not 1 <= context < math.inf:
+        raise ValueError(f"The context is {context} times the masked region; it must be a number from 1 on.")
     if not callable(options.order):
         options = replace(options, order=check_order(options.order, len(pixels), model.config.grid**2))
     pixels, mask = pixels.to(classes.device), mask.to(classes.device).float().nan_to_num().clamp(0, 1)

@@ -22,6 +22,7 @@ class DecodingOptions:
     `order` is a function of `decoding/orders.py` or outright cell indices, `[N]` or `[B, N]`, of the task's canvas.
     `pictures` `[B]` are the indices from which, with `seed`, all randomness of a picture comes; by default its place in
     the batch, so that a batch may be drawn in pieces. `batch` limits the pictures or windows decoded together.
+    `on_scored` is called, while pictures are scored, with how many windows are and how many there are; it may raise.
     """
 
     guidance: Guidance
@@ -31,6 +32,7 @@ class DecodingOptions:
     order: Order | Tensor = random
     pictures: Sequence[int] | None = None
     batch: int | None = None
+    on_scored: Callable[[int, int], None] | None = None
 
     def picture(self, place: int) -> int:
         """The index of the picture at a `place` in the batch."""

@@ -67,8 +67,9 @@ def fill(
     padding = (spare_x // 2, spare_x - spare_x // 2, spare_y // 2, spare_y - spare_y // 2)
     rows, columns = slice(padding[2], padding[2] + height), slice(padding[0], padding[0] + width)
     orders = window_orders(options.order, canvas.batch, height, width, padding)
+    shown = F.pad(torch.ones(height, width, dtype=torch.bool), padding)
     canvas = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding))
-    waves = plan_waves(canvas.known.cpu(), grid, overlap, options, orders, model.parallel, round)
+    waves = plan_waves(canvas.known.cpu(), grid, overlap, options, orders, model.parallel, round, shown)
 
     def cropped(decoded: Decoded) -> Decoded:
         ids, known, confidence = (t[:, rows, columns] for t in (decoded.ids, decoded.known, decoded.confidence))
@@ -154,15 +155,19 @@ def plan_waves(
     orders: Callable[[int, slice, slice], Order | Tensor],
     parallel: bool,
     round: int,
+    shown: Tensor | None = None,
 ) -> list[list[Window]]:
-    """The windows that draw all unknown cells of `known` `[B, h, w]` (bool, on the CPU), wave by wave."""
+    """The windows that draw all unknown cells of `known` `[B, h, w]` (bool, on the CPU), wave by wave.
+
+    At least those that are `shown` `[h, w]`, by default all.
+    """
     batch, height, width = known.shape
     pictures = [options.picture(place) for place in range(batch)]
     noise = draw_noise(options.seed, pictures, height * width, round).view(known.shape)
     waves: dict[int, list[Window]] = {}
     for place, picture in enumerate(pictures):
         drawn = 0
-        for wave, top, left, given in window_parts(known[place], grid, overlap):
+        for wave, top, left, given in window_parts(known[place], grid, overlap, shown):
             rows, columns = slice(top, top + grid), slice(left, left + grid)
             plan = make_plan(
                 Canvas(torch.zeros(1, grid, grid, dtype=torch.long), given.unsqueeze(0)),
@@ -179,9 +184,12 @@ def plan_waves(
     return [waves[wave] for wave in sorted(waves)]
 
 
-def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, int, int, Tensor]]:
+def window_parts(
+    known: Tensor, grid: int, overlap: int, shown: Tensor | None = None
+) -> Iterator[tuple[int, int, int, Tensor]]:
     """(wave, top, left, given) of the windows that draw what `known` `[h, w]` lacks; each is `given` `[g, g]` bool.
 
+    A window that lacks nothing of what is `shown` `[h, w]`, by default all, is left out.
     At its edges a window draws what stands at the edge of a picture, for the model has seen nothing else there: cells
     that look like an end, or like a line once the picture goes on. Where it does, the next window isn't given these
     outermost cells, `EDGE` deep, but draws them anew. A window's wave comes after those of all that drew in its square
@@ -190,10 +198,11 @@ def window_parts(known: Tensor, grid: int, overlap: int) -> Iterator[tuple[int, 
     # Of an overlap, and of a window that goes on to all sides, at least one cell stays to go by.
     depth = max(min(EDGE, overlap - 1, (grid - 1) // 2), 0)
     known, last_wave = known.clone(), torch.full(known.shape, -1)
+    unseen = torch.zeros_like(known) if shown is None else ~shown
     for top, left in window_places(known, grid, overlap):
         square = slice(top, top + grid), slice(left, left + grid)
         part = known[square]
-        if part.all():
+        if (part | unseen[square]).all():
             continue
         given, wave = part.clone(), int(last_wave[square].max()) + 1
         last_wave[square][~given] = wave

@@ -258,14 +258,17 @@ def test_pictures_are_edited(server, picture, kind):
     assert [image.size for image in saved(server, run)] == [size]
 
 
-def test_the_cores_padded_picture_is_outpainted(server, picture):
+@pytest.mark.parametrize("feathering", [0, 40])
+def test_the_cores_padded_picture_is_outpainted(server, picture, feathering):
     common = common_inputs()
     run = server.run(
         {
             "1": load(),
             "2": node("RandARClassList", class_list="star"),
             "10": picture["10"],
-            "11": node("ImagePadForOutpaint", image=["10", 0], left=0, top=16, right=0, bottom=8, feathering=0),
+            "11": node(
+                "ImagePadForOutpaint", image=["10", 0], left=0, top=16, right=0, bottom=8, feathering=feathering
+            ),
             "3": node(
                 "RandAROutpaint",
                 image=["11", 0],
