@@ -11,11 +11,12 @@ product). Both are means over the calls of the case.
 
 Another implementation is timed beside ours, case by case, by a command that knows it:
 
-    python benchmarks/decode.py --batches 1 4 --other "theirs=python time_theirs.py /path/to/their/checkout"
+    python benchmarks/decode.py --batches 1 4 --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
 
-The command finds the case as JSON in the environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device,
-threads, repeats; on the CPU the dtypes float16 and int8 are those of our weights, in float32 arithmetic) and prints, as
-its last line, what decoding one such batch took:
+`benchmarks/others/` has such commands for the authors' RandAR and for ARPG. The command finds the case as JSON in the
+environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device, threads, repeats, limit; on the CPU the
+dtypes float16 and int8 are those of our weights, in float32 arithmetic) and prints, as its last line, what decoding one
+such batch took:
 
     case = json.loads(os.environ["BENCH_CASE"])
     ...
@@ -59,13 +60,16 @@ SIZES = {
 SUITE = (
     {"dtypes": ["auto"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16, 64]},
-    # 352: at each phase of the cosine as many tokens a call as 88 steps draw at 256 pixels. The low-resolution quarter
-    # spares the phase of few, so that the mean is 4.0 instead of 2.9.
+    # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: as many at each phase of the cosine, whose
+    # phase of few the low-resolution quarter spares.
     {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4, 16]},
+    {"dtypes": ["auto"], "pixels": [512], "steps": [484], "known": [0.0], "batches": [1]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [256, 88, 32], "known": [0.0], "batches": [1]},
     {"dtypes": ["float32"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},
     {"dtypes": ["int8"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},
 )
+
+OPERATORS = 12  # of a profile that are shown
 
 
 def main(argv: Sequence[str] | None = None):
@@ -91,6 +95,7 @@ def main(argv: Sequence[str] | None = None):
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a decode is cut and projected")
     parser.add_argument("--graphs", action="store_true", help="replay RandAR's calls as CUDA graphs")
+    parser.add_argument("--profile", action="store_true", help="say which operators take the time, too")
     parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND", help="time this beside ours")
     parser.add_argument("--out", type=Path, default=Path("out/decode.md"))
@@ -106,18 +111,20 @@ def main(argv: Sequence[str] | None = None):
     arguments.device = fastest(arguments.device)
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     print(f"{machine['name']}: {machine['threads']} threads, {machine['bandwidth']:.1f} GB/s")
-    common = {key: getattr(arguments, key) for key in ("device", "threads", "repeats", "calls", "limit", "plain")}
+    keys = ("device", "threads", "repeats", "calls", "limit", "plain", "profile")
+    common = {key: getattr(arguments, key) for key in keys}
     results = []
     for case in cases(arguments):
         case["dtype"] = resolved(case["dtype"], arguments.device)
-        ours = run_case(__file__, **case, **common)
+        ours = run_case(__file__, **case, **common, machine=machine)
         # Once a case, not again for ours with graphs.
         asked = [] if case["graphs"] and arguments.suite else others
         theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in asked]
         for result in (ours, *theirs):
             results.append(result)
             print(row(result, machine), flush=True)
-        write(arguments.out, "Decoding speed", WORDS, HEADER, [row(r, machine) for r in results], machine, results)
+        rows = [row(result, machine) for result in results]
+        write(arguments.out, "Decoding speed", WORDS, HEADER, [*rows, *operators(results)], machine, results)
 
 
 def cases(arguments: argparse.Namespace) -> Iterator[dict]:
@@ -157,8 +164,9 @@ def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
         raise ValueError(
             f'The last line of "{command}" is not JSON with "seconds" and "calls": {done.stdout[-200:]!r}'
         ) from error
-    against = None if "failed" in ours else found["seconds"] / whole_seconds(ours)
-    return {**case, "code": name, **found, "whole_calls": found["calls"], "against_ours": against}
+    against = None if "failed" in ours else found["seconds"] / ours["whole_seconds"]
+    whole = {"whole_calls": found["calls"], "whole_seconds": found["seconds"]}
+    return {**case, "code": name, **found, **whole, "against_ours": against}
 
 
 def measure(threads: int | None = None, **case) -> dict:
@@ -173,7 +181,9 @@ def measure(threads: int | None = None, **case) -> dict:
         return measure_decode(**case)
 
 
-def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain, graphs) -> dict:
+def measure_decode(
+    size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain, graphs, profile, machine
+) -> dict:
     import torch
 
     from randar_core.checkpoints.bundle import Model
@@ -256,6 +266,15 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
     sizes = plan.sizes[0]
     places = call_places(sizes, known_cells, model.parallel)
     bytes_a_place = 2 * config.layers * rows * config.width * precision.dtype.itemsize
+    arithmetic = str(precision.dtype).removeprefix("torch.")
+
+    def least(place: tuple[int, int], drawn: int) -> float:
+        """Seconds that a call takes at least, by the measured bandwidth and rate."""
+        read = (elements * itemsize + bytes_a_place * place[0]) / machine["bandwidth"]
+        multiplied = rows * multiplications(config, elements, [place], [drawn])
+        return max(read, 2 * multiplied / machine["rates"][arithmetic]) / 1e9
+
+    work = [least(*call) for call in zip(places, sizes, strict=True)]
     return {
         **case,
         "calls": wanted,
@@ -264,6 +283,7 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         "rows": rows,
         "drawn": sum(sizes),
         **times,
+        "whole_seconds": projected(times["seconds"], first, wanted, work),
         "peak_bytes": peak(device) - before,
         "packed": not plain and not graphs,
         "graphs": isinstance(model, GraphedRandAR),
@@ -275,9 +295,42 @@ def measure_decode(size, dtype, pixels, steps, known, batch, device, repeats, ca
         # The intermediates of one block in the widest call, the logits and what guidance and sampling hold of them.
         "activations": rows * max(fed for _, fed in places) * config.width * 12 * precision.dtype.itemsize
         + 3 * rows * max(sizes) * config.codebook_size * 4,
-        "arithmetic": str(precision.dtype).removeprefix("torch."),
+        "arithmetic": arithmetic,
         "multiplications": rows * multiplications(config, elements, places, sizes),
+        **({"operators": by_operator(run)} if profile else {}),
     }
+
+
+def projected(seconds: float, first: float, timed_calls: int, work: Sequence[float]) -> float:
+    """Seconds of all calls, of which `timed_calls` took `seconds` and the first of them `first`.
+
+    Each call takes at least its `work` in seconds; those that lack are taken to miss it by as much as those after the
+    first did. Later calls draw more tokens and find a longer cache.
+    """
+    lacking = sum(work[timed_calls:])
+    return seconds + (seconds - first) * lacking / sum(work[1:timed_calls]) if lacking else seconds
+
+
+def by_operator(run) -> list[tuple[str, int, float]]:
+    """(operator, how often it ran, milliseconds of its own) of one `run`, the longest first."""
+    from torch.profiler import profile
+
+    with profile() as profiled:
+        run()
+    found = [(each.key, each.count, each.self_cpu_time_total / 1000) for each in profiled.key_averages()]
+    return sorted(found, key=lambda each: -each[2])[:OPERATORS]
+
+
+def operators(results: Sequence[dict]) -> Iterator[str]:
+    """Lines of a table for each result that was profiled."""
+    for result in results:
+        if "operators" in result:
+            total = sum(milliseconds for *_, milliseconds in result["operators"])
+            yield f"\n## {result['size']}, {result['dtype']}, batch {result['batch']}: where the time goes\n"
+            yield "On the processor, in one decode: of the operators named here, each without what it calls.\n"
+            yield "| operator | times | ms | share |\n|---|---|---|---|"
+            for name, count, milliseconds in result["operators"]:
+                yield f"| {name} | {count} | {milliseconds:.0f} | {100 * milliseconds / total:.1f} % |"
 
 
 def call_places(sizes: Sequence[int], known: int, parallel: bool) -> list[tuple[int, int]]:
@@ -322,18 +375,10 @@ def floors(result: dict, machine: dict) -> tuple[float, float]:
     return read, multiply
 
 
-def whole_seconds(result: dict) -> float:
-    """Seconds for the whole batch. Where the decode was cut, the calls after the first stand for those that lack."""
-    if result["calls"] == result["whole_calls"]:
-        return result["seconds"]
-    later = (result["seconds"] - result["first_call"]) / max(1, result["calls"] - 1)
-    return result["seconds"] + later * (result["whole_calls"] - result["calls"])
-
-
 WORDS = (
     "Random weights; guidance on. Times are the median of the runs, which follow one to warm up; where that one takes "
     "longer than `--limit`, it is cut there and is the only run. Where not all calls were timed (so many of so many), "
-    "the time an image is projected from those after the first; later calls draw more tokens and find a longer cache. "
+    "the others are taken to exceed the greater of their floors by as much as those did. "
     "Floors are means over all calls. Peak memory: the high-water mark above the size before the run; computed is "
     "weights + cache + activations."
 )
@@ -352,7 +397,7 @@ def row(result: dict, machine: dict) -> str:
     timed, whole = result["calls"], result["whole_calls"]
     cells.append(f"{whole}" if timed == whole else f"{timed} of {whole}")
     cells.append(f"{result['runs']}" if ours else "")  # others say only what came out
-    seconds = whole_seconds(result)
+    seconds = result["whole_seconds"]
     cells.append(f"{1000 * seconds / whole:.1f}")
     cells += [f"{floor:.1f}" for floor in floors(result, machine)] if ours else ["", ""]
     cells += [f"{seconds / result['batch']:.2f}", f"{result['batch'] / seconds:.3f}"]

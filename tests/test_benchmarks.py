@@ -33,6 +33,7 @@ OURS = {
     "whole_calls": 81,
     "seconds": 3.0,
     "first_call": 2.0,
+    "whole_seconds": 6.0,
     "runs": 1,
     "peak_bytes": 2e9,
     "weights": 1e9,
@@ -71,7 +72,6 @@ def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
     decode.main([*small, "--out", str(tmp_path / "table.md")])
     head, *rows = table(tmp_path / "table.md")
     assert [row[head.index("code")] for row in rows] == ["ours", "theirs", "ours", "theirs"]
-    # Ours were a first call in two seconds and 20 of the other 80 in one: 6 seconds in all.
     assert [row[head.index("calls")] for row in rows] == ["21 of 81", "88", "21 of 81", "88"]
     assert [row[head.index("runs")] for row in rows] == ["1", "", "1", ""]
     # 1.05 GB at 10 GB/s; two operations for each of 10¹¹ multiplications, in 81 calls at 50 GFLOP/s.
@@ -81,6 +81,22 @@ def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
     found = json.loads((tmp_path / "table.json").read_text())
     assert found["machine"]["name"] == "a slide rule" and len(found["results"]) == 4
     assert "a slide rule" in (tmp_path / "table.md").read_text()
+
+
+def test_the_calls_that_lack_are_projected_by_their_work(decode):
+    # A first call in two seconds and 20 of the other 80 in one, all alike.
+    assert decode.projected(3.0, 2.0, 21, [0.01] * 81) == pytest.approx(6.0)
+    # Those that lack have three times the work.
+    assert decode.projected(3.0, 2.0, 21, [0.01] * 21 + [0.03] * 60) == pytest.approx(12.0)
+    assert decode.projected(3.0, 2.0, 81, [0.01] * 81) == 3.0
+
+
+def test_a_profile_says_where_the_time_goes(decode, tmp_path, monkeypatch):
+    found = decode.by_operator(lambda: torch.ones(64, 64) @ torch.ones(64, 64))
+    assert any("mm" in name and count == 1 for name, count, _ in found)
+    monkeypatch.setattr(decode, "run_case", lambda script, **case: {**case, **OURS, "operators": found})
+    decode.main(["--sizes", "L", "--batches", "4", "--dtypes", "float32", "--out", str(tmp_path / "t.md")])
+    assert "## L, float32, batch 4: where the time goes" in (tmp_path / "t.md").read_text()
 
 
 def test_another_implementation_that_fails_is_a_row_that_says_so(decode, tmp_path):
@@ -105,7 +121,7 @@ def test_the_suite_covers_sizes_batches_steps_and_known_cells(decode, tmp_path):
     assert {case["batch"] for case in results} == {1, 4, 16, 64}
     assert {case["batch"] for case in results if case["known"] == 0.75} == {1, 4, 16, 64}
     large = [case for case in results if case["pixels"] == 512]
-    assert {case["steps"] for case in large if case["batch"] == 1} == {352, 256, 88, 32}
+    assert {case["steps"] for case in large if case["batch"] == 1} == {484, 352, 256, 88, 32}
     assert {case["batch"] for case in large} == {1, 4, 16}
     assert {"float32", "int8"} < {case["dtype"] for case in results} and "auto" not in str(results)
 
