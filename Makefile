@@ -32,7 +32,7 @@ test-comfyui: $(VENV)/.installed
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/decode.py --suite --limit 20 --out out/bench/decode.md
+	$(BIN)/python benchmarks/decode.py --suite --limit 15 --out out/bench/decode.md
 	$(BIN)/python benchmarks/tokenizers.py --limit 15 --out out/bench/tokenizers.md
 
 clean:

@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None):
     for case in cases(arguments):
         case["dtype"] = resolved(case["dtype"], arguments.device)
         ours = run_case(__file__, **case, **common, machine=machine)
+        ours.pop("machine", None)  # which a case that failed gives back
         # Once a case, not again for ours with graphs.
         asked = [] if case["graphs"] and arguments.suite else others
         theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in asked]
@@ -308,7 +309,10 @@ def projected(seconds: float, first: float, timed_calls: int, work: Sequence[flo
     first did. Later calls draw more tokens and find a longer cache.
     """
     lacking = sum(work[timed_calls:])
-    return seconds + (seconds - first) * lacking / sum(work[1:timed_calls]) if lacking else seconds
+    if timed_calls > 1:  # the first may have much to prepare
+        first, work = first, work[1:timed_calls]
+        return seconds + (seconds - first) * lacking / sum(work)
+    return seconds + seconds * lacking / work[0]
 
 
 def by_operator(run) -> list[tuple[str, int, float]]:
@@ -318,7 +322,7 @@ def by_operator(run) -> list[tuple[str, int, float]]:
     with profile() as profiled:
         run()
     found = [(each.key, each.count, each.self_cpu_time_total / 1000) for each in profiled.key_averages()]
-    return sorted(found, key=lambda each: -each[2])[:OPERATORS]
+    return sorted(found, key=lambda each: -each[2])
 
 
 def operators(results: Sequence[dict]) -> Iterator[str]:
@@ -326,10 +330,11 @@ def operators(results: Sequence[dict]) -> Iterator[str]:
     for result in results:
         if "operators" in result:
             total = sum(milliseconds for *_, milliseconds in result["operators"])
-            yield f"\n## {result['size']}, {result['dtype']}, batch {result['batch']}: where the time goes\n"
-            yield "On the processor, in one decode: of the operators named here, each without what it calls.\n"
+            case = ", ".join(f"{key} {result[key]}" for key in ("pixels", "steps", "known", "batch"))
+            yield f"\n## {result['size']}, {result['dtype']}, {case}: where the time goes\n"
+            yield "On the processor, in the calls that were timed; each operator without what it calls.\n"
             yield "| operator | times | ms | share |\n|---|---|---|---|"
-            for name, count, milliseconds in result["operators"]:
+            for name, count, milliseconds in result["operators"][:OPERATORS]:
                 yield f"| {name} | {count} | {milliseconds:.0f} | {100 * milliseconds / total:.1f} % |"
 
 

@@ -25,7 +25,9 @@ class GraphedPatcher(comfy.model_patcher.ModelPatcher):
         return own
 
     def partially_unload(self, device_to, memory_to_free=0, **settings):
-        freed = self.model.kept_bytes  # the pool counts as free already: it is idle between runs
+        freed = (
+            self.model.kept_bytes
+        )  # the host counts the pool as free: torch reserves it and doesn't use it between runs
         self.model.release()
         if freed >= memory_to_free > 0:
             return freed

@@ -1,5 +1,7 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
+import math
+
 import torch
 from comfy_api.latest import io
 from einops import rearrange
@@ -125,7 +127,8 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
-            whole=batch * height * width * PIXEL_BYTES + max(height, width) ** 2 * SQUARE_BYTES,
+            whole=batch * height * width * PIXEL_BYTES
+            + widest_square(masks, grow_mask_by, context) ** 2 * SQUARE_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids
@@ -136,6 +139,16 @@ class Inpaint(io.ComfyNode):
             latent_of(model, ids),
             to_host(painted.confidence),
         )
+
+
+def widest_square(masks: Tensor, grow: int, context: float) -> int:
+    """Pixels of a side of the widest square that regions of `masks` `[B, H, W]`, which grow first, are cut out in."""
+    height, width = masks.shape[1:]
+    longest = 0
+    for axis in (1, 2):
+        touched = masks.amax((0, 3 - axis)).nonzero()
+        longest = max(longest, int(touched.max() - touched.min()) + 1 + 2 * grow) if len(touched) else longest
+    return max(min(height, width), min(max(height, width), math.ceil(context * longest)))
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

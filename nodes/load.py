@@ -41,7 +41,8 @@ class LoadModel(io.ComfyNode):
                     optional=True,  # prompts that were saved before there was this widget stay valid
                     advanced=True,
                     tooltip="On an NVIDIA or AMD card, replay each call of a RandAR model at once instead of launching "
-                    "its kernels one by one. An experiment, not measured on a card yet. In 16 bits the pictures may "
+                    "its kernels one by one. Needs a ComfyUI that was started with --disable-cuda-malloc, else the "
+                    "model draws without. An experiment, not measured on a card yet. In 16 bits the pictures may "
                     "differ a little from those without; the buffers stay on the card as long as the model does.",
                 ),
             ],

@@ -47,7 +47,7 @@ class PaintOrder(io.ComfyNode):
 
     @classmethod
     def execute(cls, mask) -> io.NodeOutput:
-        # Else a mask with a channel, as some nodes make them.
+        # A picture is [B, H, W, C]; some nodes make masks [B, 1, H, W].
         picture = mask.ndim == 4 and (mask.shape[1] > 1 or mask.shape[3] <= 4)
         masks = mask[..., :3].mean(-1) if picture else mask.reshape(-1, *mask.shape[-2:])
         if len(masks) > 1:

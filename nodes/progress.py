@@ -29,6 +29,7 @@ class Progress:
     def __init__(self, vae: TokenizerVAE):
         self.colours = colours_of(vae) if args.preview_method != LatentPreviewMethod.NoPreviews else None
         self.bar: comfy.utils.ProgressBar | None = None
+        self.scoring: comfy.utils.ProgressBar | None = None
         self.next_preview = -math.inf
         self.lead = Lead()
 
@@ -50,8 +51,12 @@ class Progress:
     def scored(self, done: int, of: int) -> None:
         """`done` windows are scored: an `on_scored`, with a bar of its own where more are to come."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        if done < of:
-            comfy.utils.ProgressBar(of).update_absolute(done, of)
+        if self.scoring is None and done < of:
+            self.scoring = comfy.utils.ProgressBar(of)
+        if self.scoring is not None:
+            self.scoring.update_absolute(done, of)
+        if done == of:
+            self.scoring = None
 
     def preview(self, decoded: Decoded) -> tuple[str, Image.Image, int]:
         image = sheet(self.colours, decoded.ids.cpu(), decoded.known.cpu(), args.preview_size)

@@ -30,11 +30,22 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
 
 
+def eight_bits(image: Image.Image) -> Image.Image:
+    """`image`, or one of 8 bits where it holds 16 of grey: converted by Pillow, all above 255 would be white.
+
+    Which value stands for transparent, where one does, isn't kept.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    levels = numpy.asarray(image)
+    if image.mode == "I" and levels.max(initial=0) <= 255:  # 32 bits, which older versions of Pillow read 16 as
+        return image
+    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
+
+
 def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
     """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says; with `alpha` as `[1, 4, H, W]` where it has one."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey, of which Pillow would cut off all above 8
-        image = Image.fromarray((numpy.asarray(image).clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
+    image = eight_bits(ImageOps.exif_transpose(image))
     transparent = "A" in image.getbands() or "transparency" in image.info
     mode = "RGBA" if alpha and transparent else "RGB"
     levels = numpy.array(image.convert(mode))

@@ -89,6 +89,7 @@ def test_the_calls_that_lack_are_projected_by_their_work(decode):
     # Those that lack have three times the work.
     assert decode.projected(3.0, 2.0, 21, [0.01] * 21 + [0.03] * 60) == pytest.approx(12.0)
     assert decode.projected(3.0, 2.0, 81, [0.01] * 81) == 3.0
+    assert decode.projected(2.0, 2.0, 1, [0.01] * 81) == pytest.approx(162.0)
 
 
 def test_a_profile_says_where_the_time_goes(decode, tmp_path, monkeypatch):
@@ -96,7 +97,10 @@ def test_a_profile_says_where_the_time_goes(decode, tmp_path, monkeypatch):
     assert any("mm" in name and count == 1 for name, count, _ in found)
     monkeypatch.setattr(decode, "run_case", lambda script, **case: {**case, **OURS, "operators": found})
     decode.main(["--sizes", "L", "--batches", "4", "--dtypes", "float32", "--out", str(tmp_path / "t.md")])
-    assert "## L, float32, batch 4: where the time goes" in (tmp_path / "t.md").read_text()
+    assert (
+        "## L, float32, pixels 256, steps 88, known 0.0, batch 4: where the time goes"
+        in (tmp_path / "t.md").read_text()
+    )
 
 
 def test_another_implementation_that_fails_is_a_row_that_says_so(decode, tmp_path):

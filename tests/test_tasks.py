@@ -965,12 +965,15 @@ def test_refining_nothing_changes_nothing(model, size):
 
 def test_beside_a_strip_only_the_windows_that_reach_what_is_new_are_drawn(model):
     """What a strip lacks above and below is never seen."""
-    strip = Canvas(random_ids(1, 2, 6 * GRID), torch.ones(1, 2, 6 * GRID, dtype=torch.bool))
-    strip.known[:, :, -2:] = False
-    decoded = fill(model, strip, classes(1), OPTIONS)
-    assert decoded.known.all() and torch.equal(decoded.ids[strip.known], strip.ids[strip.known])
+    strip = Canvas(random_ids(2, 2, 6 * GRID), torch.ones(2, 2, 6 * GRID, dtype=torch.bool))
+    strip.known[0, :, -2:] = False
+    strip.known[1, :, :2] = False
+    upright = Canvas(strip.ids.mT.contiguous(), strip.known.mT.contiguous())
     one_window = fill(model, Canvas.empty(1, GRID, GRID), classes(1), OPTIONS)
-    assert decoded.calls <= one_window.calls
+    for canvas in (strip, upright):
+        decoded = fill(model, canvas, classes(2), OPTIONS)
+        assert decoded.known.all() and torch.equal(decoded.ids[canvas.known], canvas.ids[canvas.known])
+        assert decoded.calls <= 2 * one_window.calls
 
 
 def test_scoring_tells_of_every_window_and_may_be_stopped(model):

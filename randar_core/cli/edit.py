@@ -90,13 +90,19 @@ def _run(arguments: argparse.Namespace, name: str, task, decoding_of) -> None:
     classes = torch.tensor([resolve_class(arguments.class_name, model.class_names)], device=device)
     with torch.inference_mode(), tqdm(unit=" calls") as bar:
 
-        def on_call(now):
-            bar.total = now.calls
-            bar.update(now.call - bar.n)
-
-        def on_scored(done, of):
+        def show(done, of):
+            if done < bar.n:  # scoring, drawing and the next round's scoring each begin anew
+                bar.reset()
             bar.total = of
             bar.update(done - bar.n)
+
+        def on_call(now):
+            bar.unit = " calls"
+            show(now.call, now.calls)
+
+        def on_scored(done, of):
+            bar.unit = " windows"
+            show(done, of)
 
         decoding = replace(decoding, on_scored=on_scored)
         result = task(arguments, model, pixels.to(device), classes, decoding, on_call)[0]

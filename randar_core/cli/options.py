@@ -153,7 +153,7 @@ def load_model(arguments: argparse.Namespace, device=None):
         if allocator := unsuited_allocator():
             raise ValueError(
                 f"--graphs needs torch's own allocator, not {allocator}. Leave it out, or take 'backend' out of "
-                "PYTORCH_CUDA_ALLOC_CONF."
+                "PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF."
             )
         model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
     else:

@@ -24,6 +24,7 @@ from .randar import Extend, RandAR, Wanted
 # run as it is.
 CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 CACHE_PLACES = 128  # the cache is read up to a multiple of so many places
+ENDS_KEPT = 2  # such as those of a draft and of its refining, which sample otherwise
 SHAPES_KEPT = 2  # extrapolation draws two in turn, and the last pictures of many may be fewer
 
 
@@ -47,9 +48,7 @@ class Call:
     Padding stands before the true ones, and may hold anything.
     """
 
-    index: (
-        Tensor  # [2T + T // 2]: where the places' inputs lie, where they go in the cache, where the tokens' inputs go
-    )
+    index: Tensor  # [2T + T // 2]: of the places their inputs and their places in the cache, of the tokens their inputs
     tokens: Tensor  # [R, T // 2]
     given: tuple[Tensor, ...]  # [·, Q] each
     replay: Callable[[], Outputs] | None = None
@@ -67,8 +66,7 @@ class Buffers:
     angles: Tensor  # [2, R, 2 + 2N, 1, d], see `randar.rotate`
     cache: Tensor  # [layers, 2, R, heads, S, d], S a multiple of 8 as kernels like it
     capturable: bool  # whether all weights lie on the card: copies of others are no part of a graph
-    calls: dict[CallShape, Call] = field(default_factory=dict)
-    then: Callable | None = None  # what all of them end with
+    calls: dict[Callable | None, dict[CallShape, Call]] = field(default_factory=dict)  # by what they end with
     pool: tuple[int, int] | None = None  # of memory for what is computed on the way in graphs
     pool_bytes: int = 0
     decode: int = 0  # number of the decode that has them
@@ -128,7 +126,10 @@ class GraphedRandAR(nn.Module):
 
     @property
     def pool_bytes(self) -> int:
-        """Bytes that torch keeps for what is computed on the way in graphs; it counts them as free in between."""
+        """Bytes that torch keeps for what is computed on the way in graphs.
+
+        Between runs it counts them as reserved and unused, though they serve these graphs alone until `release`.
+        """
         return sum(buffers.pool_bytes for buffers in self.kept.values())
 
     def release(self) -> None:
@@ -199,15 +200,12 @@ class GraphedRandAR(nn.Module):
     ):
         """As `RandAR.step`. What is returned may be overwritten by the next call.
 
-        `then` is a part of the graphs: one that isn't equal to the last means other graphs. `given` are `[·, queries]`,
+        `then` is a part of the graphs: another one, that isn't equal, means other graphs. `given` are `[·, queries]`,
         and it makes a tuple of `[·, queries, …]`. Raises RuntimeError where another decode has begun since.
         """
         buffers = state.buffers
         if state.decode != buffers.decode:
             raise RuntimeError("Another decode has begun in these buffers. Finish one before the next starts.")
-        if then != buffers.then:
-            buffers.calls.clear()
-            buffers.then, buffers.pool, buffers.pool_bytes = then, None, 0
         done, fed = state.done, state.done + tokens.shape[1]
         # All places that are final after this call but for those before it, then an instruction for each query.
         first, after = 1 + state.length, 2 + 2 * fed
@@ -218,23 +216,28 @@ class GraphedRandAR(nn.Module):
         reach = min(-(-place.stop // CACHE_PLACES) * CACHE_PLACES, buffers.cache.shape[-2])
         shape = CallShape(places, min(padded(queries), places), reach)
         try:
-            call = self.call(buffers, shape, given)
+            call = self.call(buffers, shape, then, given)
             index = torch.tensor([*front(source, places), *front(place, places), *front(target, places // 2)])
             call.index.copy_(index.pin_memory() if call.index.is_cuda else index, non_blocking=True)
             call.tokens[:, places // 2 - tokens.shape[1] :] = tokens
             for own, its in zip(call.given, given, strict=True):
                 own[:, -queries:] = its
-            outputs = self.run(buffers, shape, call) if call.replay is None else call.replay()
-        except torch.OutOfMemoryError:
-            self.release()  # fewer pictures, which are tried next, need other buffers
+            outputs = self.run(buffers, shape, then, call) if call.replay is None else call.replay()
+        except Exception:
+            # Where memory runs out, which a capture has many words for: fewer pictures, tried next, need other buffers.
+            self.release()
             raise
         outputs = tuple(each[:, -queries:] for each in outputs)
         return outputs[0] if then is None else outputs
 
-    def call(self, buffers: Buffers, shape: CallShape, given: Sequence[Tensor]) -> Call:
+    def call(self, buffers: Buffers, shape: CallShape, then: Callable | None, given: Sequence[Tensor]) -> Call:
         """That of `shape`, with inputs like `given` `[·, q]`; captured where that can be, kept unless it is long."""
-        if shape in buffers.calls:
-            return buffers.calls[shape]
+        calls = buffers.calls.pop(then, {})
+        buffers.calls[then] = calls  # the latest is the last
+        if len(buffers.calls) > ENDS_KEPT:
+            del buffers.calls[next(iter(buffers.calls))]
+        if shape in calls:
+            return calls[shape]
         device = buffers.inputs.device
         call = Call(
             torch.zeros(2 * shape.places + shape.places // 2, dtype=torch.long, device=device),
@@ -243,11 +246,11 @@ class GraphedRandAR(nn.Module):
         )
         if shape.places <= CALL_PLACES[-1]:
             if buffers.capturable:
-                call.replay = self.capture(buffers, lambda: self.run(buffers, shape, call))
-            buffers.calls[shape] = call
+                call.replay = self.capture(buffers, lambda: self.run(buffers, shape, then, call))
+            calls[shape] = call
         return call
 
-    def run(self, buffers: Buffers, shape: CallShape, call: Call) -> Outputs:
+    def run(self, buffers: Buffers, shape: CallShape, then: Callable | None, call: Call) -> Outputs:
         source, place, target = call.index.split([shape.places, shape.places, shape.places // 2])
         buffers.inputs.index_copy_(1, target, self.model.tok_embeddings(call.tokens) * buffers.kept[:, target])
         seen = torch.arange(shape.reach, device=place.device)
@@ -258,7 +261,7 @@ class GraphedRandAR(nn.Module):
         mask = inputs.new_zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
         wanted = Wanted(shape.queries, mask[-shape.queries :])
         logits = self.model.head(self.model.blocks(inputs, angles, buffers.extend(place, shape.reach), mask, wanted))
-        return (logits,) if buffers.then is None else buffers.then(logits, *call.given)
+        return (logits,) if then is None else then(logits, *call.given)
 
     def capture(self, buffers: Buffers, run: Callable[[], Outputs]) -> Callable[[], Outputs]:
         """`run` as one graph. It is run once beforehand, as libraries must be ready: of padding alone."""

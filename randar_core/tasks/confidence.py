@@ -32,7 +32,8 @@ def sureness(
     sure = torch.zeros(canvas.ids.shape, device=device)
     setting = Setting(classes.to(device), options.guidance, options.sampling)
     limit = options.batch or canvas.batch
-    (down, along), scored = (tiles(length, grid) for length in canvas.ids.shape[1:]), 0
+    down, along = (tiles(length, grid) for length in canvas.ids.shape[1:])
+    scored = 0
     for rows in down:
         for columns in along:
             part = Canvas(canvas.ids[:, rows, columns], canvas.known[:, rows, columns])

@@ -22,7 +22,8 @@ class DecodingOptions:
     `order` is a function of `decoding/orders.py` or outright cell indices, `[N]` or `[B, N]`, of the task's canvas.
     `pictures` `[B]` are the indices from which, with `seed`, all randomness of a picture comes; by default its place in
     the batch, so that a batch may be drawn in pieces. `batch` limits the pictures or windows decoded together.
-    `on_scored` is called, while pictures are scored, with how many windows are and how many there are; it may raise.
+    `on_scored` is called, while pictures are scored, with how many windows are and how many there are; it may raise,
+    for a score that was cut short would be none.
     """
 
     guidance: Guidance

@@ -155,11 +155,11 @@ def plan_waves(
     orders: Callable[[int, slice, slice], Order | Tensor],
     parallel: bool,
     round: int,
-    shown: Tensor | None = None,
+    shown: Tensor,
 ) -> list[list[Window]]:
-    """The windows that draw all unknown cells of `known` `[B, h, w]` (bool, on the CPU), wave by wave.
+    """The windows that draw all unknown cells of `known` `[B, h, w]` that are `shown` `[h, w]`, wave by wave.
 
-    At least those that are `shown` `[h, w]`, by default all.
+    Both are bool and on the CPU. Around these they draw others too.
     """
     batch, height, width = known.shape
     pictures = [options.picture(place) for place in range(batch)]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from ..images import FORMATS
+from ..images import FORMATS, eight_bits
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
@@ -115,7 +115,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
 def upright(path: Path) -> Image.Image:
     """The picture in RGB, turned as its camera says, on white where it is transparent: what is hidden there is junk."""
     with Image.open(path, formats=FORMATS) as image:
-        image = ImageOps.exif_transpose(image)
+        image = eight_bits(ImageOps.exif_transpose(image))
         if "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
