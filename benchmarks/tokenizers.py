@@ -4,9 +4,10 @@
     python benchmarks/tokenizers.py --tokenizers builtin --batches 1 --dtypes float32 bfloat16
 
 A tokenizer is `llamagen` or `maskgit` (the released size, random weights), or what `randar info` takes: a file, the
-name of a downloaded release, `builtin`. float16 is left out on the CPU unless it is asked for: one that doesn't compute
-in it takes minutes a picture. Every case runs in a process of its own. Writes a table (`--out`, Markdown) and the raw
-numbers beside it (JSON). The floor is the operations over the measured rate of a large matrix product.
+name of a downloaded release, `builtin`. On the CPU float16, and bfloat16 on one that doesn't compute in it, are left
+out unless they are asked for: they would take minutes a picture. Every case runs in a process of its own. Writes a
+table (`--out`, Markdown) and the raw numbers beside it (JSON). The floor is the operations over the measured rate of a
+large matrix product.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import math
 from pathlib import Path
 
 from machine import fastest, forget_peak, held, measure_machine_in_process, peak, run_case, timed, write
+
+from randar_core.precision import cpu_computes_bfloat16
 
 LAYOUTS = ("contiguous", "channels_last")
 
@@ -41,7 +44,9 @@ def main():
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
     arguments.device = fastest(arguments.device)
-    dtypes = arguments.dtypes or ["float32", "bfloat16", *(["float16"] if arguments.device != "cpu" else [])]
+    processor = arguments.device == "cpu"
+    quick = ["float32", *(["bfloat16"] if not processor or cpu_computes_bfloat16() else [])]
+    dtypes = arguments.dtypes or [*quick, *([] if processor else ["float16"])]
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     results = []
     common = {key: getattr(arguments, key) for key in ("pixels", "device", "threads", "repeats", "limit", "whole")}
