@@ -309,10 +309,9 @@ def projected(seconds: float, first: float, timed_calls: int, work: Sequence[flo
     first did. Later calls draw more tokens and find a longer cache.
     """
     lacking = sum(work[timed_calls:])
-    if timed_calls > 1:  # the first may have much to prepare
-        first, work = first, work[1:timed_calls]
-        return seconds + (seconds - first) * lacking / sum(work)
-    return seconds + seconds * lacking / work[0]
+    if timed_calls == 1:
+        return seconds + seconds * lacking / work[0]
+    return seconds + (seconds - first) * lacking / sum(work[1:timed_calls])
 
 
 def by_operator(run) -> list[tuple[str, int, float]]:

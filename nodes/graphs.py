@@ -25,9 +25,8 @@ class GraphedPatcher(comfy.model_patcher.ModelPatcher):
         return own
 
     def partially_unload(self, device_to, memory_to_free=0, **settings):
-        freed = (
-            self.model.kept_bytes
-        )  # the host counts the pool as free: torch reserves it and doesn't use it between runs
+        # Not the pool: the host counts as free what torch reserves and doesn't use.
+        freed = self.model.kept_bytes
         self.model.release()
         if freed >= memory_to_free > 0:
             return freed

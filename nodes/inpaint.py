@@ -1,13 +1,11 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
-import math
-
 import torch
 from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.tasks.inpaint import inpaint, scaled
+from ..randar_core.tasks.inpaint import inpaint, scaled, widest_square
 from .drawing import (
     COMMON_SOCKETS,
     LoadedTokenizer,
@@ -127,8 +125,7 @@ class Inpaint(io.ComfyNode):
             scored=denoise < 1,
             size=(model.side, model.side),
             windowed=True,
-            whole=batch * height * width * PIXEL_BYTES
-            + widest_square(masks, grow_mask_by, context) ** 2 * SQUARE_BYTES,
+            whole=batch * height * width * PIXEL_BYTES + square_pixels(masks, grow_mask_by, context) * SQUARE_BYTES,
         )
         if painted.decoded:
             ids = painted.decoded.ids
@@ -141,14 +138,11 @@ class Inpaint(io.ComfyNode):
         )
 
 
-def widest_square(masks: Tensor, grow: int, context: float) -> int:
-    """Pixels of a side of the widest square that regions of `masks` `[B, H, W]`, which grow first, are cut out in."""
-    height, width = masks.shape[1:]
-    longest = 0
-    for axis in (1, 2):
-        touched = masks.amax((0, 3 - axis)).nonzero()
-        longest = max(longest, int(touched.max() - touched.min()) + 1 + 2 * grow) if len(touched) else longest
-    return max(min(height, width), min(max(height, width), math.ceil(context * longest)))
+def square_pixels(masks: Tensor, grow: int, context: float) -> int:
+    """Pixels of the largest square, at most, that a region of `masks` `[B, H, W]` is cut out in once it has grown."""
+    lines = [masks.amax((0, axis)).nonzero() for axis in (1, 2)]
+    longest = max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
+    return widest_square(*masks.shape[1:], context * longest) ** 2
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

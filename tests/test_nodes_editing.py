@@ -298,6 +298,18 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
 
 
+def test_memory_is_asked_for_by_the_largest_square_that_a_mask_may_need(pack):
+    """That of a picture that is much longer than high is far larger than the picture."""
+    task, node = pack.module("randar_core.tasks.inpaint"), pack.module("nodes.inpaint")
+    for row, columns, context in ((5, slice(0, 1), 2.0), (0, slice(40, 60), 2.0), (9, slice(0, 200), 3.0)):
+        mask = torch.zeros(2, 10, 200)
+        mask[1, row, columns] = 1
+        labels = task.label_regions(task.spread(mask, 3) > 0)
+        sides = [cutout.side for cutout in task.cut_out(labels[1], 0, context, size=8)]
+        assert max(sides) ** 2 <= node.square_pixels(mask, 3, context) <= 200**2
+    assert node.square_pixels(torch.zeros(1, 10, 200), 3, 2.0) == 10**2
+
+
 def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
     import comfy.model_management as management
 

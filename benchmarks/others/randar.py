@@ -1,6 +1,8 @@
 """Times the authors' RandAR, uncompiled, for `benchmarks/decode.py --other`.
 
-python benchmarks/decode.py --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
+    python benchmarks/decode.py --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
+
+In the sizes L and XL of its configuration files, with random weights.
 """
 
 import sys

@@ -89,7 +89,7 @@ class Guidance:
     terms: tuple[tuple[Course, int, int], ...]
 
     def weights(self, progress: Sequence[float]) -> Tensor:
-        """The weight of every term at each of n places in `progress`: `[terms, n]` float32."""
+        """The weight of every term at each of n places in `progress`: `[terms, n]` float32, on the CPU."""
         weights = [[course(share) for share in progress] for course, _, _ in self.terms]
         return torch.tensor(weights, dtype=torch.float32).view(len(self.terms), len(progress))
 

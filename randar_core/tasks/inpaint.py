@@ -256,10 +256,7 @@ def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cut
     def square(box: Box) -> Cutout:
         region = max(box.bottom - box.top, box.right - box.left)
         along = box.right - box.left if width > height else box.bottom - box.top
-        # A square larger than the picture's shorter side has context along the longer side only, and nothing beyond the
-        # picture: it grows as far as the region asks for along that side.
-        room = max(min(height, width), min(math.ceil(context * along), max(height, width)))
-        side = min(max(math.ceil(context * region), size), room)
+        side = min(max(math.ceil(context * region), size), widest_square(height, width, context * along))
         top = flush((box.top + box.bottom - side) // 2, side, height)
         return Cutout(picture, top, flush((box.left + box.right - side) // 2, side, width), side, box.regions)
 
@@ -282,6 +279,15 @@ def cut_out(labels: Tensor, picture: int, context: float, size: int) -> list[Cut
             boxes.remove(mate)
             boxes, apart = [*apart, *boxes, box.union(mate)], []
     return sorted((square(box) for box in apart), key=lambda cutout: (cutout.top, cutout.left))
+
+
+def widest_square(height: int, width: int, wanted: float) -> int:
+    """Pixels of a side that a square on a picture may have, of which `wanted` are asked for along its longer side.
+
+    A square larger than the shorter side has context along the longer one only, and nothing beyond the picture: it
+    grows as far as is asked for along that side.
+    """
+    return max(min(height, width), min(math.ceil(wanted), max(height, width)))
 
 
 def flush(start: int, side: int, length: int) -> int:
