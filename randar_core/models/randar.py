@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import aligned, attend
@@ -82,10 +82,9 @@ class Wanted:
 class DecodeState:
     """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
 
-    classes: Tensor  # [R]
-    angles: Tensor  # [2, R, N, 1, d], along the order, see `rotate`
-    instructions: Tensor  # [R, N, D], along the order
-    context_kept: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is blanked
+    inputs: Tensor  # [R, 1 + 2N, D]: class, then instruction and token of each cell, written as they become known
+    angles: Tensor  # [2, R, 1 + 2N, 1, d], of the same places, see `rotate`
+    context_kept: Tensor | None  # [R, N, 1] along the order, 1 where a token's embedding is fed, 0 where it is blanked
     cache: Tensor  # [layers, 2, R, heads, 1 + 2N, d]
     mask: Tensor  # [T, 1 + 2N + T], see `causal_mask`
     done: int = 0  # tokens fed so far
@@ -289,21 +288,19 @@ class RandAR(nn.Module):
     ) -> DecodeState:
         """Begin decoding R rows: `classes` `[R]`, `order` `[R, N]` (cell indices), the rest as in `forward`."""
         rows, cells = order.shape
-        angles = self.cell_angles(order, table)
-        # A host's layers may compute in another dtype than their weights have.
-        dtype = self.tok_embeddings(torch.zeros_like(order[:1, :1])).dtype
+        cell_angles = self.cell_angles(order, table)
+        classes = self.cls_embedding.embedding_table(classes)  # its dtype is what a host's layers compute in
         places = 1 + 2 * cells
+        inputs = classes.new_empty(rows, places, self.config.width)
+        inputs[:, 0], inputs[:, 1::2] = classes, self.instructions(cell_angles)
+        angles = cell_angles.new_zeros(2, rows, places, 1, self.config.head_width)
+        angles[:, :, 1::2] = angles[:, :, 2::2] = cell_angles
         return DecodeState(
-            classes=classes,
+            inputs=inputs,
             angles=angles,
-            instructions=self.instructions(angles).to(dtype),
-            context_kept=None if context_kept is None else context_kept.unsqueeze(-1).to(order.device, dtype),
-            cache=torch.empty(
-                (self.config.layers, 2, rows, self.config.heads, places, self.config.head_width),
-                device=order.device,
-                dtype=dtype,
-            ),
-            mask=torch.empty(0, 0, dtype=dtype, device=order.device),
+            context_kept=None if context_kept is None else context_kept.unsqueeze(-1).to(classes),
+            cache=classes.new_empty(self.config.layers, 2, rows, self.config.heads, places, self.config.head_width),
+            mask=classes.new_empty(0, 0),
         )
 
     def step(
@@ -320,28 +317,24 @@ class RandAR(nn.Module):
         overwrite the queries of the call before, which had not seen the tokens drawn beside them, so that the cache
         holds the clean interleave (section 3.3).
         """
-        done, fresh = state.done, tokens.shape[1]
-        end = done + fresh + queries
+        done, known = state.done, state.done + tokens.shape[1]
         embedded = self.tok_embeddings(tokens)
         if state.context_kept is not None:
-            embedded = embedded * state.context_kept[:, done : done + fresh]
-        pairs = torch.stack([state.instructions[:, done : done + fresh], embedded], 2).flatten(1, 2)
-        pair_angles = repeat(state.angles[:, :, done : done + fresh], "two r m one d -> two r (m k) one d", k=2)
-        x = torch.cat([pairs, state.instructions[:, done + fresh : end]], 1)
-        angles = torch.cat([pair_angles, state.angles[:, :, done + fresh : end]], 2)
-        if state.length == 0:
-            x = torch.cat([self.cls_embedding.embedding_table(state.classes).unsqueeze(1), x], 1)
-            angles = torch.cat([torch.zeros_like(state.angles[:, :, :1]), angles], 2)
-        else:  # the first instruction is in the cache already
-            x, angles = x[:, 1:], angles[:, :, 1:]
+            embedded = embedded * state.context_kept[:, done:known]
+        state.inputs[:, 2 + 2 * done : 2 + 2 * known : 2] = embedded
+        # All places that are final after this call but for those before it, then an instruction for each other query.
+        final, rest = slice(state.length, 2 + 2 * known), slice(3 + 2 * known, 1 + 2 * (known + queries), 2)
+        x, angles = state.inputs[:, final], state.angles[:, :, final]
+        if queries > 1:
+            x = torch.cat([x, state.inputs[:, rest]], 1)
+            angles = torch.cat([angles, state.angles[:, :, rest]], 2)
         fed, before = x.shape[1], state.length
         mask = state.causal_mask(fed, before) if before > 0 and fed > 1 else None
         wanted = None
         if 2 * queries <= fed:  # else it isn't worth a mask, which is large where a call asks for a whole picture
             wanted = Wanted(queries, state.causal_mask(queries, before + fed - queries) if queries > 1 else None)
         x = self.blocks(x, angles, state.extend, mask, wanted)
-        state.done = done + fresh
-        state.length += fed - queries + 1
+        state.done, state.length = known, final.stop
         logits = self.head(x[:, -queries:])
         return logits if then is None else then(logits, *given)
 
