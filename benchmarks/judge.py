@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from randar_core.training.pictures import ANY_TURN, CLASSES, UPRIGHT, batch
+from randar_core.training.pictures import CLASSES, FREE, UPRIGHT, Bounds, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
@@ -98,7 +98,7 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if facts.get("reference_turn") != UPRIGHT:
+    if facts.get("reference_turn") != UPRIGHT.turn:
         raise ValueError(f"The reference in '{path}' is of other pictures. Make it anew: python benchmarks/judge.py")
     mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
     network = Judge()
@@ -119,11 +119,11 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int, count: int, size: int, title: str, turn_at_most: float = ANY_TURN) -> tuple[Tensor, Tensor]:
+def drawn(seed: int, count: int, size: int, title: str, bounds: Bounds = FREE) -> tuple[Tensor, Tensor]:
     """The first `count` procedural pictures of `seed` as the judge sees them, and their labels."""
     pictures, labels = [], []
     for start in tqdm(range(0, count, 100), desc=title, unit="00 pictures", disable=None):
-        pixels, classes = batch(seed, start, min(100, count - start), size, turn_at_most)
+        pixels, classes = batch(seed, start, min(100, count - start), size, bounds)
         pictures.append(seen(pixels_of(pixels)))
         labels.append(torch.from_numpy(classes))
     return torch.cat(pictures), torch.cat(labels)
@@ -175,7 +175,7 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
     pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", UPRIGHT)
     features = network.features(pixels).double()
-    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT}
+    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT.turn}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
     unfinished = path.with_name(path.name + ".part")

@@ -154,9 +154,7 @@ class Bench:
 
     def scenes(self, pictures: range) -> Scenes:
         """Fresh procedural pictures at the model's size, of the kind that it learnt to draw."""
-        drawn = [
-            picture_with_mask(EVALUATION_PICTURES, index, size=self.side, turn_at_most=UPRIGHT) for index in pictures
-        ]
+        drawn = [picture_with_mask(EVALUATION_PICTURES, index, size=self.side, bounds=UPRIGHT) for index in pictures]
         pixels, objects, labels = zip(*drawn, strict=True)
         return Scenes(
             pixels_of(np.stack(pixels)), torch.from_numpy(np.stack(objects)), torch.tensor(labels, dtype=torch.long)

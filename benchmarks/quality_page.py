@@ -480,7 +480,8 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
   {judge["reference_count"]} others.
 - Pictures: the judge learnt, and was tested on, objects turned as far as each shape may be. The model was last trained
-  on objects turned by {UPRIGHT:g}° at most; so are the fresh pictures below and those that the distance is measured to.
+  on objects turned by {UPRIGHT.turn:g}° at most; so are the fresh pictures below and those that the distance is
+  measured to.
 - Machines and dtypes:
 {machines(report)}""",
         "## What must be reached",

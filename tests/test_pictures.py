@@ -12,8 +12,10 @@ from randar_core.training import pictures
 from randar_core.training.pictures import (
     CLASSES,
     PALETTES,
+    PORTRAIT,
     SHAPES,
     UPRIGHT,
+    Bounds,
     Pictures,
     batch,
     picture,
@@ -71,10 +73,10 @@ def test_objects_lie_whole_inside_the_picture_and_fill_a_good_part_of_it(label):
 def test_a_bound_on_the_turn_changes_nothing_else():
     square = CLASSES.index("square")
     turns = [abs(pictures.scene(1, index).turn) * SHAPES[square].turn for index in SCENES]
-    assert min(turns) < UPRIGHT < max(turns)
+    assert min(turns) < UPRIGHT.turn < max(turns)
     for index in SCENES:
         free, mask_free, _ = picture_with_mask(1, index, square)
-        upright, mask_upright, _ = picture_with_mask(1, index, square, turn_at_most=UPRIGHT)
+        upright, mask_upright, _ = picture_with_mask(1, index, square, bounds=UPRIGHT)
         # The shadow reaches at most 11 pixels beyond the object.
         either = np.pad(mask_free | mask_upright, 12)
         near = np.any(
@@ -85,8 +87,30 @@ def test_a_bound_on_the_turn_changes_nothing_else():
         assert np.abs(centres[0] - centres[1]).max() < 1 and abs(mask_free.mean() / mask_upright.mean() - 1) < 0.03
         # A square's box is cos + sin of its turn times its side: the wider, the further it is turned.
         rows = np.flatnonzero(mask_upright.any(1))
-        allowed = np.deg2rad(UPRIGHT)
+        allowed = np.deg2rad(UPRIGHT.turn)
         assert rows[-1] - rows[0] + 1 <= np.sqrt(mask_upright.sum()) * (np.cos(allowed) + np.sin(allowed)) + 2
+
+
+def test_bounds_on_extent_and_facing():
+    def width(mask):
+        columns = np.flatnonzero(mask.any(0))
+        return columns[-1] - columns[0] + 1
+
+    house, circle = CLASSES.index("house"), CLASSES.index("circle")
+    mirrored = [index for index in SCENES if pictures.scene(1, index).mirrored]
+    assert mirrored
+    for index in SCENES:
+        _, mask, _ = picture_with_mask(1, index, circle, bounds=PORTRAIT)
+        assert 0.3 * 2 * 0.95 * 128 - 2 <= width(mask) <= 0.4 * 2 * 0.95 * 128 + 2
+        assert not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+        free, one_way = (picture(1, index, house, bounds=Bounds(mirrored=either))[0] for either in (True, False))
+        assert np.array_equal(free, one_way) == (index not in mirrored)
+
+
+@pytest.mark.parametrize("extent", [(0.3, 0.2), (0.3, 0.5), (0.0, 0.3), (float("nan"), 0.3)])
+def test_extents_without_room_are_refused(extent):
+    with pytest.raises(ValueError, match="between 0.05 and 0.4 sides of the picture"):
+        Bounds(extent=extent)
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
@@ -124,7 +148,7 @@ def test_every_palette_and_background_is_drawn():
     counts = [sum(drawn.background == name for drawn in scenes) for name in pictures.BACKGROUNDS]
     assert min(counts) > 400 / len(counts) / 2
     assert len({drawn.variant for drawn in scenes}) == 6
-    assert min(drawn.half for drawn in scenes) < 0.24 and max(drawn.half for drawn in scenes) > 0.36
+    assert min(drawn.extent for drawn in scenes) < 0.05 and max(drawn.extent for drawn in scenes) > 0.95
 
 
 def test_a_larger_picture_is_the_same_picture():

@@ -154,7 +154,7 @@ def test_the_judge_recognises_fresh_pictures_of_any_size(size):
 def test_the_judge_tells_tokens_that_hold_no_object_by_their_distance():
     judge = load_judge()
     reference = Reference(judge.reference_mean, judge.reference_covariance)
-    pictures, _ = batch(seed=9_877, start=0, count=96, size=64, turn_at_most=UPRIGHT)
+    pictures, _ = batch(seed=9_877, start=0, count=96, size=64, bounds=UPRIGHT)
     noise = torch.rand(96, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     near, far = (reference.distance(judge.look(pixels).features) for pixels in (pixels_of(pictures), noise))
     assert far > 10 * near

@@ -756,8 +756,9 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
         randar("train", pictures, "--tokenizer", "t", "--whole-every", 4)
     with pytest.raises(ValueError, match="--count is for 'procedural'"):
         randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--count", 5)
-    with pytest.raises(ValueError, match="--turn is for 'procedural'"):
-        randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--turn", 15)
+    for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
+        with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural'"):
+            randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
@@ -948,7 +949,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     setting = checkpoint.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
     first = load(tmp_path / "killed" / "decoder-1" / runs.MODEL_FILE).decoder
     assert setting["start"] == runs.hash_of(first.state_dict())
-    assert setting["tokens"]["turn"] == UPRIGHT
+    assert setting["tokens"]["turn"] == UPRIGHT.turn
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
     assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)

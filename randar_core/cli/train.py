@@ -139,6 +139,20 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         help="most that objects of the drawn set are turned to either side (default: as far as each shape may be; the "
         "built-in model ends with 15)",
     )
+    group.add_argument(
+        "--extent",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "GREATEST"),
+        help="half the extent of objects of the drawn set, in sides of the picture (default: 0.23 0.37; the built-in "
+        "model ends with 0.3 0.4)",
+    )
+    group.add_argument(
+        "--one-way",
+        action="store_true",
+        default=None,
+        help="let moons, houses, trees and fish of the drawn set face one way, as the built-in model ends with",
+    )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
 
@@ -312,14 +326,15 @@ def _pictures(arguments: argparse.Namespace):
     from ..processes import agreed, is_first_process
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
-    from ..training.pictures import ANY_TURN, CLASSES, Pictures
+    from ..training.pictures import CLASSES, FREE, Bounds, Pictures
 
     if arguments.pictures == PROCEDURAL:
-        turn_at_most = ANY_TURN if arguments.turn is None else min(arguments.turn, ANY_TURN)
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, turn_at_most)
+        turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
+        bounds = Bounds(turn, tuple(arguments.extent or FREE.extent), not arguments.one_way)
+        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, bounds)
         return pictures, procedural_facts(pictures), CLASSES
-    for name in ("count", "turn"):
-        if getattr(arguments, name) is not None:
+    for name in ("count", "turn", "extent", "one-way"):
+        if getattr(arguments, name.replace("-", "_")) is not None:
             raise ValueError(f"--{name} is for '{PROCEDURAL}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
     folder = agreed(lambda: open_folder(Path(arguments.pictures), arguments.size))

@@ -8,7 +8,7 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from ..models.randar import RandARConfig
 from ..processes import is_first_process
 from .decoder import Prefixes, Start
 from .loop import CHECKPOINT, LoopSetting, Reporting
-from .pictures import ANY_TURN, CLASSES, UPRIGHT, Pictures
+from .pictures import CLASSES, FREE, UPRIGHT, Pictures
 from .runs import train_decoder, train_pixels, train_tokenizer
 from .tokenizer import PixelsRecipe, TokenizerRecipe
 
@@ -83,17 +83,17 @@ class Round:
 DECODER_ROUNDS = (
     Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
     Round(
-        Pictures(seed=3, count=20_000, turn_at_most=UPRIGHT),
+        Pictures(seed=3, count=20_000, bounds=UPRIGHT),
         replace(DECODER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
         Prefixes(cells=48, whole_every=24),
     ),
     Round(
-        Pictures(seed=4, count=32_000, turn_at_most=UPRIGHT),
+        Pictures(seed=4, count=32_000, bounds=UPRIGHT),
         replace(DECODER_LOOP, steps=5200, batch=24, learning_rate=1.2e-3, seed=2),
         Prefixes(cells=64, whole_every=16),
     ),
     Round(
-        Pictures(seed=5, count=32_000, turn_at_most=UPRIGHT),
+        Pictures(seed=5, count=32_000, bounds=UPRIGHT),
         replace(DECODER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
         Prefixes(cells=64, whole_every=6),
     ),
@@ -105,8 +105,9 @@ DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88,
 def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
     facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
-    # Left out where there is no bound, so that trainings from before there was one resume.
-    return facts if pictures.turn_at_most == ANY_TURN else facts | {"turn": pictures.turn_at_most}
+    # Left out where they are none, so that trainings from before there were bounds resume.
+    bounds = {key: value for key, value in asdict(pictures.bounds).items() if value != getattr(FREE, key)}
+    return facts | {key: list(value) if key == "extent" else value for key, value in bounds.items()}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:

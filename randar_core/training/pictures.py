@@ -202,9 +202,34 @@ SHAPES = (
 )
 
 
-ANY_TURN, UPRIGHT = 180.0, 15.0
-"""Bounds in degrees on the turn to either side: none but the shape's own; or so little that every shape stands as it is
-known (no square on a corner, no triangle on its tip)."""
+@dataclass(frozen=True)
+class Bounds:
+    """How freely objects stand. Nothing else of a picture depends on it.
+
+    Raises ValueError for sizes that no picture has room for.
+    """
+
+    turn: float = 180.0
+    """Most that an object is turned to either side, in degrees; never more than its shape may be."""
+    extent: tuple[float, float] = (0.23, 0.37)
+    """Least and greatest of half an object's extent, in sides of the picture."""
+    mirrored: bool = True
+    """Whether moons, houses, trees and fish face either way."""
+
+    def __post_init__(self):
+        least, greatest = self.extent
+        if not 0.05 <= least <= greatest <= 0.4:
+            raise ValueError(
+                f"Half an object's extent must lie between 0.05 and 0.4 sides of the picture, the lesser first; "
+                f"got {least:g} to {greatest:g}."
+            )
+
+
+FREE, UPRIGHT = Bounds(), Bounds(turn=15.0)
+"""No bound but a shape's own; or turned so little that every shape stands as it is known (no square on a corner)."""
+
+PORTRAIT = Bounds(turn=15.0, extent=(0.3, 0.4), mirrored=False)
+"""Upright, large, and every shape facing one way: what a small model draws best."""
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -274,8 +299,8 @@ class Scene:
     """[2, 3]: the two colours of the background."""
     colours: np.ndarray
     """[5, 3]: the object's colours by role."""
-    half: float
-    """Half the object's extent."""
+    extent: float
+    """In 0…1 of the sizes that are allowed."""
     place: tuple[float, float]
     """The object's centre in 0…1 of the room its reach leaves."""
     turn: float
@@ -296,7 +321,7 @@ def scene(seed: int, index: int) -> Scene:
         palette_at,
         object_at,
         background_at,
-        half_at,
+        extent,
         place_x,
         place_y,
         turn,
@@ -319,7 +344,7 @@ def scene(seed: int, index: int) -> Scene:
         background=BACKGROUNDS[int(background_at * len(BACKGROUNDS))],
         backgrounds=np.clip(backgrounds + jitter[0], 0, 1),
         colours=np.clip(np.stack([body, accent, rgb(palette.light), rgb(palette.dark), body * 0.82]) + jitter[1], 0, 1),
-        half=0.23 + 0.14 * half_at,
+        extent=extent,
         place=(place_x, place_y),
         turn=2 * turn - 1,
         mirrored=mirror < 0.5,
@@ -403,11 +428,13 @@ class _Frame:
         return (dx * cos + dy * sin) * np.float32(self.flip), dy * cos - dx * sin
 
 
-def _frame(drawn: Scene, shape: Shape, turn_at_most: float) -> _Frame:
-    reach = shape.reach * drawn.half + 0.015
+def _frame(drawn: Scene, shape: Shape, bounds: Bounds) -> _Frame:
+    least, greatest = bounds.extent
+    half = least + (greatest - least) * drawn.extent
+    reach = shape.reach * half + 0.015
     x, y = (reach + at * (1 - 2 * reach) for at in drawn.place)
-    flip = -1 if drawn.mirrored and shape.mirrored else 1
-    return _Frame(x, y, drawn.half, np.deg2rad(drawn.turn * min(shape.turn, turn_at_most)), flip)
+    flip = -1 if drawn.mirrored and shape.mirrored and bounds.mirrored else 1
+    return _Frame(x, y, half, np.deg2rad(drawn.turn * min(shape.turn, bounds.turn)), flip)
 
 
 def _silhouette(parts: Parts) -> Field:
@@ -415,7 +442,7 @@ def _silhouette(parts: Parts) -> Field:
 
 
 def picture_with_mask(
-    seed: int, index: int, label: int | None = None, size: int = 128, turn_at_most: float = ANY_TURN
+    seed: int, index: int, label: int | None = None, size: int = 128, bounds: Bounds = FREE
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """As `picture`, with the object's own pixels: (uint8 [H, W, 3], bool [H, W] without the shadow, label).
 
@@ -426,14 +453,14 @@ def picture_with_mask(
     if not 0 <= label < len(CLASSES):
         raise ValueError(f"label is {label}; the procedural set has labels 0 to {len(CLASSES) - 1}")
     drawn, shape = scene(seed, index), SHAPES[label]
-    frame = _frame(drawn, shape, turn_at_most)
-    pixels = np.float32(drawn.half * size)
+    frame = _frame(drawn, shape, bounds)
+    pixels = np.float32(frame.half * size)
     to_light_x, to_light_y = drawn.light
 
     def moved_from_light(sides: float) -> Field:
         """Distances in sides of the picture to the object, moved away from the light."""
         moved = frame.coordinates(size, -sides * to_light_x, -sides * to_light_y)
-        return _silhouette(shape.parts(*moved)) * np.float32(drawn.half)
+        return _silhouette(shape.parts(*moved)) * np.float32(frame.half)
 
     paint = _background(drawn, size)
     shadow = _smooth(0.035, -0.035, moved_from_light(0.045))
@@ -446,32 +473,28 @@ def picture_with_mask(
         body = _mix(body, drawn.colours[role], np.clip(0.5 - distance * pixels, 0, 1))
     # Light falls off across the object, and a crescent along its far side lies in shade.
     x, y = _grid(size)
-    lit = ((x - frame.x) * to_light_x + (y - frame.y) * to_light_y) / np.float32(drawn.half)
+    lit = ((x - frame.x) * to_light_x + (y - frame.y) * to_light_y) / np.float32(frame.half)
     body = body + (np.float32(0.16) * np.clip(lit, 0, 1))[..., None] * (1 - body)
-    far = _smooth(-0.008, 0.012, moved_from_light(-0.15 * drawn.half))
+    far = _smooth(-0.008, 0.012, moved_from_light(-0.15 * frame.half))
     body = body * (1 - np.float32(0.15) * far)[..., None]
     paint = _mix(paint, body, coverage)
     return (np.clip(paint, 0, 1) * 255 + 0.5).astype(np.uint8), coverage > 0.5, label
 
 
 def picture(
-    seed: int, index: int, label: int | None = None, size: int = 128, turn_at_most: float = ANY_TURN
+    seed: int, index: int, label: int | None = None, size: int = 128, bounds: Bounds = FREE
 ) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
 
-    `turn_at_most` bounds the object's turn to either side, in degrees; nothing else of the picture depends on it.
-
     Depends on its arguments alone, never on the pictures drawn before it.
     """
-    pixels, _, label = picture_with_mask(seed, index, label, size, turn_at_most)
+    pixels, _, label = picture_with_mask(seed, index, label, size, bounds)
     return pixels, label
 
 
-def batch(
-    seed: int, start: int, count: int, size: int = 128, turn_at_most: float = ANY_TURN
-) -> tuple[np.ndarray, np.ndarray]:
+def batch(seed: int, start: int, count: int, size: int = 128, bounds: Bounds = FREE) -> tuple[np.ndarray, np.ndarray]:
     """Pictures start … start + count - 1: (uint8 [B, H, W, 3], labels int64 [B])."""
-    drawn = [picture(seed, index, size=size, turn_at_most=turn_at_most) for index in range(start, start + count)]
+    drawn = [picture(seed, index, size=size, bounds=bounds) for index in range(start, start + count)]
     return np.stack([pixels for pixels, _ in drawn]), np.array([label for _, label in drawn], dtype=np.int64)
 
 
@@ -482,7 +505,7 @@ class Pictures:
     seed: int
     count: int
     size: int = 128
-    turn_at_most: float = ANY_TURN
+    bounds: Bounds = FREE
 
     def __len__(self) -> int:
         return self.count
@@ -490,4 +513,4 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        return picture(self.seed, index, size=self.size, turn_at_most=self.turn_at_most)
+        return picture(self.seed, index, size=self.size, bounds=self.bounds)
