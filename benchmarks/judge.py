@@ -2,7 +2,8 @@
 
 `python benchmarks/judge.py` trains it again from its seed and writes benchmarks/judge.safetensors, with its accuracy on
 fresh pictures and the mean and covariance of its features over others: the reference of the Fréchet distance. It
-learns, and is tested on, shapes at every turn; the reference holds them as the built-in model is to draw them.
+learns, and is tested on, shapes as free as the set has them; the reference holds them as the built-in model is to draw
+them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from randar_core.training.pictures import CLASSES, FREE, UPRIGHT, Bounds, batch
+from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
@@ -88,6 +89,11 @@ def seen(pixels: Tensor) -> Tensor:
     return F.interpolate(pixels.float().cpu().clamp(0, 1), (SIDE, SIDE), mode="area")
 
 
+def reference_facts() -> dict:
+    """What the reference's pictures are, as JSON has it."""
+    return json.loads(json.dumps(asdict(PORTRAIT)))
+
+
 def pixels_of(pictures: np.ndarray) -> Tensor:
     """uint8 `[B, H, W, 3]` -> `[B, 3, H, W]` in 0…1."""
     return rearrange(torch.from_numpy(pictures), "b h w c -> b c h w").float() / 255
@@ -98,7 +104,7 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if facts.get("reference_turn") != UPRIGHT.turn:
+    if facts.get("reference") != reference_facts():
         raise ValueError(f"The reference in '{path}' is of other pictures. Make it anew: python benchmarks/judge.py")
     mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
     network = Judge()
@@ -173,9 +179,9 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     network.load_state_dict(weights)
     pixels, labels = drawn(FRESH_PICTURES, count, 128, "fresh pictures")
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
-    pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", UPRIGHT)
+    pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", PORTRAIT)
     features = network.features(pixels).double()
-    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference_turn": UPRIGHT.turn}
+    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": reference_facts()}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
     unfinished = path.with_name(path.name + ".part")

@@ -22,7 +22,7 @@ from randar_core.decoding.sampling import Sampling
 from randar_core.models.packing import Precision, pack
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
-from randar_core.training.pictures import CLASSES, UPRIGHT, picture_with_mask
+from randar_core.training.pictures import CLASSES, PORTRAIT, Bounds, picture_with_mask
 
 EVALUATION_PICTURES = 71_004
 """Seed of the procedural pictures that are encoded, scored and edited; neither model nor judge was trained on them."""
@@ -152,9 +152,9 @@ class Bench:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1, float32."""
         return self.model.tokenizer.decode(ids).float().clamp(0, 1)
 
-    def scenes(self, pictures: range) -> Scenes:
-        """Fresh procedural pictures at the model's size, of the kind that it learnt to draw."""
-        drawn = [picture_with_mask(EVALUATION_PICTURES, index, size=self.side, bounds=UPRIGHT) for index in pictures]
+    def scenes(self, pictures: range, bounds: Bounds = PORTRAIT) -> Scenes:
+        """Fresh procedural pictures at the model's size, by default of the kind that it learnt to draw."""
+        drawn = [picture_with_mask(EVALUATION_PICTURES, index, size=self.side, bounds=bounds) for index in pictures]
         pixels, objects, labels = zip(*drawn, strict=True)
         return Scenes(
             pixels_of(np.stack(pixels)), torch.from_numpy(np.stack(objects)), torch.tensor(labels, dtype=torch.long)

@@ -21,7 +21,7 @@ from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.outpaint import outpaint
 from randar_core.tasks.refine import refine
 from randar_core.tasks.windows import fill, window_parts
-from randar_core.training.pictures import CLASSES
+from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds
 
 CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
 """The authors' defaults for extrapolation, the same throughout (RandAR, section 3.4)."""
@@ -78,10 +78,11 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
         classes: Callable[[Scenes, range], Tensor],
         count: int = counts.some,
         denoise: float = 1.0,
+        bounds: Bounds = PORTRAIT,
     ) -> dict:
         def made() -> Iterator[tuple[Tensor, Tensor]]:
             for pictures in bench.pieces(count, title):
-                scenes = bench.scenes(pictures)
+                scenes = bench.scenes(pictures, bounds)
                 wanted = classes(scenes, pictures)
                 mask = masks(scenes, pictures).float()
                 decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
@@ -118,6 +119,9 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
     for denoise in (0.8, 0.6):
         name = f"class edit, denoise {denoise}"
         yield Row(name, counts.few, lambda n=name, d=denoise: repainted(n, box, other, counts.few, d))
+    # Pictures of another kind than the model ended with, but that its tokenizer knows: such as users may bring.
+    name = "half inpainted, any size, turn and facing"
+    yield Row(name, count, lambda: repainted("inpaint a half, free", half, own, bounds=FREE))
 
 
 # --- seams -----------------------------------------------------------------------------------------------------------

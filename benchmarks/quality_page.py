@@ -9,7 +9,7 @@ from quality_bench import every_order
 from quality_sections import CALLS_OF_ORDERS
 from quality_statistics import difference, mean_interval, wilson
 
-from randar_core.training.pictures import CLASSES, UPRIGHT
+from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds
 
 Section = dict[str, dict]
 """Records by the name of their row."""
@@ -25,6 +25,10 @@ def share(record: dict) -> str:
 def percent(values: Sequence[float]) -> str:
     value, low, high = (100 * x for x in values)
     return f"{value:.1f} % ({low:.1f}–{high:.1f})"
+
+
+def span(bounds: Bounds) -> str:
+    return " to ".join(f"{200 * half:.0f}" for half in bounds.half) + " %"
 
 
 def distance(record: dict) -> str:
@@ -369,7 +373,9 @@ def inpainting(section: Section) -> str:
     return f"""## Inpainting and class edits
 
 Fresh procedural pictures. The mask is the box about the object and its shadow, or the left, right, upper or lower half
-of it. "Recognised" is as the class that was asked for; the first row shows what the judge makes of the visible half.
+of it. "Recognised" is as the class that was asked for; the first row shows what the judge makes of the visible half. In
+the last one the objects are as free as the tokenizer and the judge know them, which alone puts them far from the
+pictures that the distance is measured to.
 
 {judged_table(section, "what")}"""
 
@@ -479,9 +485,10 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
   pictures and never shown a generated one (`benchmarks/judge.py`). It recognises {100 * judge["accuracy"]:.2f} % of
   {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance, against
   {judge["reference_count"]} others.
-- Pictures: the judge learnt, and was tested on, objects turned as far as each shape may be. The model was last trained
-  on objects turned by {UPRIGHT.turn:g}° at most; so are the fresh pictures below and those that the distance is
-  measured to.
+- Pictures: the judge learnt, and was tested on, objects that span {span(FREE)} of the picture's side, turned as far
+  as each shape may be. The model was last trained on objects that span {span(PORTRAIT)}, turned by
+  {PORTRAIT.turn:g}° at most, with moons, houses, trees and fish facing one way; so are the fresh pictures below, where
+  nothing else is said, and those that the distance is measured to.
 - Machines and dtypes:
 {machines(report)}""",
         "## What must be reached",

@@ -91,7 +91,7 @@ def test_a_bound_on_the_turn_changes_nothing_else():
         assert rows[-1] - rows[0] + 1 <= np.sqrt(mask_upright.sum()) * (np.cos(allowed) + np.sin(allowed)) + 2
 
 
-def test_bounds_on_extent_and_facing():
+def test_bounds_on_size_and_facing():
     def width(mask):
         columns = np.flatnonzero(mask.any(0))
         return columns[-1] - columns[0] + 1
@@ -107,10 +107,20 @@ def test_bounds_on_extent_and_facing():
         assert np.array_equal(free, one_way) == (index not in mirrored)
 
 
-@pytest.mark.parametrize("extent", [(0.3, 0.2), (0.3, 0.5), (0.0, 0.3), (float("nan"), 0.3)])
-def test_extents_without_room_are_refused(extent):
-    with pytest.raises(ValueError, match="between 0.05 and 0.4 sides of the picture"):
-        Bounds(extent=extent)
+@pytest.mark.parametrize("half", [(0.3, 0.2), (0.3, 0.5), (0.0, 0.3), (float("nan"), 0.3)])
+def test_sizes_without_room_are_refused(half):
+    with pytest.raises(ValueError, match="between 0.1 and 0.8 sides of the picture"):
+        Bounds(half=half)
+
+
+@pytest.mark.parametrize("turn", [-1.0, float("nan")])
+def test_turns_that_are_none_are_refused(turn):
+    with pytest.raises(ValueError, match="must be 0 degrees or more"):
+        Bounds(turn=turn)
+
+
+def test_the_largest_object_has_room():
+    assert max(shape.reach for shape in SHAPES) * pictures.LARGEST_HALF + pictures.EDGE <= 0.5
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
@@ -148,7 +158,7 @@ def test_every_palette_and_background_is_drawn():
     counts = [sum(drawn.background == name for drawn in scenes) for name in pictures.BACKGROUNDS]
     assert min(counts) > 400 / len(counts) / 2
     assert len({drawn.variant for drawn in scenes}) == 6
-    assert min(drawn.extent for drawn in scenes) < 0.05 and max(drawn.extent for drawn in scenes) > 0.95
+    assert min(drawn.size for drawn in scenes) < 0.05 and max(drawn.size for drawn in scenes) > 0.95
 
 
 def test_a_larger_picture_is_the_same_picture():

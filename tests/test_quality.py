@@ -13,10 +13,11 @@ from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.training.pictures import CLASSES, UPRIGHT, batch
+from randar_core.training.pictures import CLASSES, PORTRAIT, UPRIGHT, batch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import judge as judge_module  # noqa: E402
 import quality  # noqa: E402 - the benchmarks are scripts, not a package
 import quality_editing  # noqa: E402
 from judge import WEIGHTS, load_judge, pixels_of  # noqa: E402
@@ -145,6 +146,12 @@ def test_the_judge_is_small_and_says_how_sure_it_is():
     assert judge.accuracy >= 0.99 and judge.accuracy_count >= 1000
 
 
+def test_a_reference_of_other_pictures_is_refused(monkeypatch):
+    monkeypatch.setattr(judge_module, "PORTRAIT", UPRIGHT)
+    with pytest.raises(ValueError, match="of other pictures. Make it anew: python benchmarks/judge.py"):
+        load_judge()
+
+
 @pytest.mark.parametrize("size", [64, 128, 192])
 def test_the_judge_recognises_fresh_pictures_of_any_size(size):
     pictures, labels = batch(seed=9_876, start=0, count=36, size=size)
@@ -154,7 +161,7 @@ def test_the_judge_recognises_fresh_pictures_of_any_size(size):
 def test_the_judge_tells_tokens_that_hold_no_object_by_their_distance():
     judge = load_judge()
     reference = Reference(judge.reference_mean, judge.reference_covariance)
-    pictures, _ = batch(seed=9_877, start=0, count=96, size=64, bounds=UPRIGHT)
+    pictures, _ = batch(seed=9_877, start=0, count=96, size=64, bounds=PORTRAIT)
     noise = torch.rand(96, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     near, far = (reference.distance(judge.look(pixels).features) for pixels in (pixels_of(pictures), noise))
     assert far > 10 * near

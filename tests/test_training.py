@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from randar_core.training.folder import by_name, open_folder
 from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
-from randar_core.training.pictures import UPRIGHT, Pictures
+from randar_core.training.pictures import FREE, PORTRAIT, UPRIGHT, Pictures
 from randar_core.training.samples import ExchangedSamples, PixelSamples, item_of
 from randar_core.training.tokenizer import (
     PixelsObjective,
@@ -761,6 +762,32 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "facts"),
+    [
+        (FREE, {}),  # as in trainings from before there were bounds, which must resume
+        (UPRIGHT, {"turn": 15.0}),
+        (PORTRAIT, {"turn": 15.0, "half": [0.3, 0.4], "mirrored": False}),
+    ],
+)
+def test_bounds_are_facts_where_there_are_any(bounds, facts):
+    expected = {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
+    assert builtin.procedural_facts(Pictures(3, 7, 16, bounds)) == expected
+    assert json.loads(json.dumps(expected)) == expected
+
+
+def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
+    words = ["train-tokenizer", "procedural", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2, "--batch", 2]
+    words += ["--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2]
+    words += ["--warmup", 1, "--device", "cpu", "--turn", 15, "--one-way"]
+    randar(*words, "--extent", 0.6, 0.8)
+    setting = checkpoint.load(tmp_path / "checkpoint.pt").setting
+    assert setting["pictures"] == builtin.procedural_facts(Pictures(0, 8, 16, PORTRAIT))
+    randar(*words, "--extent", 0.6, 0.8, "--resume")
+    with pytest.raises(ValueError, match="half"):
+        randar(*words, "--extent", 0.5, 0.8, "--resume")
+
+
 def test_better_pixels_of_the_same_codes(tmp_path):
     from randar_core.checkpoints.bundle import load_tokenizer
 
@@ -923,7 +950,12 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         ),
         "DECODER": network,
         "DECODER_ROUNDS": tuple(
-            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
+            replace(
+                each,
+                pictures=replace(each.pictures, count=8, size=16),
+                loop=replace(each.loop, **small),
+                layers=each.layers and 2,
+            )
             for each in builtin.DECODER_ROUNDS
         ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
@@ -950,6 +982,13 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     first = load(tmp_path / "killed" / "decoder-1" / runs.MODEL_FILE).decoder
     assert setting["start"] == runs.hash_of(first.state_dict())
     assert setting["tokens"]["turn"] == UPRIGHT.turn
+    last = checkpoint.load(tmp_path / "killed" / "decoder-5" / "checkpoint.pt").setting
+    assert last["tokens"].items() >= {"turn": 15.0, "half": [0.3, 0.4], "mirrored": False}.items()
+    assert dict(zip(builtin.CLASSES, last["oversample"], strict=True)) == dict.fromkeys(builtin.CLASSES, 1) | {
+        "fish": 2,
+        "house": 2,
+    }
+    assert load(again).decoder.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
     assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)

@@ -144,14 +144,15 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("LEAST", "GREATEST"),
-        help="half the extent of objects of the drawn set, in sides of the picture (default: 0.23 0.37; the built-in "
-        "model ends with 0.3 0.4)",
+        help="extent of the smallest and the largest object of the drawn set, in sides of the picture, from 0.1 to 0.8 "
+        "(default: 0.46 0.74; in the last round of the built-in model 0.6 0.8)",
     )
     group.add_argument(
         "--one-way",
         action="store_true",
         default=None,
-        help="let moons, houses, trees and fish of the drawn set face one way, as the built-in model ends with",
+        help="let moons, houses, trees and fish of the drawn set face one way, as in the last round of the built-in "
+        "model",
     )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
@@ -330,7 +331,8 @@ def _pictures(arguments: argparse.Namespace):
 
     if arguments.pictures == PROCEDURAL:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
-        bounds = Bounds(turn, tuple(arguments.extent or FREE.extent), not arguments.one_way)
+        half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
+        bounds = Bounds(turn, half, not arguments.one_way)
         pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, bounds)
         return pictures, procedural_facts(pictures), CLASSES
     for name in ("count", "turn", "extent", "one-way"):

@@ -82,7 +82,7 @@ class Wanted:
 class DecodeState:
     """What one decode keeps between steps: R rows, N cells, and the KV cache, which lives as long as this does."""
 
-    inputs: Tensor  # [R, 1 + 2N, D]: class, then instruction and token of each cell, written as they become known
+    inputs: Tensor  # [R, 1 + 2N, D]: class, then instruction and token of each cell; a token once it is known
     angles: Tensor  # [2, R, 1 + 2N, 1, d], of the same places, see `rotate`
     context_kept: Tensor | None  # [R, N, 1] along the order, 1 where a token's embedding is fed, 0 where it is blanked
     cache: Tensor  # [layers, 2, R, heads, 1 + 2N, d]

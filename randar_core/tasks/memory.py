@@ -22,7 +22,7 @@ def picture_bytes(
         return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * size * 13.5)
 
     cache = decoder.cache_bytes(rows, cells, size)
-    instructions_and_angles = rows * cells * (config.width * size + 8 * config.width // config.heads)
+    inputs_and_angles = rows * (1 + 2 * cells) * (config.width * size + 8 * config.width // config.heads)
     fed = max(2 * known + sizes[0], 3 * max(sizes))
-    decoded = cache + instructions_and_angles + peak(fed, max(sizes), 4.5 if sorting else 2.8)
+    decoded = cache + inputs_and_angles + peak(fed, max(sizes), 4.5 if sorting else 2.8)
     return int(max(decoded, peak(2 * cells, cells, 2.0) if scored else 0))

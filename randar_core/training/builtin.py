@@ -20,7 +20,7 @@ from ..models.randar import RandARConfig
 from ..processes import is_first_process
 from .decoder import Prefixes, Start
 from .loop import CHECKPOINT, LoopSetting, Reporting
-from .pictures import CLASSES, FREE, UPRIGHT, Pictures
+from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
 from .runs import train_decoder, train_pixels, train_tokenizer
 from .tokenizer import PixelsRecipe, TokenizerRecipe
 
@@ -70,16 +70,22 @@ DECODER_LOOP = LoopSetting(
 
 @dataclass(frozen=True)
 class Round:
-    """One training of the decoder, on pictures of its own."""
+    """One training of the decoder, on pictures of its own. Layers that are new to it begin as if they weren't there."""
 
     pictures: Pictures
     loop: LoopSetting
     prefixes: Prefixes
+    layers: int | None = None
+    """As many as the decoder has from here on; None: those of `DECODER`."""
+    oversample: tuple[tuple[str, int], ...] = ()
+    """Classes whose pictures come so many times as often as others."""
 
 
-# Each round begins with what the one before learnt. The tokenizer and the first round see shapes turned as far as each
-# may be, and so every direction of an edge; the others see what users are to see, shapes that stand upright. The last
-# two see new pictures, and ever more of what comes after a picture's beginning: that is where edges become clean.
+# Each round begins with what the one before learnt, and sees new pictures. The tokenizer and the first round see shapes
+# turned as far as each may be, and so every direction of an edge; from the second on they stand upright. The third and
+# the fourth see ever more of what comes after a picture's beginning: that is where edges become clean. In the last,
+# shapes are as users are to see them, large and facing one way; two layers are added, and fish and houses, the hardest,
+# come twice as often.
 DECODER_ROUNDS = (
     Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
     Round(
@@ -97,6 +103,13 @@ DECODER_ROUNDS = (
         replace(DECODER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
         Prefixes(cells=64, whole_every=6),
     ),
+    Round(
+        Pictures(seed=7, count=16_000, bounds=PORTRAIT),
+        replace(DECODER_LOOP, steps=1000, batch=24, learning_rate=1e-3, seed=7),
+        Prefixes(cells=64, whole_every=8),
+        layers=7,
+        oversample=(("fish", 2), ("house", 2)),
+    ),
 )
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88, boundary=0)
@@ -107,7 +120,7 @@ def procedural_facts(pictures: Pictures) -> dict:
     facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
     # Left out where they are none, so that trainings from before there were bounds resume.
     bounds = {key: value for key, value in asdict(pictures.bounds).items() if value != getattr(FREE, key)}
-    return facts | {key: list(value) if key == "extent" else value for key, value in bounds.items()}
+    return facts | {key: list(value) if key == "half" else value for key, value in bounds.items()}  # as JSON has it
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
@@ -133,7 +146,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             each.pictures,
             procedural_facts(each.pictures),
             tokenizer,
-            DECODER,
+            replace(DECODER, layers=each.layers or DECODER.layers),
             CLASSES,
             DEFAULTS,
             each.loop,
@@ -142,6 +155,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             resume and (decoder_folder / CHECKPOINT).exists(),
             prefixes=each.prefixes,
             start=None if decoder is None else Start(decoder, CLASSES),
+            oversample=each.oversample,
         )
     for pixels_folder, each in zip(pixels_folders, PIXELS_ROUNDS, strict=True):
         tokenizer = train_pixels(

@@ -1,7 +1,8 @@
 """Procedural pictures: twelve classes in flat colours, drawn from a seed alone.
 
 Class, context and style are drawn apart. A picture's palette, background, light, place, size and turn depend on
-(seed, index) only, so the same index under another label is the same scene with another object in it.
+(seed, index) and on the bounds of the set only, so the same index under another label is the same scene with another
+object in it.
 
 Every shape is a signed distance field in the object's own frame: x to the right, y down, about 1 from the centre to the
 farthest side. One field gives the anti-aliased edge, the soft shadow, the shading and the mask.
@@ -202,34 +203,44 @@ SHAPES = (
 )
 
 
+EDGE = 0.015
+"""Room, in sides of the picture, that is left around an object."""
+
+LARGEST_HALF = 0.4
+"""Half the extent of the largest object that a picture has room for: `SHAPES` reach up to 1.2 of it, see `_frame`."""
+
+
 @dataclass(frozen=True)
 class Bounds:
-    """How freely objects stand. Nothing else of a picture depends on it.
+    """How large objects are and how freely they stand.
 
-    Raises ValueError for sizes that no picture has room for.
+    Palette, background and light don't depend on it, the place only by the room that an object leaves. Raises
+    ValueError for sizes that no picture has room for and for turns that are none.
     """
 
     turn: float = 180.0
     """Most that an object is turned to either side, in degrees; never more than its shape may be."""
-    extent: tuple[float, float] = (0.23, 0.37)
+    half: tuple[float, float] = (0.23, 0.37)
     """Least and greatest of half an object's extent, in sides of the picture."""
     mirrored: bool = True
     """Whether moons, houses, trees and fish face either way."""
 
     def __post_init__(self):
-        least, greatest = self.extent
-        if not 0.05 <= least <= greatest <= 0.4:
+        least, greatest = self.half
+        if not 0.05 <= least <= greatest <= LARGEST_HALF:
             raise ValueError(
-                f"Half an object's extent must lie between 0.05 and 0.4 sides of the picture, the lesser first; "
-                f"got {least:g} to {greatest:g}."
+                f"The extent of objects must lie between 0.1 and {2 * LARGEST_HALF:g} sides of the picture, the lesser "
+                f"first; got {2 * least:g} to {2 * greatest:g}."
             )
+        if not self.turn >= 0:
+            raise ValueError(f"The largest turn is {self.turn}; it must be 0 degrees or more.")
 
 
 FREE, UPRIGHT = Bounds(), Bounds(turn=15.0)
-"""No bound but a shape's own; or turned so little that every shape stands as it is known (no square on a corner)."""
+"""As far turned as each shape may be; or so little that every shape stands as it is known (no square on a corner)."""
 
-PORTRAIT = Bounds(turn=15.0, extent=(0.3, 0.4), mirrored=False)
-"""Upright, large, and every shape facing one way: what a small model draws best."""
+PORTRAIT = Bounds(turn=15.0, half=(0.3, 0.4), mirrored=False)
+"""Upright, large, and none mirrored: what a small model draws best."""
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -292,19 +303,19 @@ BACKGROUNDS = ("plain", "linear", "radial", "stripes", "dots", "checks", "hills"
 
 @dataclass(frozen=True)
 class Scene:
-    """All of a picture except its class. Lengths are in sides of the picture, colours [3] float32 in 0…1."""
+    """All of a picture except its class and what bounds its object. Colours are [3] float32 in 0…1."""
 
     background: str
     backgrounds: np.ndarray
     """[2, 3]: the two colours of the background."""
     colours: np.ndarray
     """[5, 3]: the object's colours by role."""
-    extent: float
+    size: float
     """In 0…1 of the sizes that are allowed."""
     place: tuple[float, float]
     """The object's centre in 0…1 of the room its reach leaves."""
     turn: float
-    """In -1…1 of the shape's largest turn."""
+    """In -1…1 of the largest turn that is allowed."""
     mirrored: bool
     light: tuple[float, float]
     """Unit vector towards the light."""
@@ -321,7 +332,7 @@ def scene(seed: int, index: int) -> Scene:
         palette_at,
         object_at,
         background_at,
-        extent,
+        size,
         place_x,
         place_y,
         turn,
@@ -344,7 +355,7 @@ def scene(seed: int, index: int) -> Scene:
         background=BACKGROUNDS[int(background_at * len(BACKGROUNDS))],
         backgrounds=np.clip(backgrounds + jitter[0], 0, 1),
         colours=np.clip(np.stack([body, accent, rgb(palette.light), rgb(palette.dark), body * 0.82]) + jitter[1], 0, 1),
-        extent=extent,
+        size=size,
         place=(place_x, place_y),
         turn=2 * turn - 1,
         mirrored=mirror < 0.5,
@@ -429,9 +440,9 @@ class _Frame:
 
 
 def _frame(drawn: Scene, shape: Shape, bounds: Bounds) -> _Frame:
-    least, greatest = bounds.extent
-    half = least + (greatest - least) * drawn.extent
-    reach = shape.reach * half + 0.015
+    least, greatest = bounds.half
+    half = least + (greatest - least) * drawn.size
+    reach = shape.reach * half + EDGE
     x, y = (reach + at * (1 - 2 * reach) for at in drawn.place)
     flip = -1 if drawn.mirrored and shape.mirrored and bounds.mirrored else 1
     return _Frame(x, y, half, np.deg2rad(drawn.turn * min(shape.turn, bounds.turn)), flip)
@@ -486,6 +497,7 @@ def picture(
 ) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
 
+    `size` is the picture's side in pixels; `bounds` say how large the object is and how freely it stands.
     Depends on its arguments alone, never on the pictures drawn before it.
     """
     pixels, _, label = picture_with_mask(seed, index, label, size, bounds)
