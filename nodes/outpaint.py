@@ -27,7 +27,7 @@ PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
 def overlap_widget() -> io.Input:
     return io.Float.Input(
         "overlap",
-        default=0.5,
+        default=0.75,
         min=0.0,
         max=0.9,
         step=0.05,
@@ -85,7 +85,7 @@ class Outpaint(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, classes, image, left, top, right, bottom, overlap=0.5, seam=64, mask=None, **settings
+        cls, model, classes, image, left, top, right, bottom, overlap=0.75, seam=64, mask=None, **settings
     ) -> io.NodeOutput:
         options = options_for(model, None, **settings)
         pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))
@@ -194,7 +194,7 @@ class DrawCanvas(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, classes, width, height, batch_size=1, overlap=0.5, **settings) -> io.NodeOutput:
+    def execute(cls, model, classes, width, height, batch_size=1, overlap=0.75, **settings) -> io.NodeOutput:
         options, count = options_for(model, None, **settings), batch_size * len(classes)
         ids = class_ids(model, classes, count)
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))

@@ -201,9 +201,10 @@ def test_a_class_edit_asks_for_every_other_class_and_never_for_its_own():
 
 def test_borders_lie_where_one_window_takes_over_from_another():
     empty = torch.zeros(16, 40, dtype=torch.bool)
-    # The middle window stands on columns 12 … 27. The others overlap it by half a window, draw its outermost two
-    # columns anew, and end at the canvas's edges.
+    # The middle window stands on columns 12 … 27. The others overlap what is there by half a window or three quarters,
+    # draw its outermost two columns anew, and end at the canvas's edges.
     assert quality_editing.border_columns(empty, 16, 8) == [6, 14, 26, 34]
+    assert quality_editing.border_columns(empty, 16, 12) == [6, 10, 14, 26, 30, 34]
 
 
 def test_a_seam_shows_in_the_ratio():

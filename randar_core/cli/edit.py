@@ -26,7 +26,7 @@ def register(subparsers) -> None:
     for side in ("left", "top", "right", "bottom"):
         outpaint.add_argument(f"--{side}", type=int, default=0, help="pixels to add (default: 0)")
     outpaint.add_argument(
-        "--overlap", type=int, help="cells by which a window overlaps what was there (default: half of it)"
+        "--overlap", type=int, help="cells by which a window overlaps what was there (default: three quarters of it)"
     )
     outpaint.add_argument(
         "--seam", type=int, default=64, help="pixels over which errors at the edge fade (default: 64)"

@@ -53,7 +53,7 @@ def register(subparsers) -> None:
     )
     parser.add_argument("--height", type=int, help="pixels, any number (default: the model's)")
     parser.add_argument(
-        "--overlap", type=int, help="cells by which a window overlaps the one before (default: half of it)"
+        "--overlap", type=int, help="cells by which a window overlaps the one before (default: three quarters of it)"
     )
     options.add_extrapolation(parser, factor=None)
     options.add_output(parser)
