@@ -641,7 +641,7 @@ def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsy
         torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
     )
     monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
-    arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None)
+    arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
     assert command._pictures(arguments)[0] == found
     assert capsys.readouterr().out == ""
     heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
@@ -652,7 +652,9 @@ def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsy
 def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     save_picture(pictures / "blue" / "small.png", 15, 40)
-    command._pictures(SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None))
+    command._pictures(
+        SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
+    )
     said = capsys.readouterr().out
     assert "6 pictures in 2 classes: blue, red" in said and "Skipped in all: 2." in said
     assert "noise.png: it can't be read" in said and "small.png: it has 15×40 pixels" in said
