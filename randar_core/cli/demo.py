@@ -71,7 +71,7 @@ def _tour(model, decoding, device):
     yield "inpaint", torch.cat([pictures, masked, repainted]), shown
 
     middle = torch.zeros_like(right_half)
-    middle[:, side // 8 : -side // 8, side // 8 : -side // 8] = 1
+    middle[:, side // 16 : -side // 16, side // 16 : -side // 16] = 1
     others = classes.roll(-1)
     with _Bar("class edit: the middle as the next class") as call:
         edited = inpaint(decoder, tokenizer, pictures, middle, others, decoding, on_call=call).pixels
