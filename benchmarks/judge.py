@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +89,6 @@ def seen(pixels: Tensor) -> Tensor:
     return F.interpolate(pixels.float().cpu().clamp(0, 1), (SIDE, SIDE), mode="area")
 
 
-def reference_facts() -> dict:
-    """What the reference's pictures are, as JSON has it."""
-    return json.loads(json.dumps(asdict(PORTRAIT)))
-
-
 def pixels_of(pictures: np.ndarray) -> Tensor:
     """uint8 `[B, H, W, 3]` -> `[B, 3, H, W]` in 0…1."""
     return rearrange(torch.from_numpy(pictures), "b h w c -> b c h w").float() / 255
@@ -104,7 +99,7 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if facts.get("reference") != reference_facts():
+    if facts.get("reference") != PORTRAIT.facts():
         raise ValueError(f"The reference in '{path}' is of other pictures. Make it anew: python benchmarks/judge.py")
     mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
     network = Judge()
@@ -181,7 +176,7 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
     pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", PORTRAIT)
     features = network.features(pixels).double()
-    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": reference_facts()}
+    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": PORTRAIT.facts()}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
     unfinished = path.with_name(path.name + ".part")

@@ -20,7 +20,7 @@ from randar_core.tasks.inpaint import inpaint
 from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.outpaint import outpaint
 from randar_core.tasks.refine import refine
-from randar_core.tasks.windows import fill, usual_overlap, window_parts
+from randar_core.tasks.windows import OVERLAP, fill, window_parts
 from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds
 
 CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
@@ -203,7 +203,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     width, more = grid * 5 // 2, grid * cell // 2
     period = bench.side // 4  # the longest one of the procedural patterns
 
-    columns = border_columns(torch.zeros(grid, width, dtype=torch.bool), grid, usual_overlap(grid))
+    columns = border_columns(torch.zeros(grid, width, dtype=torch.bool), grid, int(OVERLAP * grid))
     borders = [column * cell for column in columns]
 
     @cache
@@ -242,7 +242,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         beyond = grid * 3 // 2
         known = torch.zeros(grid, grid + 2 * beyond, dtype=torch.bool)
         known[:, beyond:-beyond] = True
-        borders = [column * cell for column in border_columns(known, grid, usual_overlap(grid))]
+        borders = [column * cell for column in border_columns(known, grid, int(OVERLAP * grid))]
 
         def made() -> Iterator[Tensor]:
             for pictures in bench.pieces(counts.compared, "outpainting far", max(1, bench.batch // 4)):

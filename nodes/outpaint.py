@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..randar_core.tasks.generate import generate
 from ..randar_core.tasks.outpaint import outpaint
+from ..randar_core.tasks.windows import OVERLAP
 from .drawing import (
     COMMON_SOCKETS,
     LoadedTokenizer,
@@ -27,7 +28,7 @@ PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
 def overlap_widget() -> io.Input:
     return io.Float.Input(
         "overlap",
-        default=0.75,
+        default=OVERLAP,
         min=0.0,
         max=0.9,
         step=0.05,
@@ -85,7 +86,7 @@ class Outpaint(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, classes, image, left, top, right, bottom, overlap=0.75, seam=64, mask=None, **settings
+        cls, model, classes, image, left, top, right, bottom, overlap=OVERLAP, seam=64, mask=None, **settings
     ) -> io.NodeOutput:
         options = options_for(model, None, **settings)
         pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))
@@ -194,7 +195,7 @@ class DrawCanvas(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, classes, width, height, batch_size=1, overlap=0.75, **settings) -> io.NodeOutput:
+    def execute(cls, model, classes, width, height, batch_size=1, overlap=OVERLAP, **settings) -> io.NodeOutput:
         options, count = options_for(model, None, **settings), batch_size * len(classes)
         ids = class_ids(model, classes, count)
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))

@@ -120,7 +120,7 @@ def test_turns_that_are_none_are_refused(turn):
 
 
 def test_the_largest_object_has_room():
-    assert max(shape.reach for shape in SHAPES) * pictures.LARGEST_HALF + pictures.EDGE <= 0.5
+    assert max(shape.reach for shape in SHAPES) * pictures.LARGEST_HALF + pictures.MARGIN <= 0.5
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)

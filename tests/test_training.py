@@ -773,9 +773,8 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     ],
 )
 def test_bounds_are_facts_where_there_are_any(bounds, facts):
-    expected = {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
-    assert builtin.procedural_facts(Pictures(3, 7, 16, bounds)) == expected
-    assert json.loads(json.dumps(expected)) == expected
+    found = builtin.procedural_facts(Pictures(3, 7, 16, bounds))
+    assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):

@@ -70,11 +70,11 @@ def _tour(model, decoding, device):
     masked = pictures * (1 - right_half) + 0.9 * right_half
     yield "inpaint", torch.cat([pictures, masked, repainted]), shown
 
-    middle = torch.zeros_like(right_half)
-    middle[:, side // 16 : -side // 16, side // 16 : -side // 16] = 1
+    inner = torch.zeros_like(right_half)
+    inner[:, side // 16 : -side // 16, side // 16 : -side // 16] = 1
     others = classes.roll(-1)
-    with _Bar("class edit: the middle as the next class") as call:
-        edited = inpaint(decoder, tokenizer, pictures, middle, others, decoding, on_call=call).pixels
+    with _Bar("class edit: all but the rim as the next class") as call:
+        edited = inpaint(decoder, tokenizer, pictures, inner, others, decoding, on_call=call).pixels
     yield "class_edit", torch.cat([pictures, edited]), shown
 
     with _Bar("outpaint: wider by half on either side") as call:

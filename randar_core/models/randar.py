@@ -289,18 +289,18 @@ class RandAR(nn.Module):
         """Begin decoding R rows: `classes` `[R]`, `order` `[R, N]` (cell indices), the rest as in `forward`."""
         rows, cells = order.shape
         cell_angles = self.cell_angles(order, table)
-        classes = self.cls_embedding.embedding_table(classes)  # its dtype is what a host's layers compute in
+        embedded = self.cls_embedding.embedding_table(classes)  # its dtype is what a host's layers compute in
         places = 1 + 2 * cells
-        inputs = classes.new_empty(rows, places, self.config.width)
-        inputs[:, 0], inputs[:, 1::2] = classes, self.instructions(cell_angles)
+        inputs = embedded.new_empty(rows, places, self.config.width)
+        inputs[:, 0], inputs[:, 1::2] = embedded, self.instructions(cell_angles)
         angles = cell_angles.new_zeros(2, rows, places, 1, self.config.head_width)
         angles[:, :, 1::2] = angles[:, :, 2::2] = cell_angles
         return DecodeState(
             inputs=inputs,
             angles=angles,
-            context_kept=None if context_kept is None else context_kept.unsqueeze(-1).to(classes),
-            cache=classes.new_empty(self.config.layers, 2, rows, self.config.heads, places, self.config.head_width),
-            mask=classes.new_empty(0, 0),
+            context_kept=None if context_kept is None else context_kept.unsqueeze(-1).to(embedded),
+            cache=embedded.new_empty(self.config.layers, 2, rows, self.config.heads, places, self.config.head_width),
+            mask=embedded.new_empty(0, 0),
         )
 
     def step(

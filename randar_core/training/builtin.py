@@ -8,7 +8,7 @@ the model that ships, and how far it got, is in `builtin_log`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -119,8 +119,7 @@ def procedural_facts(pictures: Pictures) -> dict:
     """What must be the same when a training on the procedural set resumes."""
     facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
     # Left out where they are none, so that trainings from before there were bounds resume.
-    bounds = {key: value for key, value in asdict(pictures.bounds).items() if value != getattr(FREE, key)}
-    return facts | {key: list(value) if key == "half" else value for key, value in bounds.items()}  # as JSON has it
+    return facts | {key: value for key, value in pictures.bounds.facts().items() if value != FREE.facts()[key]}
 
 
 def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:

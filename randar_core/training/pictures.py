@@ -9,7 +9,7 @@ farthest side. One field gives the anti-aliased edge, the soft shadow, the shadi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -203,7 +203,7 @@ SHAPES = (
 )
 
 
-EDGE = 0.015
+MARGIN = 0.015
 """Room, in sides of the picture, that is left around an object."""
 
 LARGEST_HALF = 0.4
@@ -235,12 +235,16 @@ class Bounds:
         if not self.turn >= 0:
             raise ValueError(f"The largest turn is {self.turn}; it must be 0 degrees or more.")
 
+    def facts(self) -> dict:
+        """What the bounds are, as JSON has it."""
+        return asdict(self) | {"half": list(self.half)}
+
 
 FREE, UPRIGHT = Bounds(), Bounds(turn=15.0)
 """As far turned as each shape may be; or so little that every shape stands as it is known (no square on a corner)."""
 
 PORTRAIT = Bounds(turn=15.0, half=(0.3, 0.4), mirrored=False)
-"""Upright, large, and none mirrored: what a small model draws best."""
+"""Upright, large, and none mirrored: what the built-in model learns last."""
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
@@ -442,7 +446,7 @@ class _Frame:
 def _frame(drawn: Scene, shape: Shape, bounds: Bounds) -> _Frame:
     least, greatest = bounds.half
     half = least + (greatest - least) * drawn.size
-    reach = shape.reach * half + EDGE
+    reach = shape.reach * half + MARGIN
     x, y = (reach + at * (1 - 2 * reach) for at in drawn.place)
     flip = -1 if drawn.mirrored and shape.mirrored and bounds.mirrored else 1
     return _Frame(x, y, half, np.deg2rad(drawn.turn * min(shape.turn, bounds.turn)), flip)
