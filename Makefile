@@ -31,9 +31,13 @@ test-comfyui: $(VENV)/.installed
 	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 
+# Seconds after which a measurement is cut and projected. All of it takes about an hour on two cores.
+BENCH_LIMIT ?= 15
+
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/decode.py --suite --limit 15 --out out/bench/decode.md
-	$(BIN)/python benchmarks/tokenizers.py --limit 15 --out out/bench/tokenizers.md
+	$(BIN)/python benchmarks/decode.py --suite --limit $(BENCH_LIMIT) --out out/bench/decode.md
+	$(BIN)/python benchmarks/tokenizers.py --limit $(BENCH_LIMIT) --out out/bench/tokenizers.md
+	$(BIN)/python benchmarks/layers.py --out out/bench/layers.md
 
 clean:
 	rm -rf $(VENV) build out *.egg-info

@@ -62,7 +62,7 @@ SUITE = (
     {"dtypes": ["auto"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16, 64]},
     # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: as many at each phase of the cosine, whose
     # phase of few the low-resolution quarter spares.
-    {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4, 16]},
+    {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [484], "known": [0.0], "batches": [1]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [256, 88, 32], "known": [0.0], "batches": [1]},
     {"dtypes": ["float32"], "pixels": [256], "steps": [88], "known": [0.0], "batches": [1, 4]},

@@ -89,7 +89,9 @@ def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool =
     if tokenizer_part is None:
         raise CheckpointError(f"'{tokenizer}' holds no tokenizer. Choose another file as `tokenizer`, or 'auto'.")
     check_pair(decoder, tokenizer_part)
-    operations = comfy.ops.disable_weight_init  # nothing is cast on the way
+    # Nothing is cast on the way, but where the host may take weights back while they are used, and fetches each as it
+    # comes (dynamic VRAM).
+    operations = comfy.ops.disable_weight_init
     device = comfy.model_management.get_torch_device()
     precision = precision_for(weight_dtype, device)
     network = build(decoder, comfy.model_management.unet_offload_device(), precision.dtype, operations)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from randar_core.checkpoints import releases
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance
@@ -126,8 +127,26 @@ def test_the_suite_covers_sizes_batches_steps_and_known_cells(decode, tmp_path):
     assert {case["batch"] for case in results if case["known"] == 0.75} == {1, 4, 16, 64}
     large = [case for case in results if case["pixels"] == 512]
     assert {case["steps"] for case in large if case["batch"] == 1} == {484, 352, 256, 88, 32}
-    assert {case["batch"] for case in large} == {1, 4, 16}
+    assert {case["batch"] for case in large} == {1, 4, 16, 64}
     assert {"float32", "int8"} < {case["dtype"] for case in results} and "auto" not in str(results)
+
+
+def test_linear_layers_are_timed_by_form_and_number_of_rows(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    layers = importlib.import_module("layers")
+    small = {"width": 32, "layers": 2, "heads": 2, "codebook_size": 16, "classes": 3, "grid": 4}
+    monkeypatch.setattr(releases, "find_release", lambda name: SimpleNamespace(config=small))
+    monkeypatch.setattr(layers, "measure_machine_in_process", lambda *_: MACHINE)
+    monkeypatch.setattr(layers, "run_case", lambda script, **case: layers.measure(**case))
+    monkeypatch.setattr(sys, "argv", ["layers.py", "--rows", "2", "5", "--repeats", "1", "--out", f"{tmp_path}/t.md"])
+    layers.main()
+    head, *rows = table(tmp_path / "t.md")
+    plain = [row for row in rows if row[0] == "float32, plain"]
+    assert {row[0] for row in rows} == set(layers.FORMS) and [row[1] for row in plain] == ["2", "5"]
+    assert all(float(row[head.index("ms")]) > 0 for row in plain)
+    hidden = RandARConfig(**small).hidden_width
+    found = json.loads((tmp_path / "t.json").read_text())["results"][0]
+    assert found["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * hidden)
 
 
 def test_a_card_is_not_asked_for_what_only_the_processor_has(decode, tmp_path, monkeypatch):

@@ -330,6 +330,23 @@ def test_graphs_give_the_plain_models_logits(dtype, tolerance):
 
 
 @needs_cuda
+@pytest.mark.parametrize("graphed", [False, True])
+def test_no_call_waits_for_the_card(graphed):
+    """Asking the card anything, between the first call and the last, would end the decode with an error."""
+    decoder, canvas = forms(model("cuda"))[graphed], Canvas.empty(2, 6, 6, torch.device("cuda"))
+    plan, setting = make_plan(canvas, 9, 0), Setting(torch.arange(2, device="cuda"), GUIDED, LOOSE)
+    decode(decoder, canvas, plan, setting)  # captures wait
+
+    def watch(now) -> None:
+        torch.cuda.set_sync_debug_mode("error" if now.call < now.calls else "default")
+
+    try:
+        decode(decoder, canvas, plan, setting, watch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
 def test_released_graphs_leave_the_card():
     graphed = GraphedRandAR(model("cuda"))
     drawn(graphed, 2, 9, device="cuda")

@@ -1,6 +1,7 @@
 """Packed weights compute what plain ones do, where this machine has them; fewer bits cost what is stated here."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -58,6 +59,21 @@ def test_no_second_copy_of_the_weights_stays():
     decoder = packing.pack(model())
     assert not [name for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)]
     assert not [name for name, _ in decoder.named_parameters() if "wqkv" in name or "output" in name]
+
+
+@needs_packing
+def test_each_layer_goes_before_the_next_is_packed(monkeypatch):
+    decoder, there = model(), []
+    layers = [weakref.ref(module) for module in decoder.modules() if isinstance(module, torch.nn.Linear)]
+    make = packing.PackedLinear.__init__
+
+    def watched(packed, linear):
+        there.append(sum(layer() is not None for layer in layers))
+        make(packed, linear)
+
+    monkeypatch.setattr(packing.PackedLinear, "__init__", watched)
+    packing.pack(decoder)
+    assert there == list(range(len(layers), 0, -1))
 
 
 def test_a_torch_without_the_private_kernels_keeps_plain_layers(monkeypatch):

@@ -132,6 +132,15 @@ def test_in_8_bits_a_set_goes_on_with_its_own_batch_alone(words, tmp_path, capsy
     assert main([*words, "--dtype", "int8", "--npz", str(path), "--resume"]) == 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_set_is_not_drawn_half_with_graphs_and_half_without(words, tmp_path, capsys, cut):
+    """Their calls are padded, and may round otherwise."""
+    on_card = [*words, "--device", "cuda", "--npz", str(tmp_path / "set.npz")]
+    assert main([*on_card, "--graphs"]) == 130
+    assert main([*on_card, "--resume"]) == 2
+    assert "graphs" in capsys.readouterr().err
+
+
 def test_a_finished_set_is_not_drawn_again(words, tmp_path, capsys, cut):
     path = tmp_path / "set.npz"
     small = [*words, "--count", "1", "--npz", str(path), "--resume"]

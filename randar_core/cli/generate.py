@@ -225,6 +225,8 @@ def _more_facts(arguments: argparse.Namespace, model) -> dict:
     facts = {}
     if arguments.dtype == "int8":  # what is drawn together matters there
         facts["batch"] = arguments.batch
+    if arguments.graphs:  # whose calls are padded, and may round otherwise
+        facts["graphs"] = True
     if arguments.painted_order is not None:
         facts["painting"] = options.digest_of([arguments.painted_order])
     if arguments.factor is not None:

@@ -82,15 +82,16 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
         state = model.start(**rows(model, setting, order, pictures))
         copies = len(setting.guidance.rows)
         done = canvas.cells - sum(sizes)
-        progress = [(done + drawn) / canvas.cells for drawn in accumulate(sizes[:-1], initial=0)]
+        progress = [(done + more) / canvas.cells for more in accumulate(sizes[:-1], initial=0)]
         weights = setting.guidance.weights(progress).to(ids.device)  # of all calls: each transfer waits for the device
         fresh = ids[pictures].gather(1, order[:, :done])
+        drawn = torch.ones(len(members), max(sizes), dtype=torch.bool, device=ids.device)
         for size, weight in zip(sizes, weights.unbind(1), strict=True):
             given = weight[:, None].expand(-1, size), noise[:, done : done + size]
             fresh, certain = model.step(state, repeat(fresh, "b m -> (g b) m", g=copies), size, choose, given)
             cells = order[:, done : done + size]
             ids[pictures[:, None], cells] = fresh
-            known[pictures[:, None], cells] = True
+            known[pictures[:, None], cells] = drawn[:, :size]  # not True: a number of the host waits for the device
             sure[pictures[:, None], cells] = certain
             done += size
             call += 1

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from .randar import Extend, RandAR, Wanted
 
 # Places of a call, and its queries, padded to the next of these. A call that feeds more, such as the known cells', is
-# run as it is.
-CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32)
+# run as it is: its arithmetic takes longer than its launches.
+CALL_PLACES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 CACHE_PLACES = 128  # the cache is read up to a multiple of so many places
 ENDS_KEPT = 2  # such as those of a draft and of its refining, which sample otherwise
 SHAPES_KEPT = 2  # extrapolation draws two in turn, and the last pictures of many may be fewer

@@ -117,15 +117,16 @@ def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
             f"Weights in {bits} need a processor of the x86 family and a torch with FBGEMM (torch "
             f"{torch.__version__} computes with '{torch.backends.quantized.engine}' here). Use float32."
         )
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    found = {(each.weight.device.type, each.weight.dtype) for each in linears} - {("cpu", torch.float32)}
+    weights = (module.weight for module in model.modules() if isinstance(module, nn.Linear))
+    found = {(weight.device.type, weight.dtype) for weight in weights} - {("cpu", torch.float32)}
     if bits is not None and found:
         raise ValueError(f"Only float32 layers on the CPU can be packed in {bits}; found {sorted(map(str, found))}.")
     layer: Callable[[nn.Linear], nn.Module] = {None: PackedLinear, "float16": HalfLinear, "int8": Int8Linear}[bits]
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear) and (bits is not None or can_pack(child.weight)):
-                setattr(parent, name, layer(child))
+    # No list holds the layers, or all would last until the end.
+    for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
+        for name in [name for name, child in parent.named_children() if isinstance(child, nn.Linear)]:
+            if bits is not None or can_pack(getattr(parent, name).weight):
+                setattr(parent, name, layer(getattr(parent, name)))
     return model
 
 

@@ -1,0 +1,124 @@
+"""What the linear layers of a call take on the processor, by the form of their weights: all blocks of a decoder.
+
+    python benchmarks/layers.py                       # RandAR-L, 2 to 48 rows
+    python benchmarks/layers.py --size XL --rows 2 6 12
+
+A decoder's rows are the places of a call, times guidance, times pictures. Nothing but the products is timed, so that
+a decode can't be quicker. Each form is also timed with the two products that open a feed-forward part, w1 and w3, as
+one of twice the width. Writes a table (`--out`, Markdown) and the raw numbers beside it (JSON).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+from machine import measure_machine_in_process, run_case, write
+
+FORMS = ("float32, plain", "float32", "float16", "int8")
+SIZES = {"L": "randar-l-llamagen", "XL": "randar-xl-llamagen", "XXL": "randar-xxl-llamagen"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="L", choices=SIZES)
+    parser.add_argument("--rows", nargs="+", type=int, default=[2, 4, 6, 12, 24, 48])
+    parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("out/layers.md"))
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(measure(**json.loads(arguments.case))))
+        return
+    machine = measure_machine_in_process("cpu", arguments.threads)
+    results = []
+    for form in FORMS:
+        case = {"form": form, "size": arguments.size, "rows": arguments.rows}
+        result = run_case(__file__, **case, threads=arguments.threads, repeats=arguments.repeats)
+        results.append(result)
+        rows = [row for each in results for row in rows_of(each)]
+        print("\n".join(rows_of(result)), flush=True)
+        write(arguments.out, f"Linear layers of {arguments.size}", WORDS, HEADER, rows, machine, results)
+
+
+def measure(form: str, size: str, rows: list[int], threads: int | None, repeats: int) -> dict:
+    """Seconds of all blocks' products by number of rows, `apart` and `fused`: the median of several turns of both."""
+    from randar_core.large_pages import ask_for_large_pages
+
+    ask_for_large_pages()  # as the command line does
+    import torch
+
+    from randar_core.checkpoints.releases import find_release
+    from randar_core.models.packing import can_pack, can_pack_in, pack
+    from randar_core.models.randar import RandARConfig
+
+    if threads:
+        torch.set_num_threads(threads)
+    bits = form if form in ("float16", "int8") else None
+    possible = can_pack_in(bits) if bits else form.endswith("plain") or can_pack(torch.empty(0))
+    if not possible:
+        return {"form": form, "failed": "no kernels here"}
+    config = RandARConfig(**find_release(SIZES[size]).config)
+    width, hidden = config.width, config.hidden_width
+
+    def layer(shapes: list[tuple[int, int]]) -> torch.nn.ModuleList:
+        made = torch.nn.ModuleList(torch.nn.Linear(*shape, bias=False) for shape in shapes)
+        return made if form.endswith("plain") else pack(made, bits)
+
+    attention, last = [(width, 3 * width), (width, width)], [(hidden, width)]
+    ways = {"apart": [(width, hidden)] * 2, "fused": [(width, 2 * hidden)]}
+    found = {way: {} for way in ways}
+    with torch.inference_mode():
+        # As many as the decoder has: fewer might stay in the processor's cache.
+        blocks = {way: [layer([*attention, *w, *last]) for _ in range(config.layers)] for way, w in ways.items()}
+        weights = config.layers * sum(a * b for a, b in [*attention, *ways["apart"], *last])
+        for count in rows:
+            inputs = {size: torch.randn(count, size) for size in (width, hidden)}
+            times = {way: [] for way in ways}
+            for turn in range(1 + repeats):
+                for way in ways:  # in turns, so that a machine that slows down slows down both
+                    taken = seconds_of(blocks[way], inputs)
+                    if turn:  # the first warms up
+                        times[way].append(taken)
+            for way in ways:
+                found[way][count] = median(times[way])
+    return {"form": form, "size": size, "weights": weights, **found}
+
+
+def seconds_of(blocks: list, inputs: dict) -> float:
+    import torch
+    from machine import clock
+
+    began = clock(torch.device("cpu"))
+    for block in blocks:
+        for each in block:
+            each(inputs[each.in_features])
+    return clock(torch.device("cpu")) - began
+
+
+WORDS = (
+    "The products of all blocks, without the head, in float32 arithmetic but for int8; plain: in torch's ordinary "
+    "layout, the others packed. GFLOP/s and GB/s: what that is of multiplications and of weights read."
+)
+HEADER = "| weights | rows | ms | GFLOP/s | GB/s | w1 and w3 as one | of the time |\n" + "|---" * 7 + "|"
+BYTES = {"float32, plain": 4, "float32": 4, "float16": 2, "int8": 1}
+
+
+def rows_of(result: dict) -> list[str]:
+    form = result["form"]
+    if "failed" in result:
+        return [f"| {form} | {result['failed']} | | | | | |"]
+    lines = []
+    for rows, seconds in result["apart"].items():
+        operations, read = 2 * result["weights"] * int(rows), result["weights"] * BYTES[form]
+        fused = result["fused"][rows]
+        lines.append(
+            f"| {form} | {rows} | {1000 * seconds:.1f} | {operations / seconds / 1e9:.0f} | {read / seconds / 1e9:.1f} "
+            f"| {1000 * fused:.1f} | {fused / seconds:.2f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
