@@ -31,6 +31,8 @@ SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-l-llamagen", torch.float32, 1, 8, 0, 0.9, False),
     ("randar-l-llamagen", torch.float32, 1, 32, 192, 1.0, False),
     ("randar-l-llamagen", torch.float32, 1, 88, 0, 1.0, True),
+    ("randar-l-maskgit", torch.bfloat16, 1, 32, 192, 1.0, False),
+    ("randar-l-maskgit", torch.bfloat16, 1, 88, 0, 1.0, True),
     ("randar-l-maskgit", torch.float32, 4, 16, 0, 1.0, False),
     ("randar-xl-llamagen", torch.bfloat16, 2, 16, 0, 1.0, False),
 )

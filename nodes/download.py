@@ -36,12 +36,26 @@ class DownloadModel(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, release):
+        """Run again when a file has gone or been replaced."""
+        files = [folder() / find_release(name).file for name in names_of(release)]
+        return [file.stat().st_mtime if file.exists() else None for file in files]
+
+    @classmethod
     def execute(cls, release) -> io.NodeOutput:
-        chosen = find_release(release)
-        folder = folder_paths.get_folder_paths(FOLDER)[0]
-        fetched = [fetch(name, folder) for name in (chosen.name, chosen.tokenizer) if name]
+        fetched = [fetch(name, str(folder())) for name in names_of(release)]
         lines = [f"{path.name} is in {path.parent}." for path in fetched]
         return io.NodeOutput(fetched[0].name, ui=ui.PreviewText("\n".join(lines)))
+
+
+def folder() -> Path:
+    """Where downloads go: `models/randar`, or the first folder of `randar` in `extra_model_paths.yaml`."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
+def names_of(release: str) -> list[str]:
+    """The releases that come with one: itself, and a decoder's tokenizer."""
+    return [name for name in (release, find_release(release).tokenizer) if name]
 
 
 def fetch(name: str, folder: str) -> Path:

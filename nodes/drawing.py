@@ -195,7 +195,7 @@ def run(
         lambda size: task(replace(options, batch=size, on_scored=progress.scored), progress),
         max(batch, WINDOWS_TOGETHER) if windowed else batch,
         each,
-        model.device,
+        model.patcher,
         "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture "
         "or fewer pictures, choose a smaller model, or load this one with weight_dtype bf16.",
         taken,

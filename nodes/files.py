@@ -7,7 +7,7 @@ import folder_paths
 from ..randar_core.checkpoints.bundle import check_pair
 from ..randar_core.checkpoints.locate import BUILTIN
 from ..randar_core.checkpoints.reading import CheckpointError, read
-from ..randar_core.checkpoints.recognise import Contents, fitting_tokenizers, recognise
+from ..randar_core.checkpoints.recognise import Contents, Part, fitting_tokenizers, recognise
 from ..randar_core.checkpoints.releases import RELEASES
 
 FOLDER = "randar"
@@ -39,6 +39,33 @@ def path_of(name: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))
 
 
+def files_of(name: str, tokenizer: str) -> list[Path]:
+    """The files that a model of this name may be made of: its own, and those that its tokenizer is looked for in.
+
+    One that has gone is not among them.
+    """
+    names = {name}
+    if tokenizer != AUTO:
+        names.add(tokenizer)
+    elif not brings_tokenizer(name):
+        names.update(file_names())
+    found = []
+    for each in sorted(names):
+        try:
+            found.append(path_of(each))
+        except FileNotFoundError:  # such as a link to nowhere; loading says what is missing
+            continue
+    return found
+
+
+def brings_tokenizer(name: str) -> bool:
+    """Whether the file is a bundle. One that can't be read is none: loading says what is wrong with it."""
+    try:
+        return recognise(read(path_of(name))).tokenizer is not None
+    except (CheckpointError, FileNotFoundError):
+        return False
+
+
 def tokenizer_path(contents: Contents, choice: str) -> Path | None:
     """The tokenizer's file for a decoder: the one chosen, or found by itself; None for a bundle, which has its own.
 
@@ -52,7 +79,9 @@ def tokenizer_path(contents: Contents, choice: str) -> Path | None:
     released = fitting_tokenizers(contents.decoder)
     wanted = {release.file for release in released}
     named = [name for name in file_names() if Path(name).name in wanted]
-    found = named or [name for name in file_names() if holds_tokenizer_for(contents, path_of(name))]
+    found, unreadable = named, []
+    if not named:
+        found, unreadable = search_tokenizers(contents)
     if len(found) == 1:
         return path_of(found[0])
     if found:
@@ -63,19 +92,31 @@ def tokenizer_path(contents: Contents, choice: str) -> Path | None:
     remedy = "Put the one that it was trained with there."
     if files:
         remedy = f"Put {files} there, or fetch it with Download RandAR Model."
+    if unreadable:
+        remedy += f" Unreadable: {', '.join(unreadable)}. Choose one as `tokenizer` to see what is wrong with it."
     raise CheckpointError(
         f"'{contents.path.name}' holds a decoder alone, and no tokenizer that fits it is in models/{FOLDER}. {remedy}"
     )
 
 
-def holds_tokenizer_for(contents: Contents, path: Path) -> bool:
-    """Whether the file holds a tokenizer of the decoder's codebook. A file that can't be read holds none."""
-    if path == contents.path:
-        return False
+def search_tokenizers(contents: Contents) -> tuple[list[str], list[str]]:
+    """Names of the files that hold a tokenizer of the decoder's codebook, and of those that can't be read."""
+    found, unreadable = [], []
+    for name in file_names():
+        try:
+            path = path_of(name)
+            other = None if path == contents.path else recognise(read(path)).tokenizer
+        except (CheckpointError, FileNotFoundError):
+            unreadable.append(name)
+            continue
+        if other is not None and fits(contents.decoder, other):
+            found.append(name)
+    return found, unreadable
+
+
+def fits(decoder: Part, tokenizer: Part) -> bool:
     try:
-        found = recognise(read(path))
-        if found.tokenizer is not None:
-            check_pair(contents.decoder, found.tokenizer)
+        check_pair(decoder, tokenizer)
     except CheckpointError:
         return False
-    return found.tokenizer is not None
+    return True

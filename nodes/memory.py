@@ -8,20 +8,27 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import comfy.model_management
-import torch
+import comfy.model_patcher
 
 T = TypeVar("T")
 
 
 def split_to_fit(
-    run: Callable[[int], T], batch: int, bytes_each: int, device: torch.device, too_large: str, taken: int = 0
+    run: Callable[[int], T],
+    batch: int,
+    bytes_each: int,
+    patcher: comfy.model_patcher.ModelPatcher,
+    too_large: str,
+    taken: int = 0,
 ) -> T:
     """`run(size)`, which works on `size` of `batch` pieces at a time: as many as fit, fewer where memory runs out.
 
-    `taken` bytes of what is free are for all pieces together (below 0: so much more will be free). Raises MemoryError
-    with the words of `too_large` where one piece alone doesn't fit; all models have left the device then.
+    What is free is what the `patcher` of the model that runs says: with dynamic VRAM the host gives way as memory is
+    asked for, while the device itself looks full. `taken` bytes of that are for all pieces together (below 0: so much
+    more will be free). Raises MemoryError with the words of `too_large` where one piece alone doesn't fit; all models
+    have left the device then.
     """
-    free = max(0, comfy.model_management.get_free_memory(device) - taken)
+    free = max(0, patcher.get_free_memory(patcher.load_device) - taken)
     size = max(1, min(batch, int(free // max(1, bytes_each))))
     while True:
         try:

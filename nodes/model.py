@@ -26,7 +26,7 @@ from .graphs import GraphedPatcher
 from .memory import return_memory_of
 from .vae import TokenizerVAE
 
-DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
 class RandARModel:
@@ -129,6 +129,8 @@ def precision_for(choice: str, device: torch.device) -> Precision:
     """The precision chosen, or what suits the device: of a processor the core knows it, of a card the host."""
     if choice == "default" and comfy.model_management.FORCE_FP32:
         return Precision(torch.float32)
+    if choice == "int8" and device.type != "cpu":
+        raise ValueError("weight_dtype int8 is for a ComfyUI that runs on the processor (--cpu). Choose default here.")
     if choice != "default" or device.type == "cpu":
         return precision_of(DTYPES.get(choice, "auto"), device)
     if comfy.model_management.should_use_bf16(device):

@@ -10,7 +10,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import DECODE_BYTES, ENCODE_BYTES, Codebook, Tokenizer, in_tiles_if_large
+from ..randar_core.models.tokenizer import (
+    DECODE_BYTES,
+    ENCODE_BYTES,
+    Codebook,
+    Tokenizer,
+    in_tiles_if_large,
+    pictures_at_once,
+)
 from .memory import split_to_fit
 
 PIXEL_BYTES = 72  # six float32 copies of a whole picture, as outpainting has at its end
@@ -62,9 +69,7 @@ class TokenizerVAE:
     def decode(self, samples: Tensor) -> Tensor:
         """codebook vectors [B, C, h, w] -> pixels [B, H, W, 3] in 0…1. Vectors between codes blend."""
         self.check(samples)
-        decoded = self.in_batches(
-            self.decode_on_device, samples, self.decode_bytes(*self.sides(samples)), "VAE Decode (Tiled)"
-        )
+        decoded = self.decoded(samples)
         return rearrange(decoded, "b c h w -> b h w c")
 
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
@@ -103,16 +108,19 @@ class TokenizerVAE:
 
     def encode_to_ids(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the CPU."""
-        each = self.encode_bytes(*pixels.shape[2:])
-        vectors = self.in_batches(self.pre_quant_on_device, pixels, each, "VAE Encode (Tiled)")
+        sides = pixels.shape[2], pixels.shape[3]
+        each = self.encode_bytes(*sides)
+        vectors = self.in_batches(self.pre_quant_on_device, pixels, sides, each, "VAE Encode (Tiled)")
         return self.codebook.nearest(vectors.cpu())
 
     def decode_ids(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1."""
-        vectors = self.codebook.vectors(ids.cpu())
-        return self.in_batches(
-            self.decode_on_device, vectors, self.decode_bytes(*self.sides(vectors)), "VAE Decode (Tiled)"
-        )
+        return self.decoded(self.codebook.vectors(ids.cpu()))
+
+    def decoded(self, vectors: Tensor) -> Tensor:
+        """vectors [B, C, h, w] -> pixels [B, 3, H, W] in 0…1."""
+        sides = self.sides(vectors)
+        return self.in_batches(self.decode_on_device, vectors, sides, self.decode_bytes(*sides), "VAE Decode (Tiled)")
 
     def vectors(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> what a LATENT holds, [B, C, h, w] float32."""
@@ -136,14 +144,19 @@ class TokenizerVAE:
 
         return in_tiles_if_large(run, vectors, 1, self.factor, self.first_stage_model.whole_at_most)
 
-    def in_batches(self, run, pieces: Tensor, each: int, tiled: str) -> Tensor:
-        """`run` over as many of `pieces` [B, C, h, w], `each` of so many bytes, as there is room for at once."""
-        self.load(each * len(pieces))
+    def in_batches(self, run, pieces: Tensor, sides: tuple[int, int], each: int, tiled: str) -> Tensor:
+        """`run` over `pieces` [B, C, h, w] of pictures of `sides` pixels, as many at once as is quick and finds room.
+
+        Each takes so many bytes.
+        """
+        # As many as are quickest together: nothing is unloaded for the room that more of them would take.
+        at_once = min(len(pieces), pictures_at_once(*sides, self.device))
+        self.load(each * at_once)
         return split_to_fit(
             lambda size: torch.cat([run(piece) for piece in pieces.split(size)]),
-            len(pieces),
+            at_once,
             each,
-            self.device,
+            self.patcher,
             f"There is not enough memory to take a picture of this size through the tokenizer. {tiled} needs less.",
         )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import math
-import os
 import tempfile
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
+
+from .replacing import replacing
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
@@ -43,12 +43,23 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
 
 
-def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
-    """An image as `[1, 3, H, W]` in 0…1, turned as its EXIF says; with `alpha` as `[1, 4, H, W]` where it has one."""
+def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
+    """`image` in RGB, turned as its EXIF says; with `alpha` in RGBA where it has any.
+
+    Else it is on white where it is transparent: what is hidden there is junk.
+    """
     image = eight_bits(ImageOps.exif_transpose(image))
-    transparent = "A" in image.getbands() or "transparency" in image.info
-    mode = "RGBA" if alpha and transparent else "RGB"
-    levels = numpy.array(image.convert(mode))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if alpha:
+            return image
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
+    """An image as `[1, 3, H, W]` in 0…1, `upright`; with `alpha` as `[1, 4, H, W]` where it has one."""
+    levels = numpy.array(upright(image, alpha))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
 
@@ -57,21 +68,24 @@ def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
     try:
         with Image.open(path, formats=FORMATS) as image:
             return to_pixels(image, alpha)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no file '{path}'.") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"'{path}' is no picture that can be read.") from error
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"There is no file '{path}'.") from error
+    # Pillow's readers raise nearly anything on damaged files.
+    except Exception as error:
         raise ValueError(f"'{path}' can't be read as a picture: {error}.") from error
 
 
 def read_mask(path: str | Path) -> Tensor:
     """The picture in a file as a mask `[1, H, W]`: 1 where it is at least half as bright as white, else 0.
 
-    Nothing between: a JPEG's black is seldom quite black, and the least value above 0 has a pixel repainted. Raises as
-    `read_pixels` does.
+    Transparent is black. Nothing between: a JPEG's black is seldom quite black, and the least value above 0 has a
+    pixel repainted. Raises as `read_pixels` does.
     """
-    return (read_pixels(path).mean(1) >= 0.5).float()
+    pixels = read_pixels(path, alpha=True)
+    bright = pixels[:, :3].mean(1)
+    return ((bright if pixels.shape[1] == 3 else bright * pixels[:, 3]) >= 0.5).float()
 
 
 def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
@@ -82,13 +96,10 @@ def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
     information = PngImagePlugin.PngInfo()
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
-        to_image(pixels).save(part, pnginfo=information)
-        os.replace(part, path)
+        with replacing(path) as part:
+            to_image(pixels).save(part, "PNG", pnginfo=information)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first one is what there is to tell
-            part.unlink(missing_ok=True)
         raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
 
 
@@ -99,11 +110,12 @@ def reason_of(error: OSError) -> str:
 
 
 def read_facts(path: Path) -> dict | None:
-    """What `save_png` was told of the picture; None where there is no such picture."""
+    """What `save_png` was told of the picture; None where there is no such picture, or none that can be read."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return json.loads(image.info["parameters"])
-    except (FileNotFoundError, UnidentifiedImageError, KeyError, json.JSONDecodeError):
+    # Of another program, or damaged: Pillow's readers raise nearly anything then.
+    except Exception:
         return None
 
 

@@ -6,12 +6,12 @@ batch in memory; the disk holds the set twice while it is put together.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-import os
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import numpy
 from einops import rearrange
 from torch import Tensor
 
-from .images import to_levels
+from .images import reason_of, to_levels
+from .replacing import replacing
 
 FACTS = "parameters"
 
@@ -48,33 +49,37 @@ class Shards:
                 "or name another."
             )
         if done:
-            with numpy.load(self.path) as found:
-                self._check(json.loads(str(found[FACTS])) if FACTS in found else {})
-                return set(found["pictures"].tolist())
+            with _opened(self.path) as found:
+                before = json.loads(str(found[FACTS])) if FACTS in found else {}
+                pictures = set(found["pictures"].tolist())
+            self._check(before)
+            return pictures
         if facts.exists():
-            self._check(json.loads(facts.read_text(encoding="utf-8")))
+            with _naming_damage(facts):
+                before = json.loads(facts.read_text(encoding="utf-8"))
+            self._check(before)
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = facts.with_suffix(".part")
-            part.write_text(json.dumps(self.facts, ensure_ascii=False), encoding="utf-8")
-            os.replace(part, facts)
+            with _written(facts) as part:
+                part.write_text(json.dumps(self.facts, ensure_ascii=False), encoding="utf-8")
         return set(self._places())
 
     def add(self, pictures: Sequence[int], pixels: Tensor) -> None:
-        """Write the shard of `pictures`, indices of pixels `[B, 3, H, W]` in 0…1. It is there whole or not at all."""
+        """Write the shard of `pictures`, indices of pixels `[B, 3, H, W]` in 0…1. It is there whole or not at all.
+
+        Raises OSError, naming the shard, where it can't be written.
+        """
         levels = rearrange(to_levels(pixels), "b c h w -> b h w c").cpu().numpy()
         shard = self.folder / f"{pictures[0]:08}.npz"
-        part = shard.with_suffix(".part")
-        with part.open("wb") as file:
+        with _written(shard) as part, part.open("wb") as file:
             numpy.savez(file, pictures=numpy.array(pictures), pixels=levels)
-        os.replace(part, shard)
 
     def assemble(self, classes: Mapping[int, int]) -> None:
         """Write the set of the pictures whose classes are given, in that order, and remove the shards.
 
         `arr_0` are the pictures, uint8 `[N, H, W, 3]`, and `arr_1` their classes, `[N]`: the names of ADM's evaluator
         (arXiv 2105.05233). Beside them lie `pictures` `[N]`, their indices, and the facts. Raises ValueError where
-        shards are missing.
+        shards are missing or damaged, OSError where the set can't be written.
         """
         if self.path.exists():  # a run that had finished was resumed, or one that was cut before it tidied up
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -86,12 +91,16 @@ class Shards:
                 f"{len(missing)} of {len(classes)} pictures are missing in '{self.folder}', the first is {missing[0]}. "
                 "On several machines it must lie in a folder that they share. Run the command again with --resume."
             )
-        part = self.path.with_name(self.path.name + ".part")
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        with _written(self.path) as part:
+            self._write(part, classes, places)
+        shutil.rmtree(self.folder)
+
+    def _write(self, path: Path, classes: Mapping[int, int], places: dict[int, tuple[Path, int]]) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             with archive.open("arr_0.npy", "w", force_zip64=True) as file:
                 header_written = False
                 for shard, pictures in itertools.groupby(classes, lambda picture: places[picture][0]):
-                    with numpy.load(shard) as found:
+                    with _opened(shard) as found:
                         pixels = found["pixels"]
                     if not header_written:
                         shape = (len(classes), *pixels.shape[1:])
@@ -107,14 +116,12 @@ class Shards:
             ):
                 with archive.open(f"{name}.npy", "w") as file:
                     numpy.lib.format.write_array(file, numpy.array(values))
-        os.replace(part, self.path)
-        shutil.rmtree(self.folder)
 
     def _places(self) -> dict[int, tuple[Path, int]]:
         """The shard of each picture that is drawn, and its row there."""
         places = {}
         for shard in sorted(self.folder.glob("*.npz")):
-            with numpy.load(shard) as found:
+            with _opened(shard) as found:
                 places |= {picture: (shard, row) for row, picture in enumerate(found["pictures"].tolist())}
         return places
 
@@ -134,11 +141,44 @@ class Shards:
             )
 
 
-def batches_left(pictures: Sequence[int], finished: set[int], size: int) -> list[list[int]]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Mapping]:
+    """The arrays in a file; ValueError, naming it, where it is damaged."""
+    with _naming_damage(path), numpy.load(path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"'{path}' is damaged ({error}). Delete it and run the command again with --resume; what it held is drawn "
+            "anew."
+        ) from error
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """As `replacing`; OSError, naming the file, where it can't be written."""
+    try:
+        with replacing(path) as part:
+            yield part
+    except OSError as error:
+        raise OSError(
+            f"'{path}' can't be written{reason_of(error)} Then run the command again with --resume."
+        ) from error
+
+
+def batches_left(pictures: Sequence[int], finished: set[int], size: int, whole: bool = False) -> list[list[int]]:
     """`pictures` in batches of `size`, without those that are finished.
 
-    A picture's batch doesn't depend on what is finished or on who draws it: other batches may round otherwise.
+    Which pictures may share a batch doesn't depend on who draws them. With `whole`, for weights that make a picture
+    depend on those beside it, a batch that isn't finished is drawn again as a whole.
     """
-    batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+    batches = [list(pictures[start : start + size]) for start in range(0, len(pictures), size)]
+    if whole:
+        return [batch for batch in batches if not finished.issuperset(batch)]
     left = ([picture for picture in batch if picture not in finished] for batch in batches)
     return [batch for batch in left if batch]

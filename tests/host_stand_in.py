@@ -24,6 +24,9 @@ class Patcher:
     def is_dynamic(self):
         return False
 
+    def get_free_memory(self, device):
+        return sys.modules["comfy.model_management"].get_free_memory(device)
+
     def model_size(self):
         return self.size or sum(parameter.nbytes for parameter in self.model.parameters())
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from randar_core.checkpoints import recognise as recognising
 from randar_core.checkpoints.bundle import build, check_pair, load, load_decoder, load_tokenizer, save_bundle
+from randar_core.checkpoints.locate import locate
 from randar_core.checkpoints.reading import Checkpoint, CheckpointError, read
 from randar_core.checkpoints.recognise import FAMILIES, recognise
 from randar_core.checkpoints.releases import RELEASES, Defaults, find_release
@@ -397,6 +398,9 @@ def rewritten(path: Path, decoder: nn.Module, metadata: dict[str, str]) -> Path:
     return path
 
 
+RANDAR = '{"family": "randar", "config": {"width": 8, "heads": 2, "codebook_size": 8, %s}}'
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
@@ -406,6 +410,12 @@ def rewritten(path: Path, decoder: nn.Module, metadata: dict[str, str]) -> Path:
         ({"decoder": '{"family": "dalle", "config": {}}'}, "a decoder of family 'dalle'; known: randar"),
         ({"decoder": '{"family": "randar", "config": {"depth": 3}}'}, "makes no RandARConfig.*depth"),
         ({"decoder": '{"family": "randar"}'}, "makes no RandARConfig"),
+        ({"decoder": RANDAR % '"layers": 1000000000'}, "makes no RandARConfig: layers says 1000000000, more than the"),
+        ({"decoder": RANDAR % '"layers": 1, "grid": 0'}, "grid is 0"),
+        ({"decoder": RANDAR % '"layers": 1, "grid": "16"'}, "grid is '16'"),
+        ({"facts": '{"class_names": 5}'}, "are no list of names"),
+        ({"facts": '{"defaults": {"steps": "88"}}'}, "defaults in .* are not understood: steps is '88'"),
+        ({"facts": '{"defaults": {"order": [], "temperature": 0}}'}, r"temperature is 0, order is \[\]"),
         ({"facts": '{"class_names": ["a"]}'}, "names 1 classes, but its decoder has 5"),
         ({"facts": '{"defaults": {"sampler": 1}}'}, "The defaults in .*sampler"),
         ({"facts": '{"defaults": {"order": "zigzag"}}'}, "ask for the order 'zigzag'; known: random, raster"),
@@ -527,6 +537,13 @@ def test_a_pickle_that_is_no_state_dict_is_named(tmp_path, content, message):
     torch.save(content, tmp_path / "d.pt")
     with pytest.raises(CheckpointError, match=message):
         read(tmp_path / "d.pt")
+
+
+def test_a_folder_of_a_releases_name_is_not_taken_for_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rar-b").mkdir()
+    with pytest.raises(FileNotFoundError, match="Fetch it with `randar download rar-b`"):
+        locate("rar-b")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -262,7 +262,7 @@ def test_logits_that_are_no_numbers_are_told_in_words(model):
     broken = copy.deepcopy(model)
     broken.output.weight.fill_(float("nan"))
     canvas = Canvas.empty(2, GRID, GRID)
-    with pytest.raises(ValueError, match="logits are no numbers.*bfloat16 or float32"):
+    with pytest.raises(ValueError, match="logits are no numbers.*bfloat16 .bf16. or float32"):
         decode(broken, canvas, make_plan(canvas, 4, 0), setting([0, 1]))
 
 
@@ -291,6 +291,9 @@ def test_spatial_guidance_adds_its_own_term():
 
 def test_a_spatial_weight_of_one_is_class_guidance():
     assert spatial_guidance(Linear(3, 3), Linear(1, 1)) == class_guidance(Linear(3, 3))
+    # RAR's authors write no guidance as 0, which is not a course from 1 to 0.
+    off = [spatial_guidance(PowerCosine(scale, 2), Linear(2, 2)).weights([0.0, 0.5, 1.0]) for scale in (0, 1)]
+    assert off[0].equal(off[1])
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])

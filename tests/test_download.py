@@ -1,18 +1,27 @@
 """Downloads, against a server on this machine that plays the hub."""
 
 import hashlib
+import io
 import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 
 from randar_core.checkpoints import download as downloading
 from randar_core.checkpoints.download import DownloadError, download
 from randar_core.checkpoints.releases import RELEASES, find_release
 
-WEIGHTS = bytes(range(256)) * 400
+
+def file_of(tensor: torch.Tensor) -> bytes:
+    torch.save({"weight": tensor}, file := io.BytesIO())
+    return file.getvalue()
+
+
+WEIGHTS = file_of(torch.arange(25600.0))
+HALF = len(WEIGHTS) // 2 // 1024 * 1024  # of what is cut in the middle, whole pieces are kept
 TOKENIZER = find_release("llamagen-vq16")
 
 
@@ -103,10 +112,23 @@ def test_a_file_that_is_there_is_not_fetched_again(hub, tmp_path):
     assert hub.ranges == [None]
 
 
+@pytest.mark.parametrize(
+    "broken", [WEIGHTS[:5000], b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_a_file_that_cannot_be_read_is_replaced_once_the_new_one_has_come(hub, tmp_path, broken):
+    path = tmp_path / TOKENIZER.file
+    path.write_bytes(broken)
+    hub.answers = ["half", "fail"]
+    with pytest.raises(DownloadError, match="stopped"):
+        download("llamagen-vq16", tmp_path)
+    assert path.read_bytes() == broken
+    assert download("llamagen-vq16", tmp_path).read_bytes() == WEIGHTS
+
+
 def test_a_cut_in_the_middle_is_mended_within_the_download(hub, tmp_path):
     hub.answers = ["half"]
     assert download("llamagen-vq16", tmp_path).read_bytes() == WEIGHTS
-    assert hub.ranges == [None, f"bytes={len(WEIGHTS) // 2}-"]
+    assert hub.ranges == [None, f"bytes={HALF}-"]
 
 
 def test_a_download_that_stopped_goes_on_where_it_stopped(hub, tmp_path):
@@ -116,7 +138,7 @@ def test_a_download_that_stopped_goes_on_where_it_stopped(hub, tmp_path):
     assert not (tmp_path / TOKENIZER.file).exists()
     hub.ranges.clear()
     assert download("llamagen-vq16", tmp_path).read_bytes() == WEIGHTS
-    assert hub.ranges == [f"bytes={len(WEIGHTS) // 2}-"]
+    assert hub.ranges == [f"bytes={HALF}-"]
 
 
 def test_a_damaged_download_is_not_kept(hub, tmp_path):

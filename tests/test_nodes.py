@@ -1,6 +1,7 @@
 """The nodes, inside the stand-in host or the real one."""
 
 import gc
+import os
 import platform
 import threading
 import weakref
@@ -81,17 +82,19 @@ def test_a_model_brings_its_vae(pack, tiny, model):
     assert model.class_names == ("circle", "square", "star")
 
 
-@pytest.mark.parametrize("choice", ["default", "bf16", "fp32"])
+@pytest.mark.parametrize("choice", ["default", "bf16", "fp32", "int8"])
 def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, choice):
     packing = pack.module("randar_core.models.packing")
+    if choice == "int8" and not packing.can_pack_in(choice):
+        pytest.skip("no kernels for weights in int8 here")
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype=choice)
-    name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32"}[choice]
+    name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32", "int8": "int8"}[choice]
     wanted = packing.precision_of(name, model.device)
     assert next(model.decoder.parameters()).dtype == wanted.dtype
     whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.bundle").load_decoder(tiny).parameters())
     linears = [m for m in model.decoder.modules() if hasattr(m, "in_features")]
     packed = sum(layer.in_features * layer.out_features for layer in linears)
-    itemsize = 2 if wanted.bits == "float16" else wanted.dtype.itemsize
+    itemsize = {None: wanted.dtype.itemsize, "float16": 2, "int8": 1}[wanted.bits]
     assert model.patcher.model_size() == (whole - packed) * wanted.dtype.itemsize + packed * itemsize
     latent, _ = pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
     assert latent["samples"].dtype == torch.float32
@@ -139,6 +142,37 @@ def test_a_decoder_without_a_tokenizer_says_what_is_missing(pack, tiny, parts):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named_where_none_is_found(pack, tiny, parts):
+    decoder, tokenizer = parts
+    tokenizer.write_bytes(tokenizer.read_bytes()[:100])
+    hidden = tiny.rename(tiny.with_suffix(".hidden"))
+    try:
+        with pytest.raises(ValueError, match="Unreadable: codes.safetensors. Choose one as `tokenizer`"):
+            pack.run("RandARLoadModel", model_name=decoder.name)
+    finally:
+        hidden.rename(tiny)
+
+
+def test_a_model_is_loaded_anew_when_a_file_of_its_own_has_changed_and_no_other(pack, tiny, parts):
+    decoder, tokenizer = parts
+    load, gone = pack.nodes["RandARLoadModel"], pack.models / "gone.safetensors"
+    before = {name: load.fingerprint_inputs(name) for name in (tiny.name, decoder.name)}
+    gone.symlink_to(pack.models / "nowhere.safetensors")
+    assert load.fingerprint_inputs(decoder.name) == before[decoder.name]
+    os.utime(tokenizer, (1, 1))
+    assert load.fingerprint_inputs(tiny.name) == before[tiny.name]
+    assert load.fingerprint_inputs(decoder.name) != before[decoder.name]
+
+
+def test_a_download_is_run_again_when_its_file_has_gone(pack):
+    download, path = pack.nodes["RandARDownloadModel"], pack.models / "vq_ds16_c2i.pt"
+    path.write_bytes(b"weights")
+    before = download.fingerprint_inputs("randar-l-llamagen")
+    assert download.fingerprint_inputs("randar-l-llamagen") == before
+    path.unlink()
+    assert download.fingerprint_inputs("randar-l-llamagen") != before
 
 
 def test_a_tokenizer_is_no_model(pack, parts):
@@ -558,6 +592,10 @@ def test_a_batch_is_drawn_in_pieces_when_little_is_free(model, sample, monkeypat
     monkeypatch.setattr(management, "get_free_memory", lambda device, *more: 1)
     sample(batch_size=3)
     assert sizes == [1, 1, 1]
+    # With dynamic VRAM the device looks full, but the host gives way: its patchers know.
+    monkeypatch.setattr(model.patcher, "get_free_memory", lambda device: 2**33)
+    sample(batch_size=3)
+    assert sizes == [1, 1, 1, 3]
 
 
 # --- download

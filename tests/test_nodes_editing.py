@@ -87,7 +87,7 @@ def test_fewer_classes_than_pictures_take_turns(pack, run, picture, given):
         return run(node_id, classes=chosen, image=four, **inputs, **sizes)[1]["samples"]
 
     assert drawn("circle, star").equal(drawn("circle, star, circle, star"))
-    with pytest.raises(ValueError, match="4 pictures don't match a batch of 5"):
+    with pytest.raises(ValueError, match="4 pictures don't match 5 classes"):
         drawn("circle, star, circle, star, square")
 
 

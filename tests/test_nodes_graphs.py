@@ -67,7 +67,7 @@ def test_what_they_keep_serves_the_next_run(pack, graphed, star, monkeypatch):
         management, "load_models_gpu", lambda models, memory_required, **_: asked.append(memory_required)
     )
 
-    def split_to_fit(run, batch, each, device, too_large, taken):
+    def split_to_fit(run, batch, each, patcher, too_large, taken):
         free.append(taken)
         return run(batch)
 

@@ -1,5 +1,6 @@
 """Sets of many pictures: shared by processes, cut and resumed, written as evaluators read them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -226,6 +227,50 @@ def test_a_set_is_assembled_without_being_held_in_memory(tmp_path):
 
 def test_batches_stay_the_same_whatever_is_finished():
     assert batches_left(range(7), {0, 1, 4}, 2) == [[2, 3], [5], [6]]
+    assert batches_left(range(7), {0, 1, 4}, 2, whole=True) == [[2, 3], [4, 5], [6]]
+
+
+@pytest.mark.parametrize("file", ["00000002.npz", "facts.json"])
+def test_a_damaged_part_of_a_set_is_named_with_what_to_do(words, tmp_path, capsys, cut, file):
+    path = tmp_path / "set.npz"
+    assert main([*words, "--npz", str(path)]) == 130
+    (tmp_path / "set.npz.shards" / file).write_bytes(b"")
+    assert main([*words, "--npz", str(path), "--resume"]) == 2
+    assert f"{file}' is damaged" in (said := capsys.readouterr().err) and "Delete it" in said
+
+
+def test_a_set_that_cannot_be_written_leaves_no_half_and_says_what_to_do(words, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(numpy, "savez", full)
+    assert main([*words, "--npz", str(tmp_path / "set.npz")]) == 2
+    said = capsys.readouterr().err
+    assert "00000000.npz' can't be written" in said and "Make room on the disk" in said and "--resume" in said
+    assert [file.name for file in (tmp_path / "set.npz.shards").iterdir()] == ["facts.json"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_lack_of_memory_is_said_with_what_helps(words, tmp_path, capsys, monkeypatch, error):
+    def draw(*_, **__):
+        raise error
+
+    monkeypatch.setattr(generate, "generate", draw)
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert "not enough memory" in (said := capsys.readouterr().err) and "--batch" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--npz", "set.npz", "--out", "there"], "leave out --out"),
+        (["--boundary", "0"], "--boundary is for pictures of several times the size: add --factor"),
+        (["--spatial-guidance", "2"], "--spatial-guidance is for pictures"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_named(words, capsys, more, match):
+    assert main([*words, *more]) == 2
+    assert match in capsys.readouterr().err
 
 
 def test_a_set_goes_into_an_npz_and_no_sheet(words, capsys):

@@ -618,7 +618,7 @@ def test_masks_pictures_and_settings_that_do_not_match_are_named(model, tokenize
         "mask is 4×5, the picture is 8×8": {"mask": torch.ones(1, 5, 4)},
         r"mask has the shape \[8, 8\]": {"mask": torch.ones(8, 8)},
         r"picture has the shape \[2, 1, 8, 8\]": {"pixels": picture(2, 1, 8, 8)},
-        "2 pictures don't match a batch of 3": {"mask": torch.ones(3, 8, 8)},
+        "2 pictures don't match 3 masks": {"mask": torch.ones(3, 8, 8)},
         "2 classes don't match": {"classes": classes(2), "mask": torch.ones(3, 8, 8), "pixels": pixels[:1]},
         "Denoise is 1.5": {"denoise": 1.5},
         "grow by -1": {"grow": -1},

@@ -104,6 +104,8 @@ def test_a_half_for_pixels_may_be_wider():
         dataclasses.replace(narrow, decoder_multipliers=(1, 2))
     with pytest.raises(ValueError, match="margin is -1 cells; it must be 0"):
         dataclasses.replace(narrow, margin=-1)
+    with pytest.raises(ValueError, match="groups, which can't share .* channels evenly"):
+        dataclasses.replace(narrow, channels=narrow.norm_groups + 1)
 
 
 @given(batch=st.integers(1, 2), rows=st.integers(1, 5), columns=st.integers(1, 5))
@@ -127,6 +129,15 @@ def test_rows_and_columns_are_not_mixed_up(tokenizer):
 
 
 # Ids, vectors and the nearest code
+
+
+def test_a_training_in_16_bits_finds_the_same_codes():
+    codebook = MaskGITTokenizer(MaskGITConfig(16, (1,), 1, 512, 256, norm_groups=8)).quantize
+    torch.nn.init.normal_(codebook.embedding.weight, generator=torch.Generator().manual_seed(0))
+    vectors = torch.randn(2, 256, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = codebook.nearest(vectors)
+    assert found.equal(codebook.nearest(vectors))
 
 
 @given(st.data())

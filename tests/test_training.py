@@ -236,7 +236,7 @@ def test_a_full_disk_is_told_of_by_the_row_or_the_sheet_that_found_no_room(tmp_p
     with pytest.raises(OSError, match="next.csv' can't be written .*Make room"):
         Log(tmp_path / "next.csv", ["loss"], 0, 2, write=True).__enter__()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
-    (tmp_path / "sheet.part.png").symlink_to("/dev/full")
+    (tmp_path / "sheet.png.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"picture '.*sheet.png' can't be written \(No space.*Make room"):
         save_png(tmp_path / "sheet.png", torch.zeros(3, 64, 64))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,29 @@ from torch import nn
 from ..classes import imagenet_classes
 from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
 from ..decoding.orders import ORDERS
+from ..replacing import replacing
 from .reading import CheckpointError, read
 from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, fitting_tokenizers, recognise
 from .releases import Defaults, find_release
 
 # What weights may be stored in. Eight bits are left out: they come with scales of their own.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+# What a file may say; bytes of another author can say anything.
+FITTING_DEFAULTS = {
+    "guidance": _is_number,
+    "guidance_start": _is_number,
+    "guidance_power": lambda value: value is None or (_is_number(value) and value >= 0),
+    "temperature": lambda value: _is_number(value) and value > 0,
+    "steps": lambda value: type(value) is int and value >= 1,
+    "order": lambda value: isinstance(value, str),
+    "boundary": lambda value: type(value) is int and value >= 0,
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,8 @@ class Model:
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own course; what is not given is the default.
 
-        The model's own course begins no higher than it ends: `end` 1 is no guidance, whatever the model. A `start` asks
-        for the linear course, a `power` for RAR's. Raises ValueError for both.
+        A linear course that the model begins begins no higher than it ends, RAR's begins at 1: `end` 1 is no guidance,
+        whatever the model. A `start` asks for the linear course, a `power` for RAR's. Raises ValueError for both.
         """
         if start is not None and power is not None:
             raise ValueError(
@@ -129,15 +146,13 @@ def save_bundle(
         family = next(family.name for family in FAMILIES if isinstance(network, family.network))
         metadata[word] = json.dumps({"family": family, "config": dataclasses.asdict(network.config)})
         tensors |= {f"{word}.{key}": value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    unfinished = path.with_name(path.name + ".part")
     try:
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
-        save_file(tensors, unfinished, metadata)
-        unfinished.chmod(mode)  # the safetensors library leaves a file that nobody else may read
-        os.replace(unfinished, path)
+        with replacing(path) as part:
+            part.touch()
+            mode = part.stat().st_mode
+            save_file(tensors, part, metadata)
+            part.chmod(mode)  # the safetensors library leaves a file that nobody else may read
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise CheckpointError(f"The bundle '{path}' can't be written: {error}.") from error
 
 
@@ -188,6 +203,8 @@ def class_names_of(contents: Contents) -> tuple[str, ...]:
     if decoder.release:
         return imagenet_classes()
     names = contents.facts.get("class_names") or [f"class {i}" for i in range(decoder.config.classes)]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"The class names in '{contents.path}' are no list of names.")
     if len(names) != decoder.config.classes:
         raise CheckpointError(
             f"'{contents.path}' names {len(names)} classes, but its decoder has {decoder.config.classes}."
@@ -205,6 +222,9 @@ def defaults_of(contents: Contents) -> Defaults:
         defaults = Defaults(**{"order": decoder.family.network.trained_order, **fields})
     except TypeError as error:
         raise CheckpointError(f"The defaults in '{contents.path}' are not understood: {error}.") from error
+    if wrong := [name for name, fits in FITTING_DEFAULTS.items() if not fits(getattr(defaults, name))]:
+        found = ", ".join(f"{name} is {getattr(defaults, name)!r}" for name in wrong)
+        raise CheckpointError(f"The defaults in '{contents.path}' are not understood: {found}.")
     if defaults.order not in ORDERS:
         raise CheckpointError(
             f"The defaults in '{contents.path}' ask for the order '{defaults.order}'; known: {', '.join(ORDERS)}."

@@ -23,6 +23,8 @@ class DownloadError(RuntimeError):
 def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | None = None) -> Path:
     """Fetch the release `name` and return where it lies; a file that is there already is not fetched again.
 
+    Unless it can't be read, being cut or a web page: then it is replaced, once the new one has come.
+
     It comes from `HF_ENDPOINT` into `folder`, by default the assets folder of `HF_HOME` (both are looked up now, not
     when the hub library was imported), with the hub library's progress bar. A download that was cut goes on where it
     stopped: the hub library alone would start anew, so what has come is kept here, beside the file, and checked in the
@@ -36,7 +38,7 @@ def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | No
         )
     folder = Path(folder) if folder else downloads_folder()
     target = folder / release.file
-    if target.exists():
+    if target.exists() and _is_readable(target):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,16 @@ def downloads_folder() -> Path:
     home = os.environ.get("HF_HOME")
     assets = Path(os.path.expandvars(home)).expanduser() / "assets" if home else None
     return cached_assets_path("randar", namespace="models", assets_dir=assets)
+
+
+def _is_readable(path: Path) -> bool:
+    from .reading import CheckpointError, read  # which import torch; the command line begins without it
+
+    try:
+        read(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:

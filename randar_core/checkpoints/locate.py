@@ -21,7 +21,7 @@ def locate(name_or_file: str | Path) -> Path:
     if str(name_or_file) == "builtin":
         return _existing(BUILTIN, "This copy of the package holds no built-in model.")
     path = Path(name_or_file).expanduser()
-    if path.exists() or path.suffix:
+    if path.is_file() or path.suffix:
         return _existing(path, "")
     release = find_release(str(name_or_file))
     if release.file is None:

@@ -244,12 +244,29 @@ def _bundled(checkpoint: Checkpoint, word: str) -> Part:
 
 def _configured(checkpoint: Checkpoint, family: Family, fields: object, tensors: dict[str, Tensor]) -> Part:
     try:
-        config = family.config(**fields)
+        config = family.config(**_numbers(fields, len(tensors)))
         return Part(checkpoint.path, family, config, tensors, _misfit(tensors, family.shapes(config)))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
             f"The configuration in '{checkpoint.path}' makes no {family.config.__name__}: {error}. Found {fields!r}."
         ) from error
+
+
+def _numbers(fields: object, tensors: int) -> dict[str, object]:
+    """`fields` of a configuration. ValueError where one is no number from 1 (a margin from 0) and no list of them.
+
+    Nor can a network have more layers, blocks or levels than the file has tensors: it would take hours to find out.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError("a configuration is a JSON object")
+    for name, value in fields.items():
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(number) is int and number >= (name != "margin") for number in numbers):
+            raise ValueError(f"{name} is {value!r}")
+        many = len(numbers) if isinstance(value, list) else value if name in ("layers", "res_blocks") else 0
+        if many > tensors:
+            raise ValueError(f"{name} says {many}, more than the {tensors} tensors in the file")
+    return fields
 
 
 def _json(checkpoint: Checkpoint, key: str) -> dict:

@@ -30,7 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, DownloadError) as error:
         print(f"randar: {error}", file=sys.stderr)
         return 2
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "randar: there is not enough memory for this. Take fewer pictures at a time (--batch), smaller ones, or a "
+            "smaller model; --dtype bfloat16 halves the weights of float32.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("randar: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the machine has no room left, in the words of torch."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )

@@ -68,7 +68,7 @@ def _command(
     parser = subparsers.add_parser(name, help=help)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--out", type=Path, help=f"the .png to write (default: the picture's name with _{name})")
-    options.add_model(parser)
+    options.add_model(parser, draws=add_decoding is not options.add_judging)
     add_decoding(parser)
     parser.set_defaults(run=lambda arguments: _run(arguments, name, run, decoding_of))
     return parser

@@ -56,7 +56,7 @@ def register(subparsers) -> None:
         "--overlap", type=int, help="cells by which a window overlaps the one before (default: three quarters of it)"
     )
     options.add_extrapolation(parser, factor=None)
-    options.add_output(parser)
+    parser.add_argument("--out", type=Path, help="folder to write single files or a sheet to (default: out)")
     options.add_model(parser)
     options.add_drawing(parser, f"{options.GUIDANCE_WORDS}; with --factor {options.LARGE_GUIDANCE_WORDS}")
     parser.set_defaults(run=run)
@@ -75,9 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--sheet goes with neither --npz nor --resume: a sheet is drawn at once and is a file itself.")
     if arguments.factor is not None and (arguments.width, arguments.height, arguments.overlap) != (None, None, None):
         raise ValueError("--factor says how large the picture is; leave out --width, --height and --overlap.")
+    for name in ("spatial_guidance", "drop_ratio", "boundary"):
+        if arguments.factor is None and getattr(arguments, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} is for pictures of several times the size: add --factor.")
+    if arguments.npz and arguments.out is not None:
+        raise ValueError("--npz names the file of the set, with its folder; leave out --out.")
     if arguments.npz and arguments.npz.suffix != ".npz":
         raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
-    folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out)
+    folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out or Path("out"))
     with processes(options.device_of(arguments.device)) as device:
         process, of = place()
         if arguments.sheet and of > 1:
@@ -108,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
             output = Files(folder, name_of, facts_of)
             finished = agreed(lambda: output.finished(list(wanted)) if arguments.resume else set())
         began = time.perf_counter()
-        batches = batches_left(list(wanted), finished, arguments.batch)
+        batches = batches_left(list(wanted), finished, arguments.batch, whole=arguments.dtype == "int8")
         title = f"process 1 of {of}" if of > 1 else None
         _draw(model, decoding, task, wanted, batches[process::of], output, title)
         wait_for_all()
@@ -208,7 +213,8 @@ def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
         "width": arguments.width,
         "height": arguments.height,
         "overlap": arguments.overlap,
-        "steps": decoding.steps,
+        # Of a family that draws one token a call the steps say nothing.
+        "steps": decoding.steps if model.decoder.parallel else model.decoder.config.grid**2,
         "guidance": arguments.guidance or [options.LARGE_GUIDANCE if large else defaults.guidance],
         "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
         "temperature": decoding.sampling.temperature,
@@ -232,5 +238,5 @@ def _more_facts(arguments: argparse.Namespace, model) -> dict:
     if arguments.factor is not None:
         shape = options.extrapolation_of(arguments, model)
         facts |= {name: shape[name] for name in ("boundary", "drop_ratio")}
-        facts |= {"factor": arguments.factor, "spatial_guidance": arguments.spatial_guidance}
+        facts |= {"factor": arguments.factor, "spatial_guidance": options.spatial_weight(arguments)}
     return facts

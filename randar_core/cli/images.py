@@ -40,19 +40,18 @@ def _tokenizer(arguments: argparse.Namespace):
 
 def _encode(arguments: argparse.Namespace) -> None:
     import json
-    import os
 
     import torch
 
     from ..images import read_pixels
+    from ..replacing import replacing
 
     tokenizer, device = _tokenizer(arguments)
     with torch.inference_mode():
         ids = tokenizer.encode(read_pixels(arguments.picture).to(device))[0]
     out = arguments.out or arguments.picture.with_suffix(".json")
-    part = out.with_name(f"{out.name}.part")
-    part.write_text(json.dumps({"codebook_size": tokenizer.codebook_size, "ids": ids.tolist()}), encoding="utf-8")
-    os.replace(part, out)
+    with replacing(out) as part:
+        part.write_text(json.dumps({"codebook_size": tokenizer.codebook_size, "ids": ids.tolist()}), encoding="utf-8")
     print(f"{out}: {ids.shape[0]} × {ids.shape[1]} ids")
 
 

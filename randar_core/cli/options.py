@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LARGE_GUIDANCE = 3.0  # the weight of the class beside spatial guidance (RandAR, section 3.4)
+SPATIAL_GUIDANCE, DROP_RATIO = 2.5, 0.5
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PRECISIONS = (*DTYPES, "int8")
 GUIDANCE_WORDS = "guidance at the end, or at the start and at the end (default: the model's)"
@@ -51,9 +52,13 @@ def add_files(parser: argparse.ArgumentParser):
     return group
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, draws: bool = True) -> None:
+    """The group of options on the model. One that never `draws` has no calls that graphs could replay."""
     group = add_files(parser)
     add_device(group, PRECISIONS)
+    if not draws:
+        parser.set_defaults(graphs=False)
+        return
     group.add_argument(
         "--graphs",
         action="store_true",
@@ -103,8 +108,8 @@ def add_extrapolation(parser, factor: int | None) -> None:
     words = "default: 2, the paper's" if factor else "draw a picture so many times as wide and high as the model's"
     group = parser.add_argument_group("extrapolation")
     group.add_argument("--factor", type=int, default=factor, help=words)
-    group.add_argument("--spatial-guidance", type=float, default=2.5, help="1 is none (default: 2.5)")
-    group.add_argument("--drop-ratio", type=float, default=0.5, help="context it leaves out (default: 0.5)")
+    group.add_argument("--spatial-guidance", type=float, help=f"1 is none (default: {SPATIAL_GUIDANCE})")
+    group.add_argument("--drop-ratio", type=float, help=f"context it leaves out (default: {DROP_RATIO})")
     group.add_argument("--boundary", type=at_least(0), help="fast frequencies with true places (default: the model's)")
 
 
@@ -249,12 +254,16 @@ def extrapolation_of(arguments: argparse.Namespace, model) -> dict:
     """What `extrapolate` takes of the options of `add_extrapolation` and of `--guidance`."""
     from ..decoding.guidance import Linear, spatial_guidance
 
-    spatial = Linear(arguments.spatial_guidance, arguments.spatial_guidance)
+    weight = spatial_weight(arguments)
     return {
-        "spatial": spatial_guidance(large_course(arguments), spatial),
+        "spatial": spatial_guidance(large_course(arguments), Linear(weight, weight)),
         "boundary": model.defaults.boundary if arguments.boundary is None else arguments.boundary,
-        "drop_ratio": arguments.drop_ratio,
+        "drop_ratio": DROP_RATIO if arguments.drop_ratio is None else arguments.drop_ratio,
     }
+
+
+def spatial_weight(arguments: argparse.Namespace) -> float:
+    return SPATIAL_GUIDANCE if arguments.spatial_guidance is None else arguments.spatial_guidance
 
 
 def device_of_model(model):

@@ -116,5 +116,7 @@ def spatial_guidance(class_course: Linear | PowerCosine, spatial_course: Linear 
     """
     if spatial_course.is_off:
         return class_guidance(class_course)
+    if class_course.is_off:  # also by a scale of 0, see `PowerCosine`
+        class_course = Linear(1, 1)
     rows = (Row(), Row(null_class=True), Row(null_class=True, dropped_context=True))
     return Guidance(rows, 2, ((class_course, 0, 1), (spatial_course, 1, 2)))

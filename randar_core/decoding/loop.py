@@ -101,7 +101,7 @@ def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall 
     if sure.isnan().any():  # asked once, in the end: every question waits for the device
         raise ValueError(
             "The model's logits are no numbers (NaN). Its weights may be damaged, or too large for float16: load the "
-            "model in bfloat16 or float32."
+            "model in bfloat16 (bf16) or float32 (fp32)."
         )
     return decoded()
 
@@ -113,7 +113,7 @@ def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
     The number that `decode` reports: the token's probability under the guided logits, each read with the cells before
     it in `order` `[B, N]` as context. Raises ValueError as `check_setting` does.
     """
-    check_setting(model, canvas, setting)
+    check_setting(model, Canvas(canvas.ids, torch.ones_like(canvas.known)), setting)  # every token is read
     order = order.to(canvas.ids.device)
     along = canvas.ids.flatten(1).gather(1, order)
     copies = len(setting.guidance.rows)

@@ -44,6 +44,7 @@ class LlamaGenConfig(Levels):
                 f"The tokenizer's decoder has {len(self.decoder_multipliers)} levels, its encoder "
                 f"{len(self.multipliers)}; give both the same number of multipliers."
             )
+        self.check_groups(self.decoder_widths)
 
     @property
     def decoder_widths(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +27,22 @@ SHORT_LIST = 4
 
 
 class Levels:
-    """What `channels` and `multipliers` of a configuration say: `multipliers` widen `channels`, finest level first."""
+    """What `channels` and `multipliers` of a configuration say: `multipliers` widen `channels`, finest level first.
+
+    Raises ValueError where the groups of its norms don't share the channels of a level evenly.
+    """
 
     def __post_init__(self):
         # JSON knows no tuples.
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        self.check_groups(self.widths)
+
+    def check_groups(self, widths: Iterable[int]) -> None:
+        if uneven := [width for width in widths if width % self.norm_groups]:
+            raise ValueError(
+                f"The tokenizer's norms have {self.norm_groups} groups, which can't share {uneven[0]} channels evenly. "
+                f"Take a number of channels that is a multiple of {self.norm_groups}."
+            )
 
     @property
     def factor(self) -> int:
@@ -70,12 +81,16 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
-        """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes by Euclidean distance; the lowest id of equals."""
+        """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes by Euclidean distance, in float32.
+
+        Of two to four equally near codes it is the one with the lowest id.
+        """
         self.check(vectors)
-        codes = self.rows(torch.arange(self.size, device=vectors.device))
-        points = rearrange(vectors.float(), "b c h w -> (b h w) c")
-        points = F.normalize(points, dim=-1) if self.normalised else points
-        ids = [_nearest(chunk, codes) for chunk in points.split(max(1, DISTANCES_AT_ONCE // self.size))]
+        with torch.autocast(vectors.device.type, enabled=False):  # or a training would compare in 16 bits
+            codes = self.rows(torch.arange(self.size, device=vectors.device))
+            points = rearrange(vectors.float(), "b c h w -> (b h w) c")
+            points = F.normalize(points, dim=-1) if self.normalised else points
+            ids = [_nearest(chunk, codes) for chunk in points.split(max(1, DISTANCES_AT_ONCE // self.size))]
         return rearrange(torch.cat(ids), "(b h w) -> b h w", h=vectors.shape[2], w=vectors.shape[3])
 
     def check(self, vectors: Tensor) -> None:

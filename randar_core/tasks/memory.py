@@ -17,9 +17,10 @@ def picture_bytes(
     sorting = options.sampling.top_p < 1
 
     def peak(fed: int, asked: int, logits_at_once: float) -> float:
-        # Logits in float32, as many of them as guidance and sampling hold at once, or the intermediates of a block,
-        # whichever is more. Both factors are measured (benchmarks/memory.py).
-        return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * size * 13.5)
+        # Logits in float32, as many of them as guidance and sampling hold at once, or the intermediates of a block, most
+        # of which are in float32 whatever the dtype, as places are turned in it: whichever is more. All factors are
+        # measured (benchmarks/memory.py).
+        return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * (42 + 2 * size))
 
     cache = decoder.cache_bytes(rows, cells, size)
     inputs_and_angles = rows * (1 + 2 * cells) * (config.width * size + 8 * config.width // config.heads)

@@ -85,10 +85,11 @@ def check_batch(classes: Tensor, batch: int, options: DecodingOptions) -> None:
 
 def one_each(**batches: Tensor) -> list[Tensor]:
     """Batches of the same length: those of one entry repeat it. ValueError, by their names, where they don't match."""
-    longest = max(map(len, batches.values()))
+    most = max(batches, key=lambda name: len(batches[name]))
+    longest = len(batches[most])
     for name, values in batches.items():
         if len(values) not in (1, longest):
-            raise ValueError(f"{len(values)} {name} don't match a batch of {longest}: give 1 or {longest}.")
+            raise ValueError(f"{len(values)} {name} don't match {longest} {most}: give 1 or {longest} of them.")
     return [values.expand(longest, *values.shape[1:]) for values in batches.values()]
 
 

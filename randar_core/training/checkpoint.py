@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..replacing import replacing
 
 
 @dataclass
@@ -24,16 +24,11 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Replace the file at `path`. Raises OSError where that fails; the file that was there is untouched then."""
-    unfinished = path.with_name(path.name + ".part")
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             torch.save(vars(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
     # torch's writer turns the error of a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
         kept = "the one before it is untouched" if path.exists() else "there is none before it"
         reason = str(error).splitlines()[0]
         raise OSError(
@@ -47,8 +42,12 @@ def load(path: Path) -> Checkpoint:
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
-        raise FileNotFoundError(f"There is no checkpoint '{path}' to resume. Run without --resume to begin.") from None
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise FileNotFoundError(
+            f"There is no checkpoint '{path}' to resume. Run without --resume to begin. On several "
+            "machines, --out must be a folder that they share."
+        ) from None
+    # Damaged bytes can make an unpickler raise anything.
+    except Exception as error:
         raise ValueError(f"'{path}' is no checkpoint of a training, or it is damaged: {error}") from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from ..images import FORMATS, eight_bits
+from ..images import FORMATS, upright
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
@@ -91,7 +91,7 @@ def by_name(paths: Iterable[Path]) -> list[Path]:
 def fault_of(path: Path, size: int) -> str | None:
     """Why a picture can't be used, None where it can. Reads it whole: a cut-off file opens like a good one."""
     try:
-        width, height = upright(path).size
+        width, height = read_upright(path).size
     # Pillow's readers raise nearly anything on damaged files.
     except Exception as error:
         return f"it can't be read ({error})"
@@ -103,7 +103,7 @@ def fault_of(path: Path, size: int) -> str | None:
 def read_square(path: Path, size: int) -> np.ndarray:
     """uint8 [size, size, 3]. Raises OSError, with its name, for a file that can't be read any more."""
     try:
-        return np.array(ImageOps.fit(upright(path), (size, size), Image.Resampling.LANCZOS))
+        return np.array(ImageOps.fit(read_upright(path), (size, size), Image.Resampling.LANCZOS))
     # Pillow's readers raise nearly anything on damaged files.
     except Exception as error:
         raise OSError(
@@ -112,14 +112,10 @@ def read_square(path: Path, size: int) -> np.ndarray:
         ) from error
 
 
-def upright(path: Path) -> Image.Image:
-    """The picture in RGB, turned as its camera says, on white where it is transparent: what is hidden there is junk."""
+def read_upright(path: Path) -> Image.Image:
+    """The picture in RGB, turned as its camera says, on white where it is transparent."""
     with Image.open(path, formats=FORMATS) as image:
-        image = eight_bits(ImageOps.exif_transpose(image))
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+        return upright(image)
 
 
 def hidden(path: Path, root: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..images import reason_of
+from ..replacing import replacing
 
 
 @contextlib.contextmanager
@@ -34,17 +34,13 @@ class Log:
         if self.wanted:
             kept = self.kept_rows()
             self.before = float(kept[-1]["seconds"]) if kept else 0.0
-            unfinished = self.path.with_name(self.path.name + ".part")
             try:
-                with unfinished.open("w", newline="", encoding="utf-8") as file:
+                with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
                     writer = self.writer_to(file)
                     writer.writeheader()
                     writer.writerows(kept)
-                os.replace(unfinished, self.path)
                 self.file = self.path.open("a", newline="", encoding="utf-8")
             except OSError as error:
-                with contextlib.suppress(OSError):  # the first one is what there is to tell
-                    unfinished.unlink(missing_ok=True)
                 raise self.unwritten(error) from error
             self.writer = self.writer_to(self.file)
         hidden = not self.wanted

@@ -200,9 +200,12 @@ def reconstruction(decoded: Tensor, pixels: Tensor, edges: float, weights: Tenso
     if weights is not None:  # a step between two pixels weighs as they do on average
         down, across = (weights[1:] + weights[:-1]) / 2, (weights[:, 1:] + weights[:, :-1]) / 2
     loss = edges * (mean(difference.diff(dim=2).abs(), down) + mean(difference.diff(dim=3).abs(), across))
-    for _ in range(4):
+    for scale in range(4):
+        if scale:
+            if min(difference.shape[2:]) < 2:
+                break
+            difference, weights = F.avg_pool2d(difference, 2), None
         loss = loss + mean(difference.abs(), weights) + 2 * mean(difference.square(), weights)
-        difference, weights = F.avg_pool2d(difference, 2), None
     return loss
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..models.tokenizer import Tokenizer
 from ..precision import mixed_precision
 from ..processes import gather_interleaved, place
+from ..replacing import replacing
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,10 @@ def encode_set(
 
 def save_tokens(tokens: TokenSet, path: Path) -> None:
     """Raises OSError where the file can't be written; it appears whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
     try:
-        save_file({"ids": tokens.ids, "labels": tokens.labels}, unfinished, {"facts": json.dumps(tokens.facts)})
-        os.replace(unfinished, path)
+        with replacing(path) as part:
+            save_file({"ids": tokens.ids, "labels": tokens.labels}, part, {"facts": json.dumps(tokens.facts)})
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(f"The ids can't be written to '{path}': {error}. Make room and run again.") from error
 
 
@@ -87,5 +85,5 @@ def load_tokens(path: Path, facts: dict) -> TokenSet | None:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()["facts"])
             return TokenSet(file.get_tensor("ids"), file.get_tensor("labels"), found) if found == facts else None
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:  # metadata that lacks, or isn't ours
         raise ValueError(f"'{path}' is damaged ({error}). Delete it; it is made anew then.") from error
