@@ -35,6 +35,8 @@ SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-l-maskgit", torch.bfloat16, 1, 88, 0, 1.0, True),
     ("randar-l-maskgit", torch.float32, 4, 16, 0, 1.0, False),
     ("randar-xl-llamagen", torch.bfloat16, 2, 16, 0, 1.0, False),
+    ("rar-b", torch.bfloat16, 1, 88, 0, 1.0, True),
+    ("rar-b", torch.float32, 1, 88, 192, 1.0, False),
 )
 
 

@@ -24,6 +24,8 @@ spec.loader.exec_module(memory)
         ("randar-l-maskgit", torch.float32, (1, 8, 0, 1.0, True)),
         ("randar-l-maskgit", torch.bfloat16, (1, 8, 192, 1.0, False)),
         ("randar-l-maskgit", torch.bfloat16, (1, 8, 0, 1.0, True)),
+        ("rar-b", torch.bfloat16, (1, 8, 0, 1.0, True)),
+        ("rar-b", torch.float32, (1, 8, 192, 1.0, False)),
     ],
 )
 def test_the_stated_memory_lies_within_15_percent_of_the_peak(name, dtype, setting):

@@ -112,7 +112,8 @@ class GraphedRandAR(nn.Module):
         super().__init__()
         self.model = model
         self.config, self.null_class = model.config, model.null_class
-        self.table, self.extrapolated_table, self.cache_bytes = model.table, model.extrapolated_table, model.cache_bytes
+        self.table, self.extrapolated_table = model.table, model.extrapolated_table
+        self.cache_bytes, self.input_bytes, self.block_bytes = model.cache_bytes, model.input_bytes, model.block_bytes
         self.kept: dict[tuple, Buffers] = {}  # by shape, that of the latest decode last
         self.weights: tuple[int, ...] = ()
 

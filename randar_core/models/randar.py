@@ -341,3 +341,15 @@ class RandAR(nn.Module):
     def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
         """Bytes of the KV cache that `start` allocates for `rows` rows of `cells` cells."""
         return 2 * self.config.layers * rows * self.config.width * (1 + 2 * cells) * element_bytes
+
+    def input_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+        """Bytes of the inputs and angles that `start` prepares beside the cache."""
+        return rows * (1 + 2 * cells) * (self.config.width * element_bytes + 8 * self.config.head_width)
+
+    @staticmethod
+    def block_bytes(element_bytes: int) -> float:
+        """Bytes that a block's intermediates take at most for each channel of a place, as measured.
+
+        Queries and keys are turned in float32, whatever the dtype.
+        """
+        return 42 + 2 * element_bytes

@@ -284,3 +284,12 @@ class RAR(nn.Module):
         places = (2 * self.config.layers + 2) * (1 + cells)
         parts = (6 * self.config.layers + 2) * WINDOW
         return rows * self.config.width * (places + parts) * element_bytes
+
+    def input_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+        """Nothing beside what `cache_bytes` counts."""
+        return 0
+
+    @staticmethod
+    def block_bytes(element_bytes: int) -> float:
+        """Bytes that a block's intermediates take at most for each channel of a place, as measured."""
+        return 13.5 * element_bytes

@@ -17,13 +17,12 @@ def picture_bytes(
     sorting = options.sampling.top_p < 1
 
     def peak(fed: int, asked: int, logits_at_once: float) -> float:
-        # Logits in float32, as many of them as guidance and sampling hold at once, or the intermediates of a block, most
-        # of which are in float32 whatever the dtype, as places are turned in it: whichever is more. All factors are
-        # measured (benchmarks/memory.py).
-        return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * (42 + 2 * size))
+        # Logits in float32, as many of them as guidance and sampling hold at once, or the intermediates of a block,
+        # whichever is more. The factors are measured (benchmarks/memory.py).
+        return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * in_block)
 
-    cache = decoder.cache_bytes(rows, cells, size)
-    inputs_and_angles = rows * (1 + 2 * cells) * (config.width * size + 8 * config.width // config.heads)
+    in_block = decoder.block_bytes(size)
+    kept = decoder.cache_bytes(rows, cells, size) + decoder.input_bytes(rows, cells, size)
     fed = max(2 * known + sizes[0], 3 * max(sizes))
-    decoded = cache + inputs_and_angles + peak(fed, max(sizes), 4.5 if sorting else 2.8)
+    decoded = kept + peak(fed, max(sizes), 4.5 if sorting else 2.8)
     return int(max(decoded, peak(2 * cells, cells, 2.0) if scored else 0))
