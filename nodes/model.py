@@ -104,7 +104,7 @@ def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool =
         network = GraphedRandAR(network)
     vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
     vae = TokenizerVAE(build(tokenizer_part, comfy.model_management.vae_offload_device(), vae_dtype, operations))
-    if comfy.model_management.vae_device().type == "cpu":  # where its convolutions are a tenth faster
+    if comfy.model_management.vae_device().type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         vae.first_stage_model.to(memory_format=torch.channels_last)
     model = Model(name_of(contents), network, vae.first_stage_model, class_names_of(contents), defaults_of(contents))
     return RandARModel(model, vae)

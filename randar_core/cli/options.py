@@ -163,7 +163,7 @@ def load_model(arguments: argparse.Namespace, device=None):
         model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
     else:
         pack(model.decoder, wanted.bits)
-    if device.type == "cpu":  # where its convolutions are a tenth faster, see benchmarks/tokenizers.py
+    if device.type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         model.tokenizer.to(memory_format=torch.channels_last)
     return model
 
