@@ -31,7 +31,7 @@ test-comfyui: $(VENV)/.installed
 	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 
-# Seconds after which a measurement is cut and projected. All of it takes about an hour on two cores.
+# Seconds after which a measurement is cut and projected. With 8 all of it took 53 minutes on two cores.
 BENCH_LIMIT ?= 15
 
 bench: $(VENV)/.installed

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from randar_core.replacing import replacing
 from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
@@ -179,10 +179,9 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": PORTRAIT.facts()}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
-    unfinished = path.with_name(path.name + ".part")
-    save_file(weights | reference, unfinished, {"facts": json.dumps(facts)})
-    unfinished.chmod(0o644)
-    os.replace(unfinished, path)
+    with replacing(path) as part:
+        save_file(weights | reference, part, {"facts": json.dumps(facts)})
+        part.chmod(0o644)
     return accuracy
 
 

@@ -74,7 +74,7 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
         blocks = {way: [layer([*attention, *w, *last]) for _ in range(config.layers)] for way, w in ways.items()}
         weights = config.layers * sum(a * b for a, b in [*attention, *ways["apart"], *last])
         for count in rows:
-            inputs = {size: torch.randn(count, size) for size in (width, hidden)}
+            inputs = {features: torch.randn(count, features) for features in (width, hidden)}
             times = {way: [] for way in ways}
             for turn in range(1 + repeats):
                 for way in ways:  # in turns, so that a machine that slows down slows down both
@@ -87,6 +87,7 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
 
 
 def seconds_of(blocks: list, inputs: dict) -> float:
+    """What all layers of `blocks` take once; `inputs` [rows, features] are by the number of features."""
     import torch
     from machine import clock
 

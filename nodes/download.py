@@ -43,7 +43,7 @@ class DownloadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, release) -> io.NodeOutput:
-        fetched = [fetch(name, str(folder())) for name in names_of(release)]
+        fetched = [fetch(name) for name in names_of(release)]
         lines = [f"{path.name} is in {path.parent}." for path in fetched]
         return io.NodeOutput(fetched[0].name, ui=ui.PreviewText("\n".join(lines)))
 
@@ -58,7 +58,7 @@ def names_of(release: str) -> list[str]:
     return [name for name in (release, find_release(release).tokenizer) if name]
 
 
-def fetch(name: str, folder: str) -> Path:
+def fetch(name: str) -> Path:
     """`download` with ComfyUI's progress bar and interrupt; an interrupted download goes on when it is run again."""
     bar = comfy.utils.ProgressBar(1)
 
@@ -67,7 +67,7 @@ def fetch(name: str, folder: str) -> Path:
         bar.update_absolute(come, size or come)
 
     try:
-        return download(name, folder, on_bytes)
+        return download(name, str(folder()), on_bytes)
     except DownloadError as error:
         # In ComfyUI 0.12 the interrupt is an Exception, and thus what the download stopped for.
         if isinstance(error.__cause__, comfy.model_management.InterruptProcessingException):

@@ -250,7 +250,14 @@ def test_a_set_that_cannot_be_written_leaves_no_half_and_says_what_to_do(words, 
     assert [file.name for file in (tmp_path / "set.npz.shards").iterdir()] == ["facts.json"]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough memory"),
+    ],
+)
 def test_a_lack_of_memory_is_said_with_what_helps(words, tmp_path, capsys, monkeypatch, error):
     def draw(*_, **__):
         raise error

@@ -60,7 +60,7 @@ class Model:
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own course; what is not given is the default.
 
-        A linear course that the model begins begins no higher than it ends, RAR's begins at 1: `end` 1 is no guidance,
+        The model's own linear course starts no higher than it ends, and RAR's starts at 1: `end` 1 is no guidance,
         whatever the model. A `start` asks for the linear course, a `power` for RAR's. Raises ValueError for both.
         """
         if start is not None and power is not None:
