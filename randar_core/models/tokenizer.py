@@ -214,7 +214,7 @@ def in_tiles_if_large(
             tile = run(whole[(..., *(slice(s.start * unit_in, s.stop * unit_in) for s in place))])
             if total is None:
                 size = (*tile.shape[:2], rows * unit_out, columns * unit_out)
-                total = torch.zeros(size, device=tile.device)
+                total = torch.zeros(size, dtype=torch.float32, device=tile.device)
                 weights = total.new_zeros(total.shape[2:])
             fades = [fade(length, TILE_OVERLAP * unit_out).to(total) for length in tile.shape[2:]]
             opacity = fades[0][:, None] * fades[1]
@@ -234,7 +234,7 @@ def tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 def fade(length: int, overlap: int) -> Tensor:
     """`[length]`: rising to 1 over `overlap` from either end, also where the picture ends and it cancels out."""
-    away = torch.arange(1, length + 1)
+    away = torch.arange(1, length + 1, device="cpu")
     return torch.minimum(away, away.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)
 
 
