@@ -8,13 +8,12 @@ from einops import rearrange
 from torch import Tensor
 
 from ..checkpoints.bundle import Model
-from ..decoding.canvas import Canvas
-from ..decoding.loop import Setting, decode
-from ..decoding.plan import make_plan
+from ..decoding.options import DecodingOptions
 from ..decoding.sampling import Sampling
 from ..io.images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenTokenizer
 from ..runtime.capabilities import mixed_precision
+from ..tasks.generate import generate
 
 
 def sheet_file(folder: Path, step: int) -> Path:
@@ -43,9 +42,7 @@ def reconstruction_sheets(
 @torch.inference_mode()
 def draw_samples(model: Model, classes: list[int], seed: int, device: torch.device) -> Tensor:
     """Pictures [B, 3, H, W] of `classes` on the CPU, as the model's defaults draw them."""
-    side = model.decoder.config.grid
-    canvas = Canvas.empty(len(classes), side, side, device)
-    setting = Setting(torch.tensor(classes, device=device), model.guidance(), Sampling(model.defaults.temperature))
+    options = DecodingOptions(model.guidance(), model.defaults.steps, seed, Sampling(model.defaults.temperature))
     with mixed_precision(device):
-        decoded = decode(model.decoder, canvas, make_plan(canvas, model.defaults.steps, seed), setting)
-        return model.tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()
+        drawn = generate(model.decoder, torch.tensor(classes, device=device), options)
+        return model.tokenizer.decode(drawn.ids).float().clamp(0, 1).cpu()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 from ..models.llamagen import LlamaGenTokenizer
 from ..runtime.distributed import gather, sum_over_processes, take_from_rank_0
 from .reconstruction import reconstruction_loss
@@ -97,7 +97,7 @@ class TokenizerObjective(nn.Module):
     def candidates(self, count: int, step: int) -> Tensor:
         """`count` vectors [count, C] of the latest batch, drawn from seed and step; the same in all processes."""
         vectors = gather(self.latest)
-        chosen = torch.randint(len(vectors), (count,), generator=stream(self.seed, "codes", step))
+        chosen = torch.randint(len(vectors), (count,), generator=generator_for(self.seed, "codes", step))
         return vectors[chosen.to(vectors.device)]
 
     def move(self, codes: Tensor, vectors: Tensor, optimizer: torch.optim.Optimizer) -> None:

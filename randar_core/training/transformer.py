@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 from ..models.randar import RandAR
 from .cpu_attention import QuickCausalAttention
 
@@ -23,7 +23,8 @@ class TransformerObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
         with QuickCausalAttention():
-            logits = self.model(batch["classes"], batch["tokens"], batch["order"])
+            condition = self.model.class_embedding(batch["classes"])
+            logits = self.model(condition, batch["tokens"], batch["order"])
         loss = F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten())
         return loss, {"cells": batch["order"].shape[1]}
 
@@ -35,7 +36,7 @@ class TransformerObjective(nn.Module):
 def initialise(model: RandAR, seed: int) -> None:
     """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
     (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
-    generator = stream(seed, "initialise")
+    generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):
