@@ -10,7 +10,7 @@ from typing import TypeVar
 import comfy.model_management
 import comfy.model_patcher
 
-from ..randar_core.runtime.capabilities import is_out_of_memory
+from ..randar_core.runtime.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 
