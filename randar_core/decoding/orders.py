@@ -181,7 +181,7 @@ def known_first(order: Tensor, known: Tensor) -> Tensor:
 
 def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
     """`order` `[N]`, `[1, N]` or `[B, N]` as `[B, N]` long; ValueError where it is no permutation of the cells."""
-    order = torch.as_tensor(order).long()
+    order = order.long()
     order = order.expand(batch, -1) if order.ndim == 1 or len(order) == 1 else order
     if order.shape != (batch, cells):
         raise ValueError(f"The order has the shape {list(order.shape)}; expected [{batch}, {cells}]: each cell once.")

@@ -1,4 +1,4 @@
-"""Help and locale say what the nodes say. To write them anew: `UPDATE_HELP=1 pytest tests/test_help.py`."""
+"""Help and locale say what the nodes say. To write them again: `UPDATE_HELP=1 pytest tests/nodes/test_help.py`."""
 
 import json
 import os
@@ -51,15 +51,15 @@ def default_of(socket) -> str:
 
 
 def row_of(release) -> str:
-    """A released decoder's row in the README's table. GiB of weights, MiB of KV cache for a picture with guidance."""
+    """A released transformer's row in the README's table: GiB of weights, MiB of state of a picture with guidance."""
     family = next(family for family in FAMILIES if family.name == release.family)
-    decoder = family.network(family.config(**release.config), device="meta")
+    transformer = family.network(family.config(**release.config), device="meta")
     half = release.parameters * 2 / 2**30
-    cache = decoder.cache_bytes(rows=2, cells=release.config["grid"] ** 2, element_bytes=2) / 2**20
+    state = transformer.state_bytes(rows=2, cells=release.config["grid"] ** 2, element_bytes=2) / 2**20
     files = f"`{release.file}`, `{find_release(release.tokenizer).file}`"
     return (
         f"| {release.name} | {files} | {release.parameters / 1e6:.0f} M | {half:.1f} / {2 * half:.1f} GiB | "
-        f"{cache:.0f} MiB | {release.defaults.guidance:g} |"
+        f"{state:.0f} MiB | {release.defaults.guidance:g} |"
     )
 
 
