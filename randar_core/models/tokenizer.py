@@ -169,9 +169,13 @@ class Tokenizer(nn.Module):
 
     def decode(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W]. Raises ValueError for ids that the codebook does not have."""
-        vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
-        height, width = ((side + 2 * self.margin) * self.factor for side in ids.shape[1:])
-        slices = vectors.split(pictures_at_once(height, width, ids.device))
+        return self.decode_codes(self.vectors(ids))
+
+    def decode_codes(self, vectors: Tensor) -> Tensor:
+        """Codebook vectors [B, C, h, w], or vectors between codes -> pixels [B, 3, H, W]."""
+        vectors = vectors.to(self.quantize.embedding.weight.dtype)
+        height, width = ((side + 2 * self.margin) * self.factor for side in vectors.shape[2:])
+        slices = vectors.split(pictures_at_once(height, width, vectors.device))
         layout = (1, self.factor, self.whole_at_most)
         return torch.cat([in_tiles_if_large(self.decode_vectors, some, *layout) for some in slices])
 
