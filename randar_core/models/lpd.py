@@ -179,9 +179,10 @@ class LPD(nn.Module):
         return rows * (1 + cells) * (2 * self.config.layers + 1) * self.config.width * element_bytes
 
     def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes of a block's intermediates at most, as measured (benchmarks/speed/memory.py)."""
+        """Bytes of a block's intermediates, as measured (benchmarks/speed/memory.py), and of the mask."""
         positions = min(1 + tokens + queries, 2 * self.config.cells)
-        return int(rows * positions * self.config.width * 10 * element_bytes)
+        seen = max(positions, 1 + self.config.cells)
+        return int(positions * (12.5 * rows * self.config.width + seen) * element_bytes)
 
 
 def call_mask(like: Tensor, before: int, fed: int, queries: int) -> Tensor:
