@@ -148,7 +148,10 @@ class Proximity:
             for _ in request.sizes
         )
         known = request.known.view(height, width).cpu().numpy()
-        return torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
+        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
+        count = int(known.sum())  # of cells that are read in one go: at random, as in training
+        shuffled = torch.randperm(count, generator=request.generator)
+        return torch.cat([order[:count][shuffled], order[count:]])
 
 
 @dataclass(frozen=True)
