@@ -40,7 +40,7 @@ def make_plan(
         raise ValueError(f"{len(pictures)} picture indices were given for a batch of {canvas.batch}.")
     known = canvas.known.flatten(1).cpu()
     counts = known.sum(1).tolist()
-    sizes = {count: tuple(call_sizes(canvas.cells, steps, count, parallel)) for count in set(counts)}
+    sizes = {count: tuple(call_sizes(canvas.cells, steps, count, parallel=parallel)) for count in set(counts)}
     if callable(order):
         height, width = canvas.ids.shape[1:]
         order = torch.stack(

@@ -13,7 +13,7 @@ def picture_bytes(
     scoring pass reads the whole picture first.
     """
     config, size = decoder.config, next(decoder.parameters()).element_size()
-    sizes = call_sizes(cells, options.steps, known, decoder.parallel) or [0]
+    sizes = call_sizes(cells, options.steps, known, parallel=decoder.parallel) or [0]
     sorting = options.sampling.top_p < 1
 
     def peak(fed: int, asked: int, logits_at_once: float) -> float:
