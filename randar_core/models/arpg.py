@@ -168,7 +168,7 @@ class ARPG(nn.Module):
             )
         factory = {"device": device, "dtype": dtype}
         self.config = config
-        self.table = trained_table(config.grid, config.head_width)  # [1 + N, d / 2, 2]
+        self.rope_table = trained_table(config.grid, config.head_width)  # [1 + N, d / 2, 2]
         # The image tokens, the mask token, the classes, the null class, and a row that drawing never uses.
         rows = config.codebook_size + 1 + config.classes + 1 + 1
         self.embeddings = operations.Embedding(rows, config.width, **factory)
@@ -189,7 +189,7 @@ class ARPG(nn.Module):
 
     def rope(self, order: Tensor) -> Tensor:
         """Rope `[2, R, 1 + N, 1, d]` of the class and of the cells along `order` `[R, N]`."""
-        return rope_of(F.pad(order, (1, 0), value=CLASS_CELL), self.table)
+        return rope_of(F.pad(order, (1, 0), value=CLASS_CELL), self.rope_table)
 
     def embed(self, tokens: Tensor, context_mask: Tensor | None) -> Tensor:
         """Embeddings `[R, m, D]` of `tokens` `[R, m]`, zero where `context_mask` `[R, m]` is 0."""
@@ -247,7 +247,7 @@ class ARPG(nn.Module):
         """
         larger = copy.copy(self)
         larger.config = replace(self.config, grid=factor * self.config.grid)
-        larger.table = extrapolated_table(self.config.grid, factor, boundary, self.config.head_width)
+        larger.rope_table = extrapolated_table(self.config.grid, factor, boundary, self.config.head_width)
         return larger
 
     def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
