@@ -1,10 +1,22 @@
 """ARPG: a content stack, queries that only cross-attend, and how the loop draws with them."""
 
+from dataclasses import replace
+from itertools import accumulate
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from randar_core.decoding.canvas import Canvas
+from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear
+from randar_core.decoding.loop import DecodeProgress, decode
+from randar_core.decoding.options import DecodingOptions
+from randar_core.decoding.orders import raster
+from randar_core.decoding.plan import make_plan
+from randar_core.decoding.sampling import Sampling
+from randar_core.decoding.schedule import call_sizes
 from randar_core.models.arpg import ARPG, ARPGConfig
 
 GRID, CODES, CLASSES = 6, 24, 5
@@ -154,3 +166,76 @@ def test_sizes_that_make_no_transformer_are_refused_in_words():
         ARPG(ARPGConfig(width=32, layers=2, heads=3, codebook_size=8))
     with pytest.raises(ValueError, match="can't have 3 layers.*even number"):
         ARPG(ARPGConfig(width=32, layers=3, heads=2, codebook_size=8))
+
+
+# The loop
+
+
+def decode_options(steps: int = 5, seed: int = 0, guidance: Guidance | None = None, **changes) -> DecodingOptions:
+    return DecodingOptions(guidance or Guidance(Linear(1.0, 4.0)), steps, seed, **changes)
+
+
+def drawn(model: ARPG, canvas: Canvas, classes: list[int], options: DecodingOptions) -> DecodeProgress:
+    conditions = Conditions.of(torch.tensor(classes)).on_cells(GRID, GRID)
+    return decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
+
+
+def test_its_own_order_schedule_and_guidance_are_taken_unless_others_are_asked_for(model):
+    calls = []
+    canvas, options = Canvas.empty(1, GRID, GRID), decode_options(steps=5)
+    conditions = Conditions.of(torch.tensor([0])).on_cells(GRID, GRID)
+    plan = make_plan(model, canvas.known, options)
+    decode(model, canvas, plan, conditions, options, on_step=lambda now: calls.append(int(now.known.sum())))
+    assert calls == list(accumulate(call_sizes(CELLS, 5, schedule="arccos")))
+    assert not torch.equal(plan.order[0], torch.arange(CELLS))
+    other = make_plan(model, canvas.known, decode_options(steps=5, schedule="cosine", order=raster))
+    assert list(other.sizes[0]) == call_sizes(CELLS, 5, schedule="cosine")
+    assert torch.equal(other.order[0], torch.arange(CELLS))
+
+
+def test_the_weight_of_guidance_counts_the_tokens_of_its_own_call(model):
+    """With every token in one call, a weight that rises from 1 is at its end there."""
+    canvas = Canvas.empty(1, GRID, GRID)
+    rising = drawn(model, canvas, [1], decode_options(steps=1, guidance=Guidance(Linear(1.0, 4.0))))
+    constant = drawn(model, canvas, [1], decode_options(steps=1, guidance=Guidance(Linear(4.0, 4.0))))
+    assert rising.calls == 1
+    assert torch.equal(rising.ids, constant.ids) and torch.equal(rising.confidence, constant.confidence)
+
+
+@pytest.mark.parametrize("steps", [CELLS, CELLS + 1, 10 * CELLS])
+def test_more_steps_than_cells_draw_one_cell_a_call(model, steps):
+    decoded = drawn(model, Canvas.empty(1, GRID, GRID), [3], decode_options(steps=steps))
+    assert decoded.calls == CELLS and decoded.known.all()
+
+
+@given(counts=st.lists(st.integers(0, CELLS), min_size=2, max_size=3), seed=st.integers(0, 2**32))
+@shared
+def test_known_cells_stay_and_a_picture_does_not_depend_on_its_batch(model, counts, seed):
+    known = random_orders(len(counts), seed).argsort(1) < torch.tensor(counts)[:, None]
+    canvas = Canvas(random_tokens(len(counts), seed).view(-1, GRID, GRID), known.view(-1, GRID, GRID))
+    classes = list(range(len(counts)))
+    options = decode_options(seed=seed, sampling=Sampling(top_k=3))
+    together = drawn(model, canvas, classes, options)
+    assert torch.equal(together.ids[canvas.known], canvas.ids[canvas.known])
+    for index in classes:
+        one = Canvas(canvas.ids[index : index + 1], canvas.known[index : index + 1])
+        alone = drawn(model, one, [index], replace(options, batch_index=[index]))
+        assert torch.equal(alone.ids[0], together.ids[index])
+
+
+def test_greedy_calls_of_one_token_take_the_best_of_the_teacher_forced_logits(model):
+    canvas, options = Canvas.empty(2, GRID, GRID), decode_options(CELLS, guidance=UNGUIDED, sampling=Sampling(top_k=1))
+    decoded = drawn(model, canvas, [0, 3], options)
+    order = make_plan(model, canvas.known, options).order
+    along = decoded.ids.flatten(1).gather(1, order)
+    logits = model(model.class_embedding(torch.tensor([0, 3])), along, order)
+    assert torch.equal(logits.argmax(-1), along)
+
+
+def test_a_top_p_so_low_that_one_token_is_left_draws_greedily(model):
+    canvas = Canvas.empty(2, GRID, GRID)
+    by_share = drawn(model, canvas, [0, 3], decode_options(sampling=Sampling(top_p=1e-6)))
+    best = drawn(model, canvas, [0, 3], decode_options(sampling=Sampling(top_k=1)))
+    assert torch.equal(by_share.ids, best.ids)
+    some = drawn(model, canvas, [0, 3], decode_options(sampling=Sampling(top_p=0.6)))
+    assert some.known.all() and not torch.equal(some.ids, best.ids)
