@@ -167,7 +167,7 @@ class ARPG(nn.Module):
                 "half answer queries. Take an even number."
             )
         factory = {"device": device, "dtype": dtype}
-        self.config = config
+        self.config, self.trained_grid = config, config.grid
         self.rope_table = trained_table(config.grid, config.head_width)  # [1 + N, d / 2, 2]
         # The image tokens, the mask token, the classes, the null class, and a row that drawing never uses.
         rows = config.codebook_size + 1 + config.classes + 1 + 1
@@ -245,10 +245,10 @@ class ARPG(nn.Module):
 
         Its authors show larger grids and published no code for them.
         """
-        larger = copy.copy(self)
-        larger.config = replace(self.config, grid=factor * self.config.grid)
-        larger.rope_table = extrapolated_table(self.config.grid, factor, boundary, self.config.head_width)
-        return larger
+        model = copy.copy(self)
+        model.config = replace(self.config, grid=factor * self.trained_grid)
+        model.rope_table = extrapolated_table(self.trained_grid, factor, boundary, self.config.head_width)
+        return model
 
     def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
         """Bytes of the cache, the rope (float32) and the condition."""
