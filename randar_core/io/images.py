@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
 from .atomic import replacing
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
+# What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
+# AVIF from version 11.3 on.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS += ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
 
 def to_levels(pixels: Tensor) -> Tensor:

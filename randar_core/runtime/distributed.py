@@ -83,3 +83,32 @@ def gather_interleaved(share: Tensor, device: torch.device) -> Tensor:
 def wait_for_all() -> None:
     if dist.is_initialized():
         dist.barrier()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """`values` added up over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def mean_over_processes(value: Tensor | float, device: torch.device) -> float:
+    """The mean of one number of every process, by way of `device`."""
+    value = torch.as_tensor(value, dtype=torch.float32, device=device).detach().clone()
+    return (sum_over_processes(value) / place()[1]).item()
+
+
+def gather(rows: Tensor) -> Tensor:
+    """[n, …] of every process, in the order of the ranks -> [ranks · n, …]."""
+    if not dist.is_initialized():
+        return rows
+    shares = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(shares, rows.contiguous())
+    return torch.cat(shares)
+
+
+def take_from_rank_0(values: Tensor) -> Tensor:
+    """The `values` of the first process, in place, in all of them."""
+    if dist.is_initialized():
+        dist.broadcast(values, 0)
+    return values
