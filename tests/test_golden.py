@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
 from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
@@ -210,6 +212,59 @@ def check_arpg(case: Case):
                 assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
 
 
+def lpd(case: Case) -> LPD:
+    config = case.config
+    assert (config["mlp_ratio"], config["norm_eps"]) == (4, 1e-6)
+    return case.load(
+        LPD(
+            LPDConfig(
+                width=config["decoder_embed_dim"],
+                layers=config["decoder_depth"],
+                heads=config["decoder_num_heads"],
+                codebook_size=config["vqgan_vocab_size"],
+                classes=config["class_num"],
+                grid=config["img_size"] // config["vqgan_stride"],
+            )
+        )
+    )
+
+
+def check_lpd(case: Case):
+    model, order, class_ids = lpd(case), case.input("order"), case.input("class_ids")
+    along, condition = case.input("tokens").gather(1, order), model.class_embedding(class_ids)
+    for name in sorted(case.unread):
+        kind, sizes, scale, schedule = re.fullmatch(
+            r"out\.(teacher_forced_logits|greedy)\.groups([\d-]+)(?:\.cfg([\d.]+)\.(linear|constant))?", name
+        ).groups()
+        sizes, expected = tuple(int(size) for size in sizes.split("-")), case.output(name.removeprefix("out."))
+        if kind == "greedy":
+            start = 1.0 if schedule == "linear" else float(scale)
+            guidance = Guidance(Linear(start, float(scale)))
+            for form in (model, pack(copy.deepcopy(model))):
+                assert torch.equal(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
+        else:
+            assert_close(lpd_logits(model, condition, along, order, sizes), expected)
+            if max(sizes) == 1:
+                assert_close(model(condition, along, order), expected)
+
+
+def lpd_logits(model, condition, along, order, sizes) -> torch.Tensor:
+    """Logits of a decode in groups of `sizes` that is fed the tokens `along` whatever it draws."""
+    state, logits, done, fed = model.start(condition, order), [], 0, 0
+    for size in sizes:
+        logits.append(model.step(state, along[:, fed:done], size))
+        fed, done = done, done + size
+    return torch.cat(logits, 1)
+
+
+def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
+    grid = model.config.grid
+    canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
+    plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
+    conditions = Conditions.of(class_ids).on_cells(grid, grid)
+    return decode(model, canvas, plan, conditions, options).ids.flatten(1)
+
+
 def check_sampling(case: Case):
     for (temperature, top_k, top_p), expected in case.outputs(
         rf"probabilities\.temperature{NUMBER}\.top_k{NUMBER}\.top_p{NUMBER}"
@@ -273,6 +328,7 @@ CHECKS = {
     "arpg": check_arpg,
     "decoder": check_decoder,
     "extrapolation": check_extrapolation,
+    "lpd": check_lpd,
     "rar": check_rar,
     "sampling": check_sampling,
     "tokenizer": check_tokenizer,
