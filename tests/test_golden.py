@@ -9,6 +9,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
+from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
@@ -93,14 +95,15 @@ def randar(case: Case) -> RandAR:
     )
 
 
-def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tensor:
+def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str | None = None) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
-    options = DecodingOptions(guidance, steps, 0, GREEDY, order)
+    options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
     conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
     decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
     if model.traits.parallel:
-        assert decoded.calls == (2 if steps == 1 else min(steps, canvas.cells))
+        least = 1 if schedule == "arccos" else 2
+        assert decoded.calls == min(max(steps, least), canvas.cells)
     assert decoded.known.all()
     return decoded.ids.flatten(1)
 
@@ -176,6 +179,37 @@ def check_rar(case: Case):
         guidance = Guidance(PowerCosine(scale, power))
         for form in (model, pack(copy.deepcopy(model))):
             assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
+
+
+def arpg(case: Case) -> ARPG:
+    config = case.config
+    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
+    return case.load(
+        ARPG(
+            ARPGConfig(
+                width=config["dim"],
+                layers=config["n_layer"],
+                heads=config["n_head"],
+                codebook_size=config["vocab_size"],
+                classes=config["num_classes"],
+                grid=round(config["block_size"] ** 0.5),
+            )
+        )
+    )
+
+
+def check_arpg(case: Case):
+    model, order, classes = arpg(case), case.input("order"), case.input("class_ids")
+    along = case.input("tokens").gather(1, order)
+    for name, ids in (("", classes), (".null", torch.full_like(classes, model.null_class))):
+        assert_close(model(model.class_embedding(ids), along, order), case.output(f"teacher_forced_logits{name}"))
+    assert_close(model.rope_table, case.output("rope_table"))
+    for course, schedule in product(("linear", "constant"), ("arccos", "cosine")):
+        for (steps, weight), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}\.{course}\.{schedule}"):
+            guidance = Guidance(Linear(1.0 if course == "linear" else weight, weight))
+            for form in (model, pack(copy.deepcopy(model))):
+                drawn = draw_greedily(form, case, case.input("shared_order"), guidance, int(steps), schedule)
+                assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
 
 
 def lpd(case: Case) -> LPD:
@@ -291,6 +325,7 @@ def check_tokenizer_of(model, case: Case):
 
 
 CHECKS = {
+    "arpg": check_arpg,
     "decoder": check_decoder,
     "extrapolation": check_extrapolation,
     "lpd": check_lpd,

@@ -7,6 +7,7 @@ Parameter names are those of the released checkpoints.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,17 +131,29 @@ class LPD(nn.Module):
             x = block(x, layer, cache, mask)
         return self.head(self.norm(x[:, -queries:])).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
-        """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`. Every cell is a group of its own."""
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        group_sizes: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`.
+
+        `group_sizes` are those of the groups along the order (section 3.2); by default every cell is a group.
+        """
         rows, cells = order.shape
-        embedded = self.token_emb(tokens[:, :-1])
+        sizes = [1] * cells if group_sizes is None else list(group_sizes)
+        context = cells - sizes[-1]  # tokens of the last group predict nothing
+        embedded = self.token_emb(tokens[:, :context])
         if context_mask is not None:
-            embedded = embedded * context_mask[:, :-1].unsqueeze(-1).to(embedded)
+            embedded = embedded * context_mask[:, :context].unsqueeze(-1).to(embedded)
         queries = self.mask_token.to(embedded).expand(rows, cells, -1)
         positions = self.positions(order, embedded)
         x = torch.cat([condition.unsqueeze(1), embedded, queries], 1)
-        x += torch.cat([positions[:, :-1], positions[:, 1:]], 1)
-        return self.logits(x, cells, None, single_cell_mask(x, cells))
+        x = x + torch.cat([positions[:, : 1 + context], positions[:, 1:]], 1)
+        return self.logits(x, cells, None, group_mask(x, sizes))
 
     def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
         """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
@@ -199,9 +212,16 @@ def call_mask(like: Tensor, before: int, fed: int, queries: int) -> Tensor:
     return aligned(mask) if mask.is_cuda else mask
 
 
-def single_cell_mask(like: Tensor, cells: int) -> Tensor:
-    """What class, N − 1 tokens and N queries see of each other, `[2N, 2N]`, where each cell is a group of its own."""
-    blind = like.new_full((cells, cells), -torch.inf)
-    causal = blind.triu(1)
-    itself = blind.clone().fill_diagonal_(0)
-    return torch.cat([torch.cat([causal, blind], 1), torch.cat([causal, itself], 1)])
+def group_mask(like: Tensor, sizes: Sequence[int]) -> Tensor:
+    """What class, tokens of all groups but the last, and all queries see of each other, 0 where seen and −∞ where not.
+
+    `sizes` are those of the groups. Class and tokens see groups up to their own, queries the groups before theirs and
+    the queries of their own.
+    """
+    numbers = torch.arange(1, 1 + len(sizes), dtype=torch.long, device="cpu")
+    queries = numbers.repeat_interleave(torch.tensor(sizes, dtype=torch.long, device="cpu"))
+    context = torch.cat([torch.zeros_like(queries[:1]), queries[: len(queries) - sizes[-1]]])
+    by_context = [context[:, None] >= context, (context[:, None] < 0).expand(-1, len(queries))]
+    by_queries = [queries[:, None] > context, queries[:, None] == queries]
+    seen = torch.cat([torch.cat(by_context, 1), torch.cat(by_queries, 1)]).to(like.device)
+    return like.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
