@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..classes import imagenet_classes
-from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
+from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.orders import ORDERS
 from ..io.atomic import replacing
 from .detect import BUNDLE_VERSION, FAMILIES, Contents, Part, fitting_tokenizers, recognise
@@ -71,8 +71,8 @@ class Model:
         end = self.defaults.guidance if end is None else end
         power = self.defaults.guidance_power if power is None else power
         if start is not None or power is None:
-            return class_guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
-        return class_guidance(PowerCosine(end, power))
+            return Guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
+        return Guidance(PowerCosine(end, power))
 
 
 def load(
@@ -219,7 +219,7 @@ def defaults_of(contents: Contents) -> Defaults:
         return decoder.release.defaults
     fields = contents.facts.get("defaults", {})
     try:
-        defaults = Defaults(**{"order": decoder.family.network.trained_order, **fields})
+        defaults = Defaults(**{"order": decoder.family.network.traits.order, **fields})
     except TypeError as error:
         raise CheckpointError(f"The defaults in '{contents.path}' are not understood: {error}.") from error
     if wrong := [name for name, fits in FITTING_DEFAULTS.items() if not fits(getattr(defaults, name))]:

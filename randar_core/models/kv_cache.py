@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass
 class KVCache:
-    """Keys and values of all layers: `data` `[layers, 2, R, H, slots, d]`, of which the first `length` slots are set."""
+    """Keys and values of all layers: `data` `[layers, 2, R, H, slots, d]`. The first `length` slots are set."""
 
     data: Tensor
     length: int = 0
@@ -18,7 +18,7 @@ class KVCache:
         return cls(like.new_empty(layers, 2, rows, heads, slots, head_width))
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write `key` and `value` `[R, H, T, d]` of a layer behind the set slots; all up to there `[R, H, length + T, d]`.
+        """Write `key` and `value` `[R, H, T, d]` of a layer behind the set slots; returns all `[R, H, length + T, d]`.
 
         What is written is overwritten by the next call unless `advance` makes it part of the cache.
         """
