@@ -1,5 +1,6 @@
 """Schedules: the sizes of the calls."""
 
+import math
 from itertools import accumulate
 
 import pytest
@@ -63,3 +64,31 @@ def test_lpd_draws_256_cells_in_20_calls_and_1024_in_48():
 def test_an_unknown_schedule_is_refused_with_the_names_of_those_there_are():
     with pytest.raises(ValueError, match="'golden'; choose one of cosine, sorted cosine"):
         call_sizes(16, 4, schedule="golden")
+
+
+@shared
+@given(cells=st.integers(1, 1024), steps=st.integers(1, 1200), data=st.data())
+def test_the_cosine_of_a_partly_known_canvas_takes_the_share_of_calls_that_is_left(cells, steps, data):
+    known = data.draw(st.integers(0, cells - 1))
+    if known:
+        share_left = 1 - 2 / math.pi * math.acos(1 - known / cells)
+        assert len(call_sizes(cells, steps, known)) == min(max(1, math.ceil(steps * share_left)), cells - known)
+
+
+def test_88_steps_draw_256_cells_in_88_calls_of_at_most_5():
+    sizes = call_sizes(256, 88)
+    assert (len(sizes), max(sizes)) == (88, 5)
+
+
+def test_continuing_at_the_phase_of_the_known_share_keeps_the_calls_parallel():
+    assert len(call_sizes(256, 64, known=192)) == 11
+
+
+def test_a_model_that_draws_one_token_a_call_has_as_many_calls_as_unknown_cells():
+    assert call_sizes(16, 5, known=6, parallel=False) == [1] * 10
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_steps_below_one_are_refused(steps):
+    with pytest.raises(ValueError, match="at least 1"):
+        call_sizes(16, steps)

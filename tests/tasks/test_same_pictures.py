@@ -171,8 +171,7 @@ def drawn(decoded) -> dict[str, Tensor]:
 
 
 def painted(result) -> dict[str, Tensor]:
-    ids = result.ids if isinstance(result, inpaint.InpaintResult) else result.decoded.ids
-    return {"ids": ids, "pixels": F.adaptive_avg_pool2d(result.pixels, 12)}
+    return {"ids": result.decoded.ids, "pixels": F.adaptive_avg_pool2d(result.pixels, 12)}
 
 
 def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
