@@ -1,73 +1,81 @@
 """How fast the tokenizers encode and decode, and what fewer bits do to the picture.
 
-    python benchmarks/tokenizers.py                      # both released sizes and the built-in one, batches 1 and 16
-    python benchmarks/tokenizers.py --tokenizers builtin --batches 1 --dtypes float32 bfloat16
+    python benchmarks/speed tokenizer                    # both released sizes and the built-in one, batches 1 and 16
+    python benchmarks/speed tokenizer --tokenizers builtin --batches 1 --dtypes float32 bfloat16
 
 A tokenizer is `llamagen` or `maskgit` (the released size, random weights), or what `randar info` takes: a file, the
-name of a downloaded release, `builtin`. On the CPU float16, and bfloat16 on one that doesn't compute in it, are left
-out unless they are asked for: they would take minutes a picture. Every case runs in a process of its own. Writes a
-table (`--out`, Markdown) and the raw numbers beside it (JSON). The floor is the operations over the measured rate of a
-large matrix product.
+name of a downloaded release, `builtin`. On the CPU, float16 and a bfloat16 without instructions for it are left out
+unless you ask for them: they would take minutes a picture. Every case runs in a process of its own. Writes a table
+(`--out`, Markdown) and the raw numbers next to it (JSON). The floor is the operations over the measured rate of a large
+matrix product.
 """
 
 import argparse
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from machine import fastest, forget_peak, held, measure_machine_in_process, peak, run_case, timed, write
+import torch
+from speed.machine import fastest, forget_peak, held, measure_machine_in_process, peak, run_case, timed, write
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from randar_core.checkpoints.bundle import load_tokenizer
+from randar_core.checkpoints.locate import locate
+from randar_core.models import tiling
+from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+from randar_core.models.tokenizer import Tokenizer
+from randar_core.procedural.render import Pictures
 from randar_core.runtime.capabilities import cpu_computes_bfloat16
 
 LAYOUTS = ("contiguous", "channels_last")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/speed tokenizer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--tokenizers", nargs="+", default=["llamagen", "maskgit", "builtin"])
     parser.add_argument("--dtypes", nargs="+")
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--pixels", type=int, default=256, help="side of the pictures (default: 256)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest available)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--limit", type=float, default=30, help="seconds of a measurement; fewer repeats where it's long"
+        "--limit", type=float, default=30, help="seconds of a measurement; fewer repeats if it is long"
     )
-    parser.add_argument("--whole", action="store_true", help="take a batch at once, not in slices as the library does")
-    parser.add_argument("--out", type=Path, default=Path("out/tokenizers.md"))
+    parser.add_argument("--whole", action="store_true", help="a batch at once, not in slices as the library does")
+    parser.add_argument("--out", type=Path, default=Path("out/tokenizer.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.case:
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
     arguments.device = fastest(arguments.device)
-    processor = arguments.device == "cpu"
-    quick = ["float32", *(["bfloat16"] if not processor or cpu_computes_bfloat16() else [])]
-    dtypes = arguments.dtypes or [*quick, *([] if processor else ["float16"])]
+    on_cpu = arguments.device == "cpu"
+    quick = ["float32", *(["bfloat16"] if not on_cpu or cpu_computes_bfloat16() else [])]
+    dtypes = arguments.dtypes or [*quick, *([] if on_cpu else ["float16"])]
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     results = []
     common = {key: getattr(arguments, key) for key in ("pixels", "device", "threads", "repeats", "limit", "whole")}
     for name, batch, dtype, layout in itertools.product(
         arguments.tokenizers, arguments.batches, dtypes, arguments.layouts
     ):
-        results.append(run_case(__file__, tokenizer=name, batch=batch, dtype=dtype, layout=layout, **common))
+        results.append(run_case("tokenizer", tokenizer=name, batch=batch, dtype=dtype, layout=layout, **common))
         print(row(results[-1], machine), flush=True)
         rows = [row(result, machine) for result in results]
         write(arguments.out, "Speed of the tokenizers", WORDS, HEADER, rows, machine, results)
 
 
-def load(name: str):
-    """The tokenizer in float32; of a released size with random weights, or of a file."""
-    import torch
-
-    from randar_core.checkpoints.bundle import load_tokenizer
-    from randar_core.checkpoints.locate import locate
-    from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-    from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
-
+def load(name: str) -> Tokenizer:
+    """The tokenizer in float32: a released size with random weights, or a file."""
     torch.manual_seed(0)
     if name == "llamagen":
         return LlamaGenTokenizer(LlamaGenConfig())
@@ -77,19 +85,11 @@ def load(name: str):
 
 
 def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, limit, whole) -> dict:
-    from randar_core.runtime.huge_pages import ask_for_large_pages
-
-    ask_for_large_pages()  # as the command line does
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from randar_core.models import tokenizer as core
-    from randar_core.training.pictures import Pictures
-
+    """Seconds, operations, peak and error of one case, whose fields are those of the command line."""
     if threads:
         torch.set_num_threads(threads)
     if whole:
-        core.PIXELS_AT_ONCE = core.PIXELS_AT_ONCE_ON_CPU = 2**62
+        tiling.PIXELS_AT_ONCE = tiling.PIXELS_AT_ONCE_ON_CPU = 2**62
     case = {"tokenizer": tokenizer, "batch": batch, "dtype": dtype, "layout": layout, "pixels": pixels}
     device = torch.device(device)
     model = load(tokenizer).eval().requires_grad_(False).to(device)
@@ -97,7 +97,7 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     pictures = (torch.stack(drawn).movedim(-1, 1).float() / 255).to(device)
     pictures = pictures.repeat(math.ceil(batch / len(pictures)), 1, 1, 1)[:batch]
     with torch.inference_mode():
-        # What the same weights do with one picture in float32.
+        # One picture with the same weights in float32.
         with FlopCounterMode(display=False) as encoding:
             ids = model.encode(pictures[:1])
         with FlopCounterMode(display=False) as decoding:
@@ -126,18 +126,18 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     }
 
 
-def psnr(found, expected) -> float | None:
-    """Peak signal to noise in dB, over the range that the expected pixels have; None where they are equal."""
+def psnr(found: Tensor, expected: Tensor) -> float | None:
+    """Peak signal-to-noise ratio in dB, over the range of the expected pixels; None if they are equal."""
     error = (found - expected).square().mean().item()
-    reach = (expected.max() - expected.min()).item()
-    return 10 * math.log10(reach**2 / error) if error else None
+    span = (expected.max() - expected.min()).item()
+    return 10 * math.log10(span**2 / error) if error else None
 
 
 WORDS = (
     "Milliseconds a picture, median of the runs; random weights for llamagen and maskgit, trained ones for others. "
-    "PSNR: the picture decoded in this dtype against float32's, over its range; same ids: what is encoded as in "
-    "float32; round trip: PSNR of a picture that was encoded and decoded in this dtype against itself, of use where "
-    "weights are trained. Peak: memory above the weights."
+    "PSNR: the picture decoded in this dtype against float32's, over its range; same ids: tokens that are encoded as in "
+    "float32; round trip: PSNR of a picture that is encoded and decoded in this dtype against itself, for trained "
+    "weights. Peak: memory above the weights."
 )
 HEADER = (
     "| tokenizer | batch | dtype | layout | encode ms | floor | decode ms | floor | PSNR dB | same ids % "
@@ -158,7 +158,3 @@ def row(result: dict, machine: dict) -> str:
     numbers.append(f"{result['round_trip']:.2f}")
     numbers += [f"{result[way]['peak_bytes'] / 1e6:.0f}" for way in ("encode", "decode")]
     return "| " + " | ".join([*head, *numbers]) + " |"
-
-
-if __name__ == "__main__":
-    main()

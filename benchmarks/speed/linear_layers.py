@@ -1,33 +1,44 @@
-"""What the linear layers of a call take on the processor, by the form of their weights: all blocks of a decoder.
+"""What the linear layers of a call take on the CPU, by the form of their weights: all blocks of a transformer.
 
-    python benchmarks/layers.py                       # RandAR-L, 2 to 48 rows
-    python benchmarks/layers.py --size XL --rows 2 6 12
+    python benchmarks/speed linear_layers                       # RandAR-L, 2 to 48 rows
+    python benchmarks/speed linear_layers --size XL --rows 2 6 12
 
-A decoder's rows are the places of a call, times guidance, times pictures. Nothing but the products is timed, so that
-a decode can't be quicker. Each form is also timed with the two products that open a feed-forward part, w1 and w3, as
-one of twice the width. Writes a table (`--out`, Markdown) and the raw numbers beside it (JSON).
+A row here is one position of a call, of one picture, under one condition of guidance. Only the products are timed, so a
+decode can't be faster. Each form is also timed with the two products that open the feed-forward layers, w1 and w3, as
+one of twice the width. Writes a table (`--out`, Markdown) and the raw numbers next to it (JSON).
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from machine import measure_machine_in_process, run_case, write
+import torch
+from speed.machine import clock, measure_machine_in_process, run_case, write
+
+from randar_core.checkpoints.releases import find_release
+from randar_core.models.randar import RandARConfig
+from randar_core.runtime.capabilities import can_pack, can_pack_in
+from randar_core.runtime.packed_linear import pack
 
 FORMS = ("float32, plain", "float32", "float16", "int8")
 SIZES = {"L": "randar-l-llamagen", "XL": "randar-xl-llamagen", "XXL": "randar-xxl-llamagen"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/speed linear_layers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--size", default="L", choices=SIZES)
     parser.add_argument("--rows", nargs="+", type=int, default=[2, 4, 6, 12, 24, 48])
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("out/layers.md"))
+    parser.add_argument("--out", type=Path, default=Path("out/linear-layers.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.case:
         print(json.dumps(measure(**json.loads(arguments.case))))
         return
@@ -35,7 +46,7 @@ def main() -> None:
     results = []
     for form in FORMS:
         case = {"form": form, "size": arguments.size, "rows": arguments.rows}
-        result = run_case(__file__, **case, threads=arguments.threads, repeats=arguments.repeats)
+        result = run_case("linear_layers", **case, threads=arguments.threads, repeats=arguments.repeats)
         results.append(result)
         rows = [row for each in results for row in rows_of(each)]
         print("\n".join(rows_of(result)), flush=True)
@@ -44,15 +55,6 @@ def main() -> None:
 
 def measure(form: str, size: str, rows: list[int], threads: int | None, repeats: int) -> dict:
     """Seconds of all blocks' products by number of rows, `apart` and `fused`: the median of several turns of both."""
-    from randar_core.runtime.huge_pages import ask_for_large_pages
-
-    ask_for_large_pages()  # as the command line does
-    import torch
-
-    from randar_core.checkpoints.releases import find_release
-    from randar_core.models.randar import RandARConfig
-    from randar_core.runtime.packed_linear import can_pack, can_pack_in, pack
-
     if threads:
         torch.set_num_threads(threads)
     bits = form if form in ("float16", "int8") else None
@@ -70,7 +72,7 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
     ways = {"apart": [(width, hidden)] * 2, "fused": [(width, 2 * hidden)]}
     found = {way: {} for way in ways}
     with torch.inference_mode():
-        # As many as the decoder has: fewer might stay in the processor's cache.
+        # As many as the transformer has: fewer might stay in the cache of the CPU.
         blocks = {way: [layer([*attention, *w, *last]) for _ in range(config.layers)] for way, w in ways.items()}
         weights = config.layers * sum(a * b for a, b in [*attention, *ways["apart"], *last])
         for count in rows:
@@ -88,19 +90,16 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
 
 def seconds_of(blocks: list, inputs: dict) -> float:
     """What all layers of `blocks` take once; `inputs` [rows, features] are by the number of features."""
-    import torch
-    from machine import clock
-
     began = clock(torch.device("cpu"))
     for block in blocks:
-        for each in block:
-            each(inputs[each.in_features])
+        for layer in block:
+            layer(inputs[layer.in_features])
     return clock(torch.device("cpu")) - began
 
 
 WORDS = (
-    "The products of all blocks, without the head, in float32 arithmetic but for int8; plain: in torch's ordinary "
-    "layout, the others packed. GFLOP/s and GB/s: what that is of multiplications and of weights read."
+    "The products of all blocks, without the head, in float32 arithmetic except int8; plain: in torch's ordinary "
+    "layout, the others packed. GFLOP/s and GB/s: the rates of multiplying and of reading weights."
 )
 HEADER = "| weights | rows | ms | GFLOP/s | GB/s | w1 and w3 as one | of the time |\n" + "|---" * 7 + "|"
 BYTES = {"float32, plain": 4, "float32": 4, "float16": 2, "int8": 1}
@@ -119,7 +118,3 @@ def rows_of(result: dict) -> list[str]:
             f"| {1000 * fused:.1f} | {fused / seconds:.2f} |"
         )
     return lines
-
-
-if __name__ == "__main__":
-    main()

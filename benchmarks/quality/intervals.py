@@ -1,9 +1,7 @@
-"""The numbers of the quality report: shares, means, ratios and Fréchet distances, each with a 95 % confidence interval.
+"""Statistics of the quality report: shares, means, ratios and Fréchet distances with 95 % confidence intervals.
 
 Every interval is `(value, low, high)`.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -17,19 +15,19 @@ Interval = tuple[float, float, float]
 def wilson(right: int, count: int) -> Interval:
     """A share and its Wilson score interval (Wilson 1927)."""
     if not 0 <= right <= count or count == 0:
-        raise ValueError(f"{right} of {count} is no share.")
+        raise ValueError(f"{right} of {count} is not a share: expected 0 to the count, of at least one picture.")
     share, z = right / count, NORMAL_95
     middle = share + z * z / (2 * count)
-    reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    # Rounding must not carry the ends beyond the share at 0 and at `count`.
-    low, high = ((middle - reach) / (1 + z * z / count), (middle + reach) / (1 + z * z / count))
+    half_width = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    # Rounding must not push the ends past the share at 0 and at `count`.
+    low, high = ((middle - half_width) / (1 + z * z / count), (middle + half_width) / (1 + z * z / count))
     return share, max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def difference(new: Interval, old: Interval) -> Interval:
     """`new − old`, with an interval from theirs (Newcombe 1998, method 10, for shares; Zou and Donner 2008 for others).
 
-    Holds for sets of pictures that are independent. Where both began with the same, it is wider than it need be.
+    Holds for independent sets of pictures. If both sets began with the same pictures, it is wider than necessary.
     """
     value = new[0] - old[0]
     return (
@@ -40,13 +38,13 @@ def difference(new: Interval, old: Interval) -> Interval:
 
 
 def square_root(matrix: np.ndarray) -> np.ndarray:
-    """The root of a symmetric matrix `[D, D]` without negative eigenvalues but for rounding."""
+    """The square root of a symmetric positive semidefinite matrix `[D, D]`. Negative eigenvalues are rounding."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
 class Reference:
-    """The distribution that others are measured against: `mean` `[D]` and `covariance` `[D, D]`."""
+    """The reference distribution: `mean` `[D]` and `covariance` `[D, D]`."""
 
     def __init__(self, mean: np.ndarray, covariance: np.ndarray):
         self.mean, self.covariance = mean, covariance
@@ -66,12 +64,12 @@ class Reference:
         return self.frechet(features.mean(0), np.cov(features, rowvar=False))
 
     def interval(self, features: np.ndarray, classes: np.ndarray, resamples: int = 200, seed: int = 0) -> Interval:
-        """The distance, and 1.96 standard deviations of its bootstrap to either side.
+        """The distance, and 1.96 standard deviations of its bootstrap on both sides.
 
-        Resampled within `classes` `[B]`, of which every set has as many by design, or where these are fewer than 5
-        each, over all; and widened by √(n / (n − 1)), by which a bootstrap of n is too narrow. Not its percentiles: a
-        resample holds fewer different pictures, so that its distance is too large by as much again as the sample's own,
-        and the percentiles may not hold the value at all.
+        Resampling is within `classes` `[B]`, which every set holds in equal numbers by design; over the whole set if a
+        class has fewer than 5 pictures. The interval is widened by √(n / (n − 1)), because a bootstrap of n is too
+        narrow by that factor. Percentiles would be wrong here: a resample holds fewer different pictures, so its
+        distance is biased upwards, and the percentiles may not contain the value.
         """
         generator = np.random.default_rng(seed)
         members = [np.flatnonzero(classes == label) for label in np.unique(classes)]
@@ -80,11 +78,11 @@ class Reference:
         least = min(map(len, members))
         distances = []
         for _ in range(resamples):
-            chosen = np.concatenate([generator.choice(own, len(own)) for own in members])
+            chosen = np.concatenate([generator.choice(indices, len(indices)) for indices in members])
             distances.append(self.distance(features[chosen]))
-        value, reach = self.distance(features), NORMAL_95 * float(np.std(distances, ddof=1))
-        reach *= math.sqrt(least / (least - 1))
-        return value, max(0.0, value - reach), value + reach
+        value, half_width = self.distance(features), NORMAL_95 * float(np.std(distances, ddof=1))
+        half_width *= math.sqrt(least / (least - 1))
+        return value, max(0.0, value - half_width), value + half_width
 
 
 def mean_interval(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> Interval:

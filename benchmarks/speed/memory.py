@@ -1,26 +1,26 @@
-"""Peak memory of a decode beside what `picture_bytes` says it takes: a table, one row a model and setting.
+"""Peak memory of a decode next to what `picture_bytes` states: a table, one row for each model and setting.
 
-    python benchmarks/memory.py [--layers 2]
+    python benchmarks/speed memory [--layers 2]
 
-Random weights serve. Activations don't grow with the layers and the cache does so exactly: with few layers the table is
-quick, with all of them (the default) it is the whole truth.
+The weights are random. Activations don't grow with the layers, and the cache grows exactly with them: with few layers
+the table is quick, with all of them (the default) it is complete.
 """
 
 import argparse
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from random_models import random_model
 from torch.profiler import ProfilerActivity, profile
 
-from randar_core.checkpoints.detect import FAMILIES
-from randar_core.checkpoints.releases import find_release
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, class_guidance
+from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
-from randar_core.decoding.windows import fill
-from randar_core.tasks.confidence import sureness
+from randar_core.models.family import TokenModel
+from randar_core.tasks.confidence import score_confidence
+from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
 from randar_core.tasks.memory import picture_bytes
 
@@ -40,19 +40,8 @@ SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
 )
 
 
-def random_model(name: str, dtype: torch.dtype, layers: int | None = None):
-    """A release's decoder with small random weights, of `layers` layers."""
-    release = find_release(name)
-    family = next(family for family in FAMILIES if family.name == release.family)
-    config = dict(release.config) | ({"layers": layers} if layers else {})
-    model = family.network(family.config(**config), dtype=dtype)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.02)
-    return model.eval().requires_grad_(False)
-
-
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `run` held at most, beyond what was there before."""
+    """Bytes that `run` allocates at most, beyond those that are allocated before."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -70,39 +59,52 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
 
 
 @torch.inference_mode()
-def measure(model, batch: int, steps: int, known: int, top_p: float, scored: bool, device: torch.device):
-    """Measured and stated bytes of one setting."""
-    options = DecodingOptions(class_guidance(Linear(1.0, 4.0)), steps, 0, Sampling(top_p=top_p))
+def measure(
+    model: TokenModel, batch: int, steps: int, known: int, top_p: float, scored: bool, device: torch.device
+) -> tuple[int, int]:
+    """Measured and stated bytes of one setting.
+
+    model: a transformer on `device`.
+    batch: pictures.
+    steps: calls of a whole picture.
+    known: known cells of each picture.
+    top_p: of the sampling.
+    scored: whether the confidence of a picture is measured, in place of a decode.
+    device: where the model is.
+    """
+    options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0, Sampling(top_p=top_p))
     classes = torch.zeros(batch, dtype=torch.long, device=device)
     canvas = Canvas.empty(batch, model.config.grid, model.config.grid, device)
     canvas.known.flatten(1)[:, :known] = True
     if scored:
-        run = lambda: sureness(model, canvas, classes, options)  # noqa: E731
+        run = lambda: score_confidence(model, canvas, classes, options)  # noqa: E731
     elif known:
         run = lambda: fill(model, canvas, classes, options)  # noqa: E731
     else:
         run = lambda: generate(model, classes, options)  # noqa: E731
-    run() if device.type == "cuda" else None  # what is allocated once stays out of it
-    stated = batch * picture_bytes(model, options, len(options.guidance.rows), canvas.cells, known, scored)
+    if device.type == "cuda":
+        run()  # allocations that happen once are not part of it
+    stated = batch * picture_bytes(model, options, len(options.guidance.rule().rows), canvas.cells, known, scored)
     return peak_bytes(run, device), stated
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, help="take only so many layers of each model")
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/speed memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--layers", type=int, help="the number of layers of each model (default: all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", type=int, help="only the setting of that number")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     device = torch.device(arguments.device)
     print("| model | dtype | batch | steps | known | top-p | scored | measured MB | stated MB | ratio |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, dtype, *setting in SETTINGS if arguments.only is None else [SETTINGS[arguments.only]]:
-        model = random_model(name, dtype, arguments.layers).to(device)
+        changes = {"layers": arguments.layers} if arguments.layers else {}
+        model = random_model(name, device, dtype, **changes)
         measured, stated = measure(model, *setting, device)
         words = [name, str(dtype).removeprefix("torch."), *map(str, setting)]
         words += [f"{measured / 1e6:.1f}", f"{stated / 1e6:.1f}", f"{stated / measured:.2f}"]
         print(f"| {' | '.join(words)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,10 @@
 """The judge of the quality report: a small classifier of procedural pictures that never sees a generated one.
 
-`python benchmarks/judge.py` trains it again from its seed and writes benchmarks/judge.safetensors, with its accuracy on
-fresh pictures and the mean and covariance of its features over others: the reference of the Fréchet distance. It
-learns, and is tested on, shapes as free as the set has them; the reference holds them as the built-in model is to draw
-them.
+`python benchmarks/quality/judge.py` trains it from its seed and writes benchmarks/quality/judge.safetensors, with its
+accuracy on fresh pictures, and the mean and covariance of its features over further ones: the reference of the Fréchet
+distance. It is trained and tested on shapes in all the variety of the set. The reference holds the kind of picture that
+the built-in model is trained to draw.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -16,28 +14,29 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from randar_core.io.atomic import replacing
-from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds, batch
+from randar_core.procedural.render import batch
+from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
+from randar_core.procedural.shapes import CLASSES
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
 SIDE = 64
-"""Pixels of a side that the judge looks at, whatever the size of the picture."""
+"""Pixels of a side of what the judge sees, whatever the size of the picture."""
 
 FEATURES = 64
 
-# Seeds of the procedural set: none is one that a built-in model was trained on.
+# Seeds of the procedural set. A built-in model is trained on none of them.
 TRAINING_PICTURES, FRESH_PICTURES, REFERENCE_PICTURES = 71_001, 71_002, 71_003
 
 
 class Judge(nn.Module):
-    """Six convolutions and a mean over places. `features` is the layer before the last."""
+    """Six convolutions and a mean over positions. `features` is the layer before the last."""
 
     def __init__(self):
         super().__init__()
@@ -53,13 +52,13 @@ class Judge(nn.Module):
         return self.layers(2 * pixels - 1).mean((2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pictures `[B, 3, SIDE, SIDE]` in 0…1 -> logits `[B, 12]`."""
+        """Pictures `[B, 3, SIDE, SIDE]` in 0…1 -> logits `[B, classes]`."""
         return self.head(self.features(pixels))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of pictures: `classes` `[B]` int64 and `features` `[B, FEATURES]` float64."""
+    """What the judge returns for pictures: `classes` `[B]` int64 and `features` `[B, FEATURES]` float64."""
 
     classes: np.ndarray
     features: np.ndarray
@@ -79,28 +78,31 @@ class TrainedJudge:
 
     @torch.inference_mode()
     def look(self, pixels: Tensor) -> Verdict:
-        """Judge pictures `[B, 3, H, W]` in 0…1 (values beyond are clamped), scaled by area to the judge's size."""
-        features = self.network.features(seen(pixels))
+        """Judge pictures `[B, 3, H, W]` in 0…1 (values outside are clamped), scaled by area to the judge's size."""
+        features = self.network.features(judge_input(pixels))
         return Verdict(self.network.head(features).argmax(1).numpy(), features.double().numpy())
 
 
-def seen(pixels: Tensor) -> Tensor:
-    """Pictures `[B, 3, H, W]` as the judge sees them, `[B, 3, SIDE, SIDE]`."""
+def judge_input(pixels: Tensor) -> Tensor:
+    """Pictures `[B, 3, H, W]` at the judge's size, `[B, 3, SIDE, SIDE]`."""
     return F.interpolate(pixels.float().cpu().clamp(0, 1), (SIDE, SIDE), mode="area")
 
 
-def pixels_of(pictures: np.ndarray) -> Tensor:
+def to_float(pictures: np.ndarray) -> Tensor:
     """uint8 `[B, H, W, 3]` -> `[B, 3, H, W]` in 0…1."""
-    return rearrange(torch.from_numpy(pictures), "b h w c -> b c h w").float() / 255
+    return torch.from_numpy(pictures).movedim(-1, 1).float() / 255
 
 
 def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
-    """Raises ValueError for a reference of other pictures than the built-in model is to draw."""
+    """Raises ValueError if the reference is of another kind of picture than the built-in model is trained to draw."""
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
     if facts.get("reference") != PORTRAIT.facts():
-        raise ValueError(f"The reference in '{path}' is of other pictures. Make it anew: python benchmarks/judge.py")
+        raise ValueError(
+            f"The reference in '{path}' is of other pictures than the built-in model is trained on. "
+            "Train the judge again: python benchmarks/quality/judge.py"
+        )
     mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
     network = Judge()
     network.load_state_dict(
@@ -117,21 +119,18 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
     )
 
 
-# --- training --------------------------------------------------------------------------------------------------------
-
-
-def drawn(seed: int, count: int, size: int, title: str, bounds: Bounds = FREE) -> tuple[Tensor, Tensor]:
-    """The first `count` procedural pictures of `seed` as the judge sees them, and their labels."""
+def procedural(seed: int, count: int, size: int, title: str, bounds: Bounds = FREE) -> tuple[Tensor, Tensor]:
+    """The first `count` procedural pictures of `seed` at the judge's size, and their labels."""
     pictures, labels = [], []
     for start in tqdm(range(0, count, 100), desc=title, unit="00 pictures", disable=None):
         pixels, classes = batch(seed, start, min(100, count - start), size, bounds)
-        pictures.append(seen(pixels_of(pixels)))
+        pictures.append(judge_input(to_float(pixels)))
         labels.append(torch.from_numpy(classes))
     return torch.cat(pictures), torch.cat(labels)
 
 
-def varied(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Some mirrored, some softened, all with a little noise: the judge must not hang on the last sharp pixel."""
+def augmented(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Half mirrored, half softened, all with a little noise: the judge must not depend on the last sharp pixel."""
     choice = torch.rand(len(pixels), 3, generator=generator)[..., None, None, None]
     pixels = torch.where(choice[:, 0] < 0.5, pixels, pixels.flip(3))
     soft = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -141,7 +140,7 @@ def varied(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 def train(seed: int, count: int, epochs: int) -> Judge:
     """A judge trained on `count` pictures, each drawn at the judge's size and shown `epochs` times."""
-    pixels, labels = drawn(TRAINING_PICTURES, count, SIDE, "training pictures")
+    pixels, labels = procedural(TRAINING_PICTURES, count, SIDE, "training pictures")
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Judge().to(memory_format=torch.channels_last)
@@ -152,15 +151,15 @@ def train(seed: int, count: int, epochs: int) -> Judge:
     with tqdm(total=steps, desc="training", unit=" steps", disable=None) as bar:
         for _ in range(epochs):
             right = 0
-            for some in torch.randperm(count, generator=generator)[: count // size * size].split(size):
-                shown = varied(pixels[some], generator).contiguous(memory_format=torch.channels_last)
+            for chosen in torch.randperm(count, generator=generator)[: count // size * size].split(size):
+                shown = augmented(pixels[chosen], generator).contiguous(memory_format=torch.channels_last)
                 logits = network(shown)
-                loss = F.cross_entropy(logits, labels[some])
+                loss = F.cross_entropy(logits, labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                right += int((logits.argmax(1) == labels[some]).sum())
+                right += int((logits.argmax(1) == labels[chosen]).sum())
                 bar.update()
             bar.set_postfix(accuracy=f"{right / (count // size * size):.4f}")
     return network.eval()
@@ -168,13 +167,13 @@ def train(seed: int, count: int, epochs: int) -> Judge:
 
 @torch.no_grad()
 def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
-    """Write the judge in half precision with what it measures on `count` fresh pictures; returns its accuracy."""
+    """Write the judge in half precision with its figures on `count` fresh pictures; returns its accuracy."""
     weights = {key: t.half().contiguous() if t.is_floating_point() else t for key, t in network.state_dict().items()}
     # Measured with the weights as they are saved.
     network.load_state_dict(weights)
-    pixels, labels = drawn(FRESH_PICTURES, count, 128, "fresh pictures")
+    pixels, labels = procedural(FRESH_PICTURES, count, 128, "fresh pictures")
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
-    pixels, _ = drawn(REFERENCE_PICTURES, count, 128, "reference pictures", PORTRAIT)
+    pixels, _ = procedural(REFERENCE_PICTURES, count, 128, "reference pictures", PORTRAIT)
     features = network.features(pixels).double()
     measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": PORTRAIT.facts()}
     facts = facts | measured
@@ -190,7 +189,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=8000, help="training pictures")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and as many again")
+    parser.add_argument("--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and for the reference")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
