@@ -47,7 +47,7 @@ from machine import (
 )
 
 from randar_core.cli.options import PRECISIONS
-from randar_core.models.packing import can_pack_in, precision_of
+from randar_core.runtime.packed_linear import can_pack_in, precision_of
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -94,7 +94,6 @@ def main(argv: Sequence[str] | None = None):
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, help="stop after so many calls; the time an image is then projected")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a decode is cut and projected")
-    parser.add_argument("--graphs", action="store_true", help="replay RandAR's calls as CUDA graphs")
     parser.add_argument("--profile", action="store_true", help="say which operators take the time, too")
     parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND", help="time this beside ours")
@@ -118,9 +117,7 @@ def main(argv: Sequence[str] | None = None):
         case["dtype"] = resolved(case["dtype"], arguments.device)
         ours = run_case(__file__, **case, **common, machine=machine)
         ours.pop("machine", None)  # which a case that failed gives back
-        # Once a case, not again for ours with graphs.
-        asked = [] if case["graphs"] and arguments.suite else others
-        theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in asked]
+        theirs = [run_other(name, command, {**case, **common}, ours) for name, _, command in others]
         for result in (ours, *theirs):
             results.append(result)
             print(row(result, machine), flush=True)
@@ -137,11 +134,7 @@ def cases(arguments: argparse.Namespace) -> Iterator[dict]:
         ):
             if arguments.suite and dtype == "int8" and not (arguments.device == "cpu" and can_pack_in("int8")):
                 continue
-            case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
-            # The suite shows what graphs bring where they can be had.
-            both = arguments.suite and arguments.device.startswith("cuda") and not size.startswith("RAR")
-            for graphs in (False, True) if both else (arguments.graphs,):
-                yield {**case, "graphs": graphs}
+            yield {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
 
 
 def resolved(dtype: str, device: str) -> str:
@@ -171,7 +164,7 @@ def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
 
 
 def measure(threads: int | None = None, **case) -> dict:
-    from randar_core.large_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_large_pages
 
     ask_for_large_pages()  # as the command line does
     import torch
@@ -183,21 +176,19 @@ def measure(threads: int | None = None, **case) -> dict:
 
 
 def measure_decode(
-    size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain, graphs, profile, machine
+    size, dtype, pixels, steps, known, batch, device, repeats, calls, limit, plain, profile, machine
 ) -> dict:
     import torch
 
     from randar_core.checkpoints.bundle import Model
-    from randar_core.checkpoints.recognise import FAMILIES
+    from randar_core.checkpoints.detect import FAMILIES
     from randar_core.checkpoints.releases import find_release
     from randar_core.decoding.canvas import Canvas
     from randar_core.decoding.guidance import Linear, spatial_guidance
     from randar_core.decoding.loop import Setting, decode
     from randar_core.decoding.orders import ORDERS
     from randar_core.decoding.plan import make_plan
-    from randar_core.models.graphs import GraphedRandAR
-    from randar_core.models.packing import pack
-    from randar_core.models.randar import RandAR
+    from randar_core.runtime.packed_linear import pack
 
     case = {"size": size, "dtype": dtype, "pixels": pixels, "steps": steps, "known": known, "batch": batch}
     device = torch.device(device)
@@ -219,9 +210,7 @@ def measure_decode(
     itemsize = {None: precision.dtype.itemsize, "float16": 2, "int8": 1}[precision.bits]
     others = sum(parameter.numel() for parameter in model.parameters()) - sum(linears.values())
     weights = sum(linears.values()) * itemsize + others * precision.dtype.itemsize
-    if graphs and isinstance(model, RandAR):
-        model = GraphedRandAR(model)
-    elif not plain:
+    if not plain:
         pack(model, precision.bits)
     forget_peak(device)
     side = pixels // 16
@@ -286,8 +275,7 @@ def measure_decode(
         **times,
         "whole_seconds": projected(times["seconds"], first, wanted, work),
         "peak_bytes": peak(device) - before,
-        "packed": not plain and not graphs,
-        "graphs": isinstance(model, GraphedRandAR),
+        "packed": not plain,
         "weights": weights,
         "read": elements * itemsize,
         # Keys and values that a call finds in the cache, which has room for those of all places.
@@ -394,7 +382,7 @@ HEADER = (
 
 def row(result: dict, machine: dict) -> str:
     ours = "code" not in result
-    code = ("ours, graphs" if result.get("graphs") else "ours") if ours else result["code"]
+    code = "ours" if ours else result["code"]
     cells = [code, *(f"{result[key]}" for key in ("size", "dtype", "pixels", "steps", "known", "batch"))]
     if "failed" in result:
         return "| " + " | ".join([*cells, result["failed"], *[""] * 9]) + " |"

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from randar_core.replacing import replacing
+from randar_core.io.atomic import replacing
 from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")

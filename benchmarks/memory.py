@@ -13,16 +13,16 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from randar_core.checkpoints.recognise import FAMILIES
+from randar_core.checkpoints.detect import FAMILIES
 from randar_core.checkpoints.releases import find_release
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
+from randar_core.decoding.windows import fill
 from randar_core.tasks.confidence import sureness
 from randar_core.tasks.generate import generate
 from randar_core.tasks.memory import picture_bytes
-from randar_core.tasks.options import DecodingOptions
-from randar_core.tasks.windows import fill
 
 SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-l-llamagen", torch.bfloat16, 1, 88, 0, 1.0, False),

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
 from randar_core.cli.options import PRECISIONS
-from randar_core.models.packing import precision_of
+from randar_core.runtime.packed_linear import precision_of
 
 SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
     section.__name__: section

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from randar_core.checkpoints.bundle import Model
 from randar_core.decoding.guidance import Guidance
 from randar_core.decoding.loop import Decoded
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
 from randar_core.decoding.sampling import Sampling
-from randar_core.models.packing import Precision, pack
+from randar_core.runtime.packed_linear import Precision, pack
 from randar_core.tasks.generate import generate
-from randar_core.tasks.options import DecodingOptions
 from randar_core.training.pictures import CLASSES, PORTRAIT, Bounds, picture_with_mask
 
 EVALUATION_PICTURES = 71_004

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from randar_core.checkpoints.bundle import Model, load
 from randar_core.decoding.canvas import Canvas
-from randar_core.models.packing import Precision, can_pack_in, pack, precision_of
+from randar_core.decoding.options import DecodingOptions
+from randar_core.decoding.windows import fill
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.runtime.packed_linear import Precision, can_pack_in, pack, precision_of
 from randar_core.tasks.generate import generate
 from randar_core.tasks.inpaint import inpaint
-from randar_core.tasks.options import DecodingOptions
-from randar_core.tasks.windows import fill
 
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 CALLS = (256, 128, 88, 64, 32, 16)

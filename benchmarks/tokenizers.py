@@ -18,7 +18,7 @@ from pathlib import Path
 
 from machine import fastest, forget_peak, held, measure_machine_in_process, peak, run_case, timed, write
 
-from randar_core.precision import cpu_computes_bfloat16
+from randar_core.runtime.capabilities import cpu_computes_bfloat16
 
 LAYOUTS = ("contiguous", "channels_last")
 
@@ -77,7 +77,7 @@ def load(name: str):
 
 
 def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, limit, whole) -> dict:
-    from randar_core.large_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_large_pages
 
     ask_for_large_pages()  # as the command line does
     import torch

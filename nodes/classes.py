@@ -9,11 +9,11 @@ from functools import lru_cache
 from comfy_api.latest import io
 
 from ..randar_core.checkpoints.bundle import class_names_of
+from ..randar_core.checkpoints.detect import recognise
 from ..randar_core.checkpoints.locate import BUILTIN
-from ..randar_core.checkpoints.reading import read
-from ..randar_core.checkpoints.recognise import recognise
+from ..randar_core.checkpoints.weights import read
 from ..randar_core.classes import imagenet_classes, resolve_class
-from .types import RandARClass
+from .sockets import RandARClass
 
 
 @dataclass(frozen=True)

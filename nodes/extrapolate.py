@@ -4,9 +4,9 @@ from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear, spatial_guidance
 from ..randar_core.tasks.extrapolate import extrapolate
-from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
 from .latents import result, start_from
-from .types import RandARClass, RandARModel
+from .run import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
+from .sockets import RandARClass, RandARModel
 
 
 class Extrapolate(io.ComfyNode):

@@ -5,10 +5,10 @@ from pathlib import Path
 import folder_paths
 
 from ..randar_core.checkpoints.bundle import check_pair
+from ..randar_core.checkpoints.detect import Contents, Part, fitting_tokenizers, recognise
 from ..randar_core.checkpoints.locate import BUILTIN
-from ..randar_core.checkpoints.reading import CheckpointError, read
-from ..randar_core.checkpoints.recognise import Contents, Part, fitting_tokenizers, recognise
 from ..randar_core.checkpoints.releases import RELEASES
+from ..randar_core.checkpoints.weights import CheckpointError, read
 
 FOLDER = "randar"
 BUILTIN_NAME = "built-in"

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear, PowerCosine
-from .types import RandARGuidance
+from .sockets import RandARGuidance
 
 COURSES = ("linear", "constant", "cosine")
 

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..randar_core.tasks.inpaint import inpaint, scaled, widest_square
-from .drawing import (
+from .run import (
     COMMON_SOCKETS,
     LoadedTokenizer,
     class_ids,
@@ -17,7 +17,7 @@ from .drawing import (
     run,
     to_host,
 )
-from .types import RandARClass, RandARModel
+from .sockets import RandARClass, RandARModel
 
 PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
 SQUARE_BYTES = 32  # a pixel of one square, which may be as wide as the picture is long

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from .files import AUTO, file_names, files_of, model_names
 from .model import DTYPES, load_model
-from .types import RandARModel
+from .sockets import RandARModel
 
 
 class LoadModel(io.ComfyNode):
@@ -35,16 +35,6 @@ class LoadModel(io.ComfyNode):
                     advanced=True,
                     tooltip="The file of the tokenizer. auto: the bundle's own, or the one in models/randar that fits.",
                 ),
-                io.Boolean.Input(
-                    "cuda_graphs",
-                    default=False,
-                    optional=True,  # prompts that were saved before there was this widget stay valid
-                    advanced=True,
-                    tooltip="On an NVIDIA or AMD card, replay each call of a RandAR model at once instead of launching "
-                    "its kernels one by one. Needs a ComfyUI that was started with --disable-cuda-malloc, else the "
-                    "model draws without. An experiment, not measured on a card yet. In 16 bits the pictures may "
-                    "differ a little from those without; the buffers stay on the card as long as the model does.",
-                ),
             ],
             outputs=[
                 RandARModel.Output(display_name="model", tooltip="The model, for the RandAR nodes."),
@@ -56,11 +46,11 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO, cuda_graphs=False):
+    def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO):
         """Load anew when a file that may be of this model has been replaced."""
         return [(str(path), path.stat().st_mtime) for path in files_of(model_name, tokenizer)]
 
     @classmethod
-    def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO, cuda_graphs=False) -> io.NodeOutput:
-        model = load_model(model_name, tokenizer, weight_dtype, cuda_graphs)
+    def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO) -> io.NodeOutput:
+        model = load_model(model_name, tokenizer, weight_dtype)
         return io.NodeOutput(model, model.vae)

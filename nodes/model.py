@@ -1,8 +1,5 @@
 """A decoder as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
 
-import logging
-
-import comfy.memory_management
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
@@ -16,13 +13,10 @@ from ..randar_core.checkpoints.bundle import (
     defaults_of,
     name_of,
 )
-from ..randar_core.checkpoints.reading import CheckpointError, read
-from ..randar_core.checkpoints.recognise import recognise
-from ..randar_core.models.graphs import GraphedRandAR, unsuited_allocator
-from ..randar_core.models.packing import Precision, pack, packed_bytes, precision_of
-from ..randar_core.models.randar import RandAR
+from ..randar_core.checkpoints.detect import recognise
+from ..randar_core.checkpoints.weights import CheckpointError, read
+from ..randar_core.runtime.packed_linear import Precision, pack, packed_bytes, precision_of
 from .files import path_of, tokenizer_path
-from .graphs import GraphedPatcher
 from .memory import return_memory_of
 from .vae import TokenizerVAE
 
@@ -38,9 +32,7 @@ class RandARModel:
         self.class_names = model.class_names
         self.defaults = model.defaults
         self.course_to = model.guidance
-        graphed = isinstance(model.decoder, GraphedRandAR)
-        patcher = GraphedPatcher if graphed else comfy.model_patcher.CoreModelPatcher
-        self.patcher = patcher(
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
             model.decoder,
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
@@ -52,11 +44,6 @@ class RandARModel:
     @property
     def decoder(self):
         return self.patcher.model
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that graphs keep from run to run, and that serve the next one."""
-        return self.decoder.kept_bytes if isinstance(self.decoder, GraphedRandAR) else 0
 
     @property
     def device(self) -> torch.device:
@@ -72,8 +59,8 @@ class RandARModel:
         return self.grid * self.vae.factor
 
 
-def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool = False) -> RandARModel:
-    """The model of a name from `files.model_names`, with `cuda_graphs` if they can be had.
+def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
+    """The model of a name from `files.model_names`.
 
     Raises CheckpointError and FileNotFoundError in a user's words.
     """
@@ -98,31 +85,12 @@ def load_model(name: str, tokenizer: str, weight_dtype: str, cuda_graphs: bool =
     if device.type == "cpu":  # the weights stay where they are
         pack(network, precision.bits)
     comfy.model_management.archive_model_dtypes(network)
-    if cuda_graphs and (reason := no_graphs_for(network, device)):
-        logging.warning(f"{name_of(contents)} draws without cuda_graphs: {reason}.")
-    elif cuda_graphs:
-        network = GraphedRandAR(network)
     vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
     vae = TokenizerVAE(build(tokenizer_part, comfy.model_management.vae_offload_device(), vae_dtype, operations))
     if comfy.model_management.vae_device().type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         vae.first_stage_model.to(memory_format=torch.channels_last)
     model = Model(name_of(contents), network, vae.first_stage_model, class_names_of(contents), defaults_of(contents))
     return RandARModel(model, vae)
-
-
-def no_graphs_for(network: torch.nn.Module, device: torch.device) -> str | None:
-    """Why there are no CUDA graphs of `network` on `device`. The picture can be drawn without them, so it is."""
-    if device.type != "cuda":
-        return "they are for NVIDIA and AMD graphics cards"
-    if not isinstance(network, RandAR):
-        return "they are for RandAR models"
-    if comfy.model_management.vram_state == comfy.model_management.VRAMState.NO_VRAM:
-        return "with --novram the weights stay in main memory"
-    if getattr(comfy.memory_management, "aimdo_allocator", None) is not None:  # ComfyUI 0.12 with --fast dynamic_vram
-        return "this ComfyUI takes all memory of a node back when the node is done"
-    if allocator := unsuited_allocator():
-        return f"they need torch's own allocator, not {allocator}. Start ComfyUI with --disable-cuda-malloc"
-    return None
 
 
 def precision_for(choice: str, device: torch.device) -> Precision:

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..randar_core.decoding.orders import ORDERS, Painted
-from .types import RandAROrder
+from .sockets import RandAROrder
 
 
 class ChooseOrder(io.ComfyNode):

@@ -4,10 +4,10 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
+from ..randar_core.decoding.windows import OVERLAP
 from ..randar_core.tasks.generate import generate
 from ..randar_core.tasks.outpaint import outpaint
-from ..randar_core.tasks.windows import OVERLAP
-from .drawing import (
+from .run import (
     COMMON_SOCKETS,
     LoadedTokenizer,
     class_ids,
@@ -19,7 +19,7 @@ from .drawing import (
     run,
     to_host,
 )
-from .types import RandARClass, RandARModel
+from .sockets import RandARClass, RandARModel
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with

@@ -8,9 +8,9 @@ from torch import Tensor
 from ..randar_core.decoding.canvas import Canvas
 from ..randar_core.tasks.confidence import heat_map, sureness
 from ..randar_core.tasks.refine import refine
-from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run, to_host
 from .latents import result, start_of
-from .types import RandARClass, RandARGuidance, RandARModel
+from .run import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run, to_host
+from .sockets import RandARClass, RandARGuidance, RandARModel
 
 BY = {"share": "share", "probability": "below"}
 

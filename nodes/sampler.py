@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
+from ..randar_core.decoding.windows import fill
 from ..randar_core.tasks.confidence import forget_unsure, sureness
-from ..randar_core.tasks.windows import fill
-from .drawing import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
 from .latents import result, start_from
-from .types import RandARClass, RandARModel
+from .run import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
+from .sockets import RandARClass, RandARModel
 
 
 class Sampler(io.ComfyNode):

@@ -42,7 +42,7 @@ class Pack:
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
-    host = load_file("host_stand_in", Path(__file__).parent / "host_stand_in.py")
+    host = load_file("fake_comfyui", Path(__file__).parent / "fake_comfyui.py")
     if os.environ.get("NODE_TEST_HOST"):
         host.use_real_host(os.environ["NODE_TEST_HOST"], models)
     else:

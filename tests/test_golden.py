@@ -18,17 +18,16 @@ from safetensors import safe_open
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance, spatial_guidance
 from randar_core.decoding.loop import Setting, decode
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
-from randar_core.models.graphs import GraphedRandAR
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
-from randar_core.models.packing import pack
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
+from randar_core.runtime.packed_linear import pack
 from randar_core.tasks.extrapolate import extrapolate
-from randar_core.tasks.options import DecodingOptions
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 FILES = sorted(GOLDEN.glob("*.safetensors"))
@@ -109,13 +108,13 @@ def check_decoder(case: Case):
     assert_close(model.instructions(model.cell_angles(order, None)), case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
         guidance = class_guidance(Linear(start, end))
-        for form in (model, GraphedRandAR(model), pack(copy.deepcopy(model))):
+        for form in (model, pack(copy.deepcopy(model))):
             drawn = draw_greedily(form, case, order, guidance, int(steps))
             assert torch.equal(drawn, ids), (form, steps, start, end)
 
 
 def check_extrapolation(case: Case):
-    for form in (randar(case), GraphedRandAR(randar(case)), pack(randar(case))):
+    for form in (randar(case), pack(randar(case))):
         check_extrapolation_of(form, case)
 
 

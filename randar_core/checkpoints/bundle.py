@@ -22,10 +22,10 @@ from torch import nn
 from ..classes import imagenet_classes
 from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
 from ..decoding.orders import ORDERS
-from ..replacing import replacing
-from .reading import CheckpointError, read
-from .recognise import BUNDLE_VERSION, FAMILIES, Contents, Part, fitting_tokenizers, recognise
+from ..io.atomic import replacing
+from .detect import BUNDLE_VERSION, FAMILIES, Contents, Part, fitting_tokenizers, recognise
 from .releases import Defaults, find_release
+from .weights import CheckpointError, read
 
 # What weights may be stored in. Eight bits are left out: they come with scales of their own.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

@@ -58,7 +58,7 @@ def downloads_folder() -> Path:
 
 
 def _is_readable(path: Path) -> bool:
-    from .reading import CheckpointError, read  # which import torch; the command line begins without it
+    from .weights import CheckpointError, read  # which import torch; the command line begins without it
 
     try:
         read(path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from .detect import Contents, fitting_tokenizers, recognise
 from .download import downloads_folder
-from .reading import CheckpointError, read
-from .recognise import Contents, fitting_tokenizers, recognise
 from .releases import find_release
+from .weights import CheckpointError, read
 
 BUILTIN = Path(__file__).parents[1] / "builtin.safetensors"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..checkpoints.download import DownloadError
-from ..large_pages import ask_for_large_pages
+from ..runtime.huge_pages import ask_for_large_pages
 from . import demo, edit, files, generate, images, train
 
 

@@ -17,7 +17,7 @@ def register(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..images import contact_sheet, save_png, writable_folder
+    from ..io.images import contact_sheet, save_png, writable_folder
 
     folder = writable_folder(arguments.out)
     model = options.load_model(arguments)

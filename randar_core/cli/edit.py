@@ -68,7 +68,7 @@ def _command(
     parser = subparsers.add_parser(name, help=help)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--out", type=Path, help=f"the .png to write (default: the picture's name with _{name})")
-    options.add_model(parser, draws=add_decoding is not options.add_judging)
+    options.add_model(parser)
     add_decoding(parser)
     parser.set_defaults(run=lambda arguments: _run(arguments, name, run, decoding_of))
     return parser
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace, name: str, task, decoding_of) -> None:
     from tqdm import tqdm
 
     from ..classes import resolve_class
-    from ..images import read_pixels, save_png, writable_picture
+    from ..io.images import read_pixels, save_png, writable_picture
 
     pixels = read_pixels(arguments.picture, alpha=name in KEEP_ALPHA)
     out = writable_picture(arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png"))
@@ -114,7 +114,7 @@ def _run(arguments: argparse.Namespace, name: str, task, decoding_of) -> None:
 
 
 def _inpaint(arguments, model, pixels, classes, decoding, on_call):
-    from ..images import read_mask
+    from ..io.images import read_mask
     from ..tasks.inpaint import inpaint
 
     mask = read_mask(arguments.mask)

@@ -27,9 +27,9 @@ def register(subparsers) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    from ..checkpoints.detect import recognise
     from ..checkpoints.locate import locate
-    from ..checkpoints.reading import read
-    from ..checkpoints.recognise import recognise
+    from ..checkpoints.weights import read
 
     contents = recognise(read(locate(arguments.file)))
     print(f"{contents.path} ({contents.path.stat().st_size / 1e6:.1f} MB)")

@@ -63,9 +63,9 @@ def register(subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..images import writable_folder
-    from ..processes import agreed, is_first_process, place, processes, wait_for_all
-    from ..shards import Shards, batches_left
+    from ..io.images import writable_folder
+    from ..io.sample_set import Shards, batches_left
+    from ..runtime.distributed import agreed, is_first_process, place, processes, wait_for_all
     from .outputs import Files, Sheet
 
     for name in ("count", "batch"):
@@ -170,7 +170,7 @@ def _draw(
     import torch
     from tqdm import tqdm
 
-    from ..processes import is_first_process
+    from ..runtime.distributed import is_first_process
 
     device = options.device_of_model(model)
     bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
@@ -231,8 +231,6 @@ def _more_facts(arguments: argparse.Namespace, model) -> dict:
     facts = {}
     if arguments.dtype == "int8":  # what is drawn together matters there
         facts["batch"] = arguments.batch
-    if arguments.graphs:  # whose calls are padded, and may round otherwise
-        facts["graphs"] = True
     if arguments.painted_order is not None:
         facts["painting"] = options.digest_of([arguments.painted_order])
     if arguments.factor is not None:

@@ -43,8 +43,8 @@ def _encode(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from ..images import read_pixels
-    from ..replacing import replacing
+    from ..io.atomic import replacing
+    from ..io.images import read_pixels
 
     tokenizer, device = _tokenizer(arguments)
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def _decode(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from ..images import save_png, writable_picture
+    from ..io.images import save_png, writable_picture
 
     out = writable_picture(arguments.out or arguments.ids.with_suffix(".png"))
     try:

@@ -1,7 +1,6 @@
 """Options that several commands share, and what they turn into."""
 
 import argparse
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,19 +51,10 @@ def add_files(parser: argparse.ArgumentParser):
     return group
 
 
-def add_model(parser: argparse.ArgumentParser, draws: bool = True) -> None:
-    """The group of options on the model. One that never `draws` has no calls that graphs could replay."""
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The group of options on the model."""
     group = add_files(parser)
     add_device(group, PRECISIONS)
-    if not draws:
-        parser.set_defaults(graphs=False)
-        return
-    group.add_argument(
-        "--graphs",
-        action="store_true",
-        help="RandAR on an NVIDIA or AMD card: replay each call as one CUDA graph instead of launching its kernels one "
-        "by one; an experiment that was not measured on a card yet (default: off)",
-    )
 
 
 def add_device(parser, precisions: Sequence[str] = DTYPES) -> None:
@@ -133,7 +123,7 @@ def device_of(name: str):
 
 def precision(arguments: argparse.Namespace, device=None):
     """The precision that --dtype asks for on `device` or that of the options."""
-    from ..models.packing import precision_of
+    from ..runtime.packed_linear import precision_of
 
     return precision_of(arguments.dtype, device or device_of(arguments.device))
 
@@ -144,25 +134,13 @@ def load_model(arguments: argparse.Namespace, device=None):
 
     from ..checkpoints.bundle import load
     from ..checkpoints.locate import locate_model
-    from ..models.graphs import GraphedRandAR, unsuited_allocator
-    from ..models.packing import pack
-    from ..models.randar import RandAR
+    from ..runtime.packed_linear import pack
 
     device = device or device_of(arguments.device)
     path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
     wanted = precision(arguments, device)
     model = load(path, tokenizer, device, wanted.dtype)
-    if arguments.graphs:
-        if device.type != "cuda" or not isinstance(model.decoder, RandAR):
-            raise ValueError("--graphs is for RandAR models on a CUDA device. Leave it out, or add --device cuda.")
-        if allocator := unsuited_allocator():
-            raise ValueError(
-                f"--graphs needs torch's own allocator, not {allocator}. Leave it out, or take 'backend' out of "
-                "PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF."
-            )
-        model = dataclasses.replace(model, decoder=GraphedRandAR(model.decoder))
-    else:
-        pack(model.decoder, wanted.bits)
+    pack(model.decoder, wanted.bits)
     if device.type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         model.tokenizer.to(memory_format=torch.channels_last)
     return model
@@ -195,10 +173,10 @@ def decoding_of(arguments: argparse.Namespace, model, guidance=None):
 
     A `guidance` goes before that of the options.
     """
+    from ..decoding.options import WINDOWS_TOGETHER, DecodingOptions
     from ..decoding.orders import ORDERS, Painted
     from ..decoding.sampling import Sampling
-    from ..images import read_pixels
-    from ..tasks.options import WINDOWS_TOGETHER, DecodingOptions
+    from ..io.images import read_pixels
 
     temperature = model.defaults.temperature if arguments.temperature is None else arguments.temperature
     return DecodingOptions(
@@ -216,7 +194,7 @@ def decoding_of(arguments: argparse.Namespace, model, guidance=None):
 def judging_of(arguments: argparse.Namespace, model):
     """How a picture is scored: what the options of `add_judging` say, without guidance unless they ask for it."""
     from ..decoding.guidance import UNGUIDED
-    from ..tasks.options import WINDOWS_TOGETHER, DecodingOptions
+    from ..decoding.options import WINDOWS_TOGETHER, DecodingOptions
 
     guided = arguments.guidance is not None or arguments.guidance_power is not None
     return DecodingOptions(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..images import contact_sheet, read_facts, save_png
+from ..io.images import contact_sheet, read_facts, save_png
 
 
 @dataclass(frozen=True)

@@ -183,11 +183,11 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
 def _train_tokenizer(arguments: argparse.Namespace) -> None:
     from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate
-    from ..images import writable_folder
+    from ..io.images import writable_folder
     from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-    from ..processes import processes
-    from ..training.runs import train_pixels, train_tokenizer
+    from ..runtime.distributed import processes
     from ..training.tokenizer import PixelsRecipe, TokenizerRecipe
+    from ..training.train import train_pixels, train_tokenizer
 
     with processes(options.device_of(arguments.device)) as device:
         defaults = {**TOKENIZER_NETWORK, "multipliers": (1, 1, 2, 4)}
@@ -230,11 +230,11 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
     from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate
     from ..checkpoints.releases import Defaults
-    from ..images import writable_folder
+    from ..io.images import writable_folder
     from ..models.randar import RandARConfig
-    from ..processes import processes
-    from ..training.decoder import Prefixes
-    from ..training.runs import train_decoder
+    from ..runtime.distributed import processes
+    from ..training.train import train_decoder
+    from ..training.transformer import Prefixes
 
     if arguments.whole_every is not None and arguments.first_cells is None:
         raise ValueError("--whole-every goes with --first-cells; all batches hold whole pictures without it.")
@@ -293,12 +293,12 @@ def _start(arguments: argparse.Namespace, tokenizer, device):
     import torch
 
     from ..checkpoints.bundle import load
+    from ..checkpoints.detect import recognise
     from ..checkpoints.locate import locate
-    from ..checkpoints.reading import read
-    from ..checkpoints.recognise import recognise
+    from ..checkpoints.weights import read
     from ..models.randar import RandAR
-    from ..training.decoder import Start
-    from ..training.runs import makes_same_ids
+    from ..training.train import makes_same_ids
+    from ..training.transformer import Start
 
     path = locate(arguments.start_from)
     model = load(path, locate(arguments.tokenizer), device, torch.float32)
@@ -313,8 +313,8 @@ def _start(arguments: argparse.Namespace, tokenizer, device):
 
 
 def _train_builtin(arguments: argparse.Namespace) -> None:
-    from ..images import writable_folder
-    from ..processes import processes
+    from ..io.images import writable_folder
+    from ..runtime.distributed import processes
     from ..training.builtin import train_builtin
 
     writable_folder(arguments.out)
@@ -324,7 +324,7 @@ def _train_builtin(arguments: argparse.Namespace) -> None:
 
 def _pictures(arguments: argparse.Namespace):
     """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
-    from ..processes import agreed, is_first_process
+    from ..runtime.distributed import agreed, is_first_process
     from ..training.builtin import procedural_facts
     from ..training.folder import open_folder
     from ..training.pictures import CLASSES, FREE, Bounds, Pictures

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from .canvas import Canvas
 from .orders import Order, OrderRequest, check_order, known_first, random
-from .randomness import draw_noise, stream
-from .schedules import call_sizes
+from .schedule import call_sizes
+from .seeding import draw_noise, stream
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Setting, score
+from ..decoding.options import DecodingOptions, check_batch
 from ..decoding.orders import known_first
-from ..decoding.randomness import stream
-from .options import DecodingOptions, check_batch
+from ..decoding.seeding import stream
 
 
 @torch.no_grad()

@@ -9,12 +9,12 @@ from torch import Tensor
 from ..decoding.canvas import Canvas
 from ..decoding.guidance import Guidance
 from ..decoding.loop import Decoded, OnCall, Setting
+from ..decoding.options import DecodingOptions, Watch, check_batch, derived_seed
 from ..decoding.orders import Order, check_order
 from ..decoding.plan import make_plan
-from ..decoding.randomness import stream
+from ..decoding.seeding import stream
+from ..decoding.windows import Window, count_calls, decode_windows
 from .generate import generate
-from .options import DecodingOptions, Watch, check_batch, derived_seed
-from .windows import Window, count_calls, decode_windows
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall
-from .options import DecodingOptions
-from .windows import fill
+from ..decoding.options import DecodingOptions
+from ..decoding.windows import fill
 
 
 def generate(

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall, Setting
+from ..decoding.options import DecodingOptions, check_batch, check_pixels, one_each
 from ..decoding.orders import Order, Painted, check_order
 from ..decoding.plan import make_plan
+from ..decoding.windows import Window, decode_windows
+from .blending import carried_on, edge_of, fade_in, spread
 from .confidence import forget_unsure, sureness
-from .options import DecodingOptions, check_batch, check_pixels, one_each
-from .seams import carried_on, edge_of, fade_in, spread
-from .windows import Window, decode_windows
 
 MUCH_WIDER = 1.5  # a square that regions share, against the widest that one of them has alone
 

@@ -1,7 +1,7 @@
 """How much memory a task takes beside the weights."""
 
-from ..decoding.schedules import call_sizes
-from .options import DecodingOptions
+from ..decoding.options import DecodingOptions
+from ..decoding.schedule import call_sizes
 
 
 def picture_bytes(

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall
-from .options import DecodingOptions, check_pixels, one_each
-from .seams import carried_on, edge_of, fade_out
-from .windows import fill
+from ..decoding.options import DecodingOptions, check_pixels, one_each
+from ..decoding.windows import fill
+from .blending import carried_on, edge_of, fade_out
 
 
 @dataclass(frozen=True)

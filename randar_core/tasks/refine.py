@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Decoded, OnCall
+from ..decoding.options import DecodingOptions, Watch
+from ..decoding.windows import fill
 from .confidence import forget_unsure, sureness
-from .options import DecodingOptions, Watch
-from .windows import fill
 
 
 @torch.no_grad()

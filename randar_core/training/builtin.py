@@ -17,12 +17,12 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from ..processes import is_first_process
-from .decoder import Prefixes, Start
+from ..runtime.distributed import is_first_process
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
-from .runs import train_decoder, train_pixels, train_tokenizer
 from .tokenizer import PixelsRecipe, TokenizerRecipe
+from .train import train_decoder, train_pixels, train_tokenizer
+from .transformer import Prefixes, Start
 
 TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
 TOKENIZER = LlamaGenConfig(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..images import reason_of
-from ..replacing import replacing
+from ..io.atomic import replacing
+from ..io.images import reason_of
 
 
 @contextlib.contextmanager

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from ..precision import mixed_precision
-from ..processes import place
-from . import checkpoint
-from .checkpoint import Checkpoint
+from ..runtime.capabilities import mixed_precision
+from ..runtime.distributed import place
+from . import run_state
 from .log import Log
 from .muon import Muon
+from .run_state import Checkpoint
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 OPTIMIZERS = ("adamw", "muon")
@@ -76,7 +76,7 @@ def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool, fa
         )
     if resume:
         path = reporting.folder / CHECKPOINT
-        checkpoint.check_setting(checkpoint.load(path), identity(setting, facts), path)
+        run_state.check_setting(run_state.load(path), identity(setting, facts), path)
 
 
 def identity(setting: LoopSetting, facts: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def train(
         average = {name: parameter.detach().float().clone() for name, parameter in learning}
     first = 0
     if resume:
-        found = checkpoint.load(path)
+        found = run_state.load(path)
         objective.load_state_dict(found.objective)
         for optimizer, state in zip(optimizers, found.optimizers, strict=True):
             optimizer.load_state_dict(state)
@@ -222,7 +222,7 @@ def train(
             if rank == 0 and due["save"]:
                 states = [optimizer.state_dict() for optimizer in optimizers]
                 state = Checkpoint(done, identity(setting, facts), objective.state_dict(), states, average)
-                checkpoint.save(state, path)
+                run_state.save(state, path)
             if rank == 0 and on_sample is not None and due["sample"]:
                 with averaged(objective.model, average):
                     on_sample(done)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ..precision import quick_dtype
+from ..runtime.capabilities import quick_dtype
 
 # Of the quintic iteration (Keller Jordan, "Muon", 2024): steepest at 0, so that small singular values grow at once.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5

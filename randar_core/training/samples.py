@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..decoding.randomness import stream
+from ..decoding.seeding import stream
 
 
 @lru_cache(maxsize=2)

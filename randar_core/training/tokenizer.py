@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..decoding.randomness import stream
+from ..decoding.seeding import stream
 from ..models.llamagen import LlamaGenTokenizer
 from ..models.tokenizer import DISTANCES_AT_ONCE
 from .samples import ExchangedSamples, PixelSamples

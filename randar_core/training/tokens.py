@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..io.atomic import replacing
 from ..models.tokenizer import Tokenizer
-from ..precision import mixed_precision
-from ..processes import gather_interleaved, place
-from ..replacing import replacing
+from ..runtime.capabilities import mixed_precision
+from ..runtime.distributed import gather_interleaved, place
 
 
 @dataclass(frozen=True)

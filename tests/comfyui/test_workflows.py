@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from randar_core.checkpoints.bundle import save_bundle
-from randar_core.checkpoints.recognise import FAMILIES
+from randar_core.checkpoints.detect import FAMILIES
 from randar_core.checkpoints.releases import find_release
 from randar_core.classes import imagenet_classes
 

@@ -1,0 +1,1 @@
+"""Files of pictures and sets of pictures, read and written whole."""

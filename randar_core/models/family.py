@@ -1,0 +1,84 @@
+"""The contract of a model family. The decode loop, the tasks, scoring, memory and the nodes know nothing else of it."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What decoding has to know of a family, as data."""
+
+    parallel: bool
+    """Whether one call may draw several tokens."""
+    order: str
+    """The order that its releases are sampled in, a key of `decoding.orders.ORDERS`."""
+    schedule: str
+    """The call sizes that its releases are sampled with, a key of `decoding.schedule.SCHEDULES`."""
+    guidance_progress: Literal["before call", "after call", "token"]
+    """Where the guidance weight of a token is taken: at the share of tokens that are set before its call, at the share
+    that is set after its call, or at the share that stands before the token itself in the order."""
+
+
+class TransformerConfig(Protocol):
+    """What every family's configuration says. `grid` is the side, in cells, of the square grid that a model draws."""
+
+    width: int
+    layers: int
+    heads: int
+    codebook_size: int
+    classes: int
+    grid: int
+
+
+class TokenModel(Protocol):
+    """A transformer that draws image tokens in any order it is told.
+
+    R rows are decoded together: a row is a picture under one condition. N is the number of cells, D the width, V the
+    codebook size. A new family is one file with these members, an entry in `checkpoints/detect.py` and its releases.
+    """
+
+    config: TransformerConfig
+    traits: ClassVar[Traits]
+
+    @property
+    def null_class(self) -> int:
+        """The class id of the null condition, which guidance steers away from."""
+
+    def class_embedding(self, classes: Tensor) -> Tensor:
+        """Embeddings `[P, D]` of class ids `[P]`, in the dtype that the model computes in. The null class is one."""
+
+    def __call__(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+        """Teacher-forced logits `[R, N, V]` in float32.
+
+        `condition` `[R, D]` is a row's class embedding or a mixture of them; `tokens` `[R, N]` stand along `order`
+        `[R, N]`, which holds cell indices. Row k of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]`
+        (along the order) is 0, the embedding of the token is set to zero.
+        """
+
+    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Any:
+        """The state of a decode of R rows, with its KV cache. It lives as long as the decode."""
+
+    def step(self, state: Any, tokens: Tensor, queries: int) -> Tensor:
+        """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the `queries` cells after them.
+
+        Returns the logits `[R, queries, V]` in float32. The first call feeds the condition and all known cells; m may
+        be 0 in that call alone.
+        """
+
+    def enlarged(self, factor: int, boundary: int) -> "TokenModel":
+        """This model for a grid `factor` times as wide and as high, with the same weights.
+
+        `boundary` is for rotary tables, see `rope.extrapolated_table`. Raises ValueError, in a user's words, where the
+        family has no positions for a larger grid.
+        """
+
+    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+        """Bytes that `start` allocates for `rows` rows of `cells` cells."""
+
+    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+        """Bytes that a call takes at most beside the state and the logits, when it feeds `tokens` and asks `queries`.
+
+        With `tokens` and `queries` at all cells it is the teacher-forced pass.
+        """

@@ -1,0 +1,32 @@
+"""The KV cache of a decode. It is allocated for one decode and freed with it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class KVCache:
+    """Keys and values of all layers: `data` `[layers, 2, R, H, slots, d]`. The first `length` slots are set."""
+
+    data: Tensor
+    length: int = 0
+
+    @classmethod
+    def allocate(cls, like: Tensor, layers: int, rows: int, heads: int, slots: int, head_width: int) -> "KVCache":
+        """An empty cache in dtype and device of `like`."""
+        return cls(like.new_empty(layers, 2, rows, heads, slots, head_width))
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write `key` and `value` `[R, H, T, d]` of a layer behind the set slots; returns all `[R, H, length + T, d]`.
+
+        What is written is overwritten by the next call unless `advance` makes it part of the cache.
+        """
+        end = self.length + key.shape[2]
+        keys, values = self.data[layer].unbind(0)
+        keys[:, :, self.length : end], values[:, :, self.length : end] = key, value
+        return keys[:, :, :end], values[:, :, :end]
+
+    def advance(self, count: int) -> None:
+        """Keep the first `count` slots of those that this call wrote."""
+        self.length += count

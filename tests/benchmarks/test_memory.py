@@ -1,0 +1,48 @@
+"""What a decode is said to take is what it takes."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.tokenizer import DECODE_BYTES
+
+spec = importlib.util.spec_from_file_location("memory", Path(__file__).parents[2] / "benchmarks" / "memory.py")
+memory = sys.modules["memory"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(memory)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "setting"),
+    [
+        ("randar-l-llamagen", torch.float32, (1, 8, 0, 1.0, False)),
+        ("randar-l-llamagen", torch.float32, (1, 8, 192, 1.0, False)),
+        ("randar-xl-llamagen", torch.bfloat16, (1, 8, 0, 1.0, False)),
+        ("randar-l-maskgit", torch.float32, (1, 8, 0, 1.0, True)),
+        ("randar-l-maskgit", torch.bfloat16, (1, 8, 192, 1.0, False)),
+        ("randar-l-maskgit", torch.bfloat16, (1, 8, 0, 1.0, True)),
+        ("rar-b", torch.bfloat16, (1, 8, 0, 1.0, True)),
+        ("rar-b", torch.float32, (1, 8, 192, 1.0, False)),
+    ],
+)
+def test_the_stated_memory_lies_within_15_percent_of_the_peak(name, dtype, setting):
+    # One layer: what more of them add is the cache, which is stated exactly.
+    model = memory.random_model(name, dtype, layers=1)
+    measured, stated = memory.measure(model, *setting, torch.device("cpu"))
+    assert 0.85 * measured <= stated <= 1.15 * measured
+
+
+@pytest.mark.parametrize(
+    "half_for_pixels", [{}, {"decoder_multipliers": (1, 1, 4, 8)}, {"decoder_multipliers": (2, 2, 4, 4)}, {"margin": 3}]
+)
+def test_what_decoding_takes_grows_with_the_width_and_the_margin_of_its_half(half_for_pixels):
+    config = LlamaGenConfig(16, (1, 1, 2, 4), 1, 512, 8, 64, 8, **half_for_pixels)
+    tokenizer = LlamaGenTokenizer(config).eval().requires_grad_(False)
+    vectors, side = torch.zeros(1, 8, 20, 20), (20 + 2 * tokenizer.margin) * tokenizer.factor
+    with torch.inference_mode():
+        measured = memory.peak_bytes(lambda: tokenizer.decode_vectors(vectors), torch.device("cpu"))
+    stated = DECODE_BYTES * tokenizer.decoded_channels * side**2 * 4
+    assert 0.8 * measured <= stated <= 1.2 * measured
