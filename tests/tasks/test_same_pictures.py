@@ -24,15 +24,16 @@ from torch import Tensor
 
 from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import BUILTIN
+from randar_core.decoding import windows
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import UNGUIDED, Linear, PowerCosine, class_guidance, spatial_guidance
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Painted
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
-from randar_core.tasks import confidence, extrapolate, generate, inpaint, outpaint, refine, windows
-from randar_core.tasks.options import DecodingOptions
+from randar_core.tasks import confidence, extrapolate, generate, inpaint, outpaint, refine
 
 RECORD = os.environ.get("RECORD") == "1"
 FOLDER = Path(__file__).parent
