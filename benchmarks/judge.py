@@ -22,8 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from randar_core.procedural.render import batch
+from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
+from randar_core.procedural.shapes import CLASSES
 from randar_core.replacing import replacing
-from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds, batch
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 

@@ -20,9 +20,11 @@ from randar_core.decoding.loop import Decoded
 from randar_core.decoding.orders import ORDERS, Order, Painted
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.packing import Precision, pack
+from randar_core.procedural.render import picture_with_mask
+from randar_core.procedural.scene import PORTRAIT, Bounds
+from randar_core.procedural.shapes import CLASSES
 from randar_core.tasks.generate import generate
 from randar_core.tasks.options import DecodingOptions
-from randar_core.training.pictures import CLASSES, PORTRAIT, Bounds, picture_with_mask
 
 EVALUATION_PICTURES = 71_004
 """Seed of the procedural pictures that are encoded, scored and edited; neither model nor judge was trained on them."""

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear, class_guidance, spatial_guidance
+from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
+from randar_core.procedural.shapes import CLASSES
 from randar_core.tasks.confidence import sureness
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.inpaint import inpaint
@@ -21,7 +23,6 @@ from randar_core.tasks.options import DecodingOptions
 from randar_core.tasks.outpaint import outpaint
 from randar_core.tasks.refine import refine
 from randar_core.tasks.windows import OVERLAP, fill, window_parts
-from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds
 
 CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
 """The authors' defaults for extrapolation, the same throughout (RandAR, section 3.4)."""

@@ -9,7 +9,8 @@ from quality_bench import every_order
 from quality_sections import CALLS_OF_ORDERS
 from quality_statistics import difference, mean_interval, wilson
 
-from randar_core.training.pictures import CLASSES, FREE, PORTRAIT, Bounds
+from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
+from randar_core.procedural.shapes import CLASSES
 
 Section = dict[str, dict]
 """Records by the name of their row."""

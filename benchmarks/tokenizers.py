@@ -84,7 +84,7 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     from torch.utils.flop_counter import FlopCounterMode
 
     from randar_core.models import tokenizer as core
-    from randar_core.training.pictures import Pictures
+    from randar_core.procedural.render import Pictures
 
     if threads:
         torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling
 from randar_core.models import packing
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.training.pictures import Pictures
+from randar_core.procedural.render import Pictures
 
 
 def model(dtype=torch.float32) -> RandAR:

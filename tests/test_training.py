@@ -20,6 +20,8 @@ from randar_core.cli import train as command
 from randar_core.images import save_png
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.procedural.render import Pictures
+from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, checkpoint, runs
 from randar_core.training.attention import causal_attention
 from randar_core.training.decoder import DecoderObjective, Prefixes, Start, TokenSamples, begin_with, initialise
@@ -27,7 +29,6 @@ from randar_core.training.folder import by_name, open_folder
 from randar_core.training.log import Log
 from randar_core.training.loop import OPTIMIZERS, LoopSetting, Reporting, make_optimizers, rate, train
 from randar_core.training.muon import Muon, orthogonal
-from randar_core.training.pictures import FREE, PORTRAIT, UPRIGHT, Pictures
 from randar_core.training.samples import ExchangedSamples, PixelSamples, item_of
 from randar_core.training.tokenizer import (
     PixelsObjective,
@@ -760,7 +761,7 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="--count is for 'procedural'"):
         randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--count", 5)
     for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
-        with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural'"):
+        with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural-shapes'"):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
 
 
@@ -773,17 +774,18 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     ],
 )
 def test_bounds_are_facts_where_there_are_any(bounds, facts):
-    found = builtin.procedural_facts(Pictures(3, 7, 16, bounds))
+    found = Pictures(3, 7, 16, bounds).facts()
     assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
-    words = ["train-tokenizer", "procedural", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2, "--batch", 2]
+    words = ["train-tokenizer", "procedural-shapes", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2]
     words += ["--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2]
+    words += ["--batch", 2]
     words += ["--warmup", 1, "--device", "cpu", "--turn", 15, "--one-way"]
     randar(*words, "--extent", 0.6, 0.8)
     setting = checkpoint.load(tmp_path / "checkpoint.pt").setting
-    assert setting["pictures"] == builtin.procedural_facts(Pictures(0, 8, 16, PORTRAIT))
+    assert setting["pictures"] == Pictures(0, 8, 16, PORTRAIT).facts()
     randar(*words, "--extent", 0.6, 0.8, "--resume")
     with pytest.raises(ValueError, match="half"):
         randar(*words, "--extent", 0.5, 0.8, "--resume")
@@ -947,7 +949,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
         "PIXELS_ROUNDS": tuple(
             replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small), **grown)
-            for each, grown in zip(builtin.PIXELS_ROUNDS, ({}, {"decoder_multipliers": (2, 4)}), strict=True)
+            for each, grown in zip(builtin.PIXELS_ROUNDS, ({"decoder_multipliers": (2, 4)},), strict=True)
         ),
         "DECODER": network,
         "DECODER_ROUNDS": tuple(
@@ -982,13 +984,10 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     setting = checkpoint.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
     first = load(tmp_path / "killed" / "decoder-1" / runs.MODEL_FILE).decoder
     assert setting["start"] == runs.hash_of(first.state_dict())
-    assert setting["tokens"]["turn"] == UPRIGHT.turn
-    last = checkpoint.load(tmp_path / "killed" / "decoder-5" / "checkpoint.pt").setting
-    assert last["tokens"].items() >= {"turn": 15.0, "half": [0.3, 0.4], "mirrored": False}.items()
-    assert dict(zip(builtin.CLASSES, last["oversample"], strict=True)) == dict.fromkeys(builtin.CLASSES, 1) | {
-        "fish": 2,
-        "house": 2,
-    }
+    assert setting["tokens"]["landscapes_seed"] == builtin.DECODER_ROUNDS[1].pictures.seed
+    last = checkpoint.load(tmp_path / "killed" / f"decoder-{len(builtin.DECODER_ROUNDS)}" / "checkpoint.pt").setting
+    often = dict(zip(builtin.CLASSES, last["oversample"], strict=True))
+    assert often == dict.fromkeys(builtin.CLASSES, 1) | dict(builtin.DECODER_ROUNDS[-1].oversample)
     assert load(again).decoder.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -4,20 +4,24 @@ import numpy as np
 
 from ..sdf import Field, box, convex, disc, union
 from .layout import Layout
-from .moods import MATERIALS, lerp, lit, rgb, shaded
+from .moods import MATERIALS, Colour, lerp, lit, rgb, shaded
 from .painter import Painter, Shapes
 
 ACCENTS = ("roof", "slate", "teal")
+"""Materials of roofs."""
+
+STRIPES = ("red", "slate", "teal")
+"""Materials of a lighthouse's stripes."""
 
 
-def window_of(scene: Layout):
+def window_of(scene: Layout) -> Colour:
     return MATERIALS["window"] if scene.mood.night else lerp(shaded(scene.mood, "dark"), rgb(scene.mood.sky[1]), 0.35)
 
 
-def paint_house(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float = 0.0) -> None:
-    wall, wall_shade = lit(scene.mood, "wall", haze), shaded(scene.mood, "wall", haze)
-    roof, roof_shade = lit(scene.mood, ACCENTS[scene.accent], haze), shaded(scene.mood, ACCENTS[scene.accent], haze)
-    brick, door, pane = shaded(scene.mood, "brick", haze), shaded(scene.mood, "wood", haze), window_of(scene)
+def paint_house(painter: Painter, scene: Layout, x: float, y: float, height: float) -> None:
+    wall, wall_shade = lit(scene.mood, "wall"), shaded(scene.mood, "wall")
+    roof, roof_shade = (tint(scene.mood, ACCENTS[scene.accent]) for tint in (lit, shaded))
+    brick, door, pane = shaded(scene.mood, "brick"), shaded(scene.mood, "wood"), window_of(scene)
 
     def house(u: Field, v: Field) -> Shapes:
         # A gable to the light, a long side in shade.
@@ -42,11 +46,10 @@ def paint_house(painter: Painter, scene: Layout, x: float, y: float, height: flo
 
 def paint_lighthouse(painter: Painter, scene: Layout, x: float, y: float, height: float) -> None:
     white, white_shade = lit(scene.mood, "white"), shaded(scene.mood, "white")
-    stripe, stripe_shade = (tint(scene.mood, ("red", "slate", "teal")[scene.accent]) for tint in (lit, shaded))
+    stripe, stripe_shade = (tint(scene.mood, STRIPES[scene.accent]) for tint in (lit, shaded))
     dark, lamp = shaded(scene.mood, "dark"), MATERIALS["window"]
 
     def lighthouse(u: Field, v: Field) -> Shapes:
-        half = 0.11 - 0.055 * (v + 0.74) / -0.74 * -1
         half = 0.095 + 0.075 * (v + 0.76) / 0.76
         tower = np.maximum(np.abs(u) - half, np.maximum(-0.76 - v, v))
         bands = np.maximum(tower, np.abs((v + 0.76) % 0.38 - 0.28) - 0.1)
@@ -61,7 +64,7 @@ def paint_lighthouse(painter: Painter, scene: Layout, x: float, y: float, height
             (convex(u, v, (0, -1.0), (0.12, -0.89), (-0.12, -0.89)), stripe_shade),
         ]
 
-    if scene.mood.night or scene.mood.name in ("dusk", "sunset"):
+    if scene.mood.night or scene.mood.name in ("sunset", "dusk"):
 
         def beam(u: Field, v: Field) -> Shapes:
             return [(np.maximum(np.abs(v) - 0.025 - 0.13 * u, -u), rgb(scene.mood.glow))]

@@ -35,6 +35,20 @@ class Layout:
     """Which colours things have, 0…2."""
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One of the layers of a relief, a wood or a skyline. Lengths are in sides of the picture."""
+
+    base: float
+    """Height of its foot, measured downwards from the top of the picture."""
+    spacing: float
+    """From one summit, tree or tower to the next, on average."""
+    height: float
+    """Of the highest."""
+    haze: float = 0.0
+    """Share of the haze in its colours: 0 in the foreground."""
+
+
 NIGHTS = tuple(mood for mood in MOODS if mood.night)
 
 

@@ -1,4 +1,4 @@
-"""Moods: the colours of an hour and a weather, which tint everything in a landscape alike."""
+"""Moods: the colours of a time of day and a weather, which tint everything in a landscape alike."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +22,7 @@ class Mood:
     sky: tuple[str, str, str]
     """From the top to the horizon."""
     sun: str
+    """Of the sun or, at night, the moon."""
     glow: str
     cloud: str
     haze: str
@@ -36,26 +37,114 @@ class Mood:
     night: bool = False
 
 
-# fmt: off
 MOODS = (
-    Mood("noon", ("4FA8DC", "8CCBEA", "D9F0F2"), "FFFBE8", "FFFFFF", "FFFFFF", "B9DEE8", "FFFDF2", "A3B4DC", "1F7FA8",
-         "6FB6C8", 0.06),
-    Mood("morning", ("7FB5C9", "BFDCD8", "FBE6C8"), "FFF8E0", "FFF0CC", "FFF7E8", "D8DFD0", "FFF0D6", "A8A8C4", "3F8798",
-         "9FC4B4", 0.12),
-    Mood("golden", ("F2A65A", "F8C877", "FDE8B4"), "FFFBE6", "FFF2C4", "FFEBC2", "F5CF94", "FFE2A6", "C08A80", "C97B4E",
-         "D9824A", 0.22),
-    Mood("sunset", ("5B3A78", "C9547B", "FDB065"), "FFE9A8", "FFC978", "F58A7E", "E58A78", "FFBE98", "84588C", "5A3A74",
-         "8C3F6B", 0.42),
-    Mood("dusk", ("27396F", "6C5C9C", "F1A5A0"), "FFEBCF", "F7BCB0", "9A78AE", "A78BB4", "E0B4C8", "6862A0", "2B3C72",
-         "4B4A8C", 0.46),
-    Mood("night", ("142650", "234878", "4A82A4"), "F7F3DC", "8FB8CC", "3F6A92", "3F7098", "B4CCE8", "4C6AA0", "16386A",
-         "1F4F80", 0.36, night=True),
-    Mood("mist", ("A9C4C4", "C8DAD4", "E9EEE2"), "FFFFF4", "FFFFF4", "F7F9F2", "D3E0D8", "F0F2E8", "9CB0B8", "5F9096",
-         "8FB4AC", 0.2),
-    Mood("moonrise", ("25224E", "53407C", "B5688E"), "FFE3C2", "D98BA0", "7A5494", "7A5490", "C29AC8", "5A4A8C", "302A5C",
-         "4E3570", 0.46, night=True),
+    Mood(
+        "noon",
+        sky=("4FA8DC", "8CCBEA", "D9F0F2"),
+        sun="FFFBE8",
+        glow="FFFFFF",
+        cloud="FFFFFF",
+        haze="B9DEE8",
+        lit="FFFDF2",
+        shaded="A3B4DC",
+        deep="1F7FA8",
+        tone="6FB6C8",
+        unity=0.06,
+    ),
+    Mood(
+        "morning",
+        sky=("7FB5C9", "BFDCD8", "FBE6C8"),
+        sun="FFF8E0",
+        glow="FFF0CC",
+        cloud="FFF7E8",
+        haze="D8DFD0",
+        lit="FFF0D6",
+        shaded="A8A8C4",
+        deep="3F8798",
+        tone="9FC4B4",
+        unity=0.12,
+    ),
+    Mood(
+        "golden",
+        sky=("F2A65A", "F8C877", "FDE8B4"),
+        sun="FFFBE6",
+        glow="FFF2C4",
+        cloud="FFEBC2",
+        haze="F5CF94",
+        lit="FFE2A6",
+        shaded="C08A80",
+        deep="C97B4E",
+        tone="D9824A",
+        unity=0.22,
+    ),
+    Mood(
+        "sunset",
+        sky=("5B3A78", "C9547B", "FDB065"),
+        sun="FFE9A8",
+        glow="FFC978",
+        cloud="F58A7E",
+        haze="E58A78",
+        lit="FFBE98",
+        shaded="84588C",
+        deep="5A3A74",
+        tone="8C3F6B",
+        unity=0.42,
+    ),
+    Mood(
+        "dusk",
+        sky=("27396F", "6C5C9C", "F1A5A0"),
+        sun="FFEBCF",
+        glow="F7BCB0",
+        cloud="9A78AE",
+        haze="A78BB4",
+        lit="E0B4C8",
+        shaded="6862A0",
+        deep="2B3C72",
+        tone="4B4A8C",
+        unity=0.46,
+    ),
+    Mood(
+        "night",
+        sky=("142650", "234878", "4A82A4"),
+        sun="F7F3DC",
+        glow="8FB8CC",
+        cloud="3F6A92",
+        haze="3F7098",
+        lit="B4CCE8",
+        shaded="4C6AA0",
+        deep="16386A",
+        tone="1F4F80",
+        unity=0.36,
+        night=True,
+    ),
+    Mood(
+        "mist",
+        sky=("A9C4C4", "C8DAD4", "E9EEE2"),
+        sun="FFFFF4",
+        glow="FFFFF4",
+        cloud="F7F9F2",
+        haze="D3E0D8",
+        lit="F0F2E8",
+        shaded="9CB0B8",
+        deep="5F9096",
+        tone="8FB4AC",
+        unity=0.2,
+    ),
+    Mood(
+        "moonrise",
+        sky=("25224E", "53407C", "B5688E"),
+        sun="FFE3C2",
+        glow="D98BA0",
+        cloud="7A5494",
+        haze="7A5490",
+        lit="C29AC8",
+        shaded="5A4A8C",
+        deep="302A5C",
+        tone="4E3570",
+        unity=0.46,
+        night=True,
+    ),
 )
-# fmt: on
 
 MATERIALS = {
     "grass": rgb("8FBF5A"),
@@ -79,7 +168,7 @@ MATERIALS = {
 }
 
 
-def lerp(one: Colour, other: Colour, share) -> Colour:
+def lerp(one: Colour, other: Colour, share: float) -> Colour:
     return one + (other - one) * np.float32(share)
 
 
@@ -93,5 +182,6 @@ def shaded(mood: Mood, material: str, haze: float = 0.0) -> Colour:
     return surface(mood, MATERIALS[material] * rgb(mood.shaded), haze, 1.0)
 
 
-def surface(mood: Mood, colour: Colour, haze: float, share: float) -> Colour:
-    return lerp(lerp(colour, rgb(mood.tone), share * mood.unity), rgb(mood.haze), haze)
+def surface(mood: Mood, colour: Colour, haze: float, toned: float) -> Colour:
+    """`colour` in the share `toned` of the mood's tone, then in its haze."""
+    return lerp(lerp(colour, rgb(mood.tone), toned * mood.unity), rgb(mood.haze), haze)

@@ -1,31 +1,34 @@
-"""The relief: hills, mountains and dunes, layer before layer."""
+"""The relief: hills, mountains and dunes, layer by layer."""
 
 import numpy as np
 
 from ..sdf import Field
-from .layout import Layout
-from .moods import Colour, lerp, lit, rgb, shaded
+from .layout import Layer, Layout
+from .moods import lerp, lit, rgb, shaded
 from .painter import Painter
 
 
-def rolling(x: Field, random: np.random.Generator, waves: float, height: float) -> Field:
-    """[W]: a line of hills about 0, `waves` of them across a picture, `height` from the lowest to the highest."""
+def rolling(x: Field, random: np.random.Generator, spacing: float, height: float) -> Field:
+    """[W]: a line of hills about 0, `height` from the lowest to the highest."""
     phases = random.random(2).tolist()
-    line = np.sin(2 * np.pi * (x * waves + phases[0])) + 0.5 * np.sin(2 * np.pi * (x * waves * 1.7 + phases[1]))
+    waves = x / np.float32(spacing)
+    line = np.sin(2 * np.pi * (waves + phases[0])) + 0.5 * np.sin(2 * np.pi * (1.7 * waves + phases[1]))
     return (line * np.float32(height / 3)).astype(np.float32)
 
 
-def paint_hills(painter: Painter, scene: Layout, base: float, random, waves, height, haze, material="grass") -> Field:
-    """One layer of hills about the height `base`, lighter where mist lies at its foot; returns its ridge [W]."""
-    ridge = np.float32(base) + rolling(painter.x[0], random, waves, height)
-    colour = lerp(lit(scene.mood, material, haze), shaded(scene.mood, material, haze), 0.35)
-    foot = lerp(colour, rgb(scene.mood.haze), 0.25 * haze + 0.05)
-    painter.below(ridge, painter.gradient(base - height / 2, base + 0.25, colour, foot))
-    return ridge
+def paint_hills(
+    painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, material: str = "grass"
+) -> None:
+    """A layer of hills about the height of its base, lighter where mist lies at its foot."""
+    ridge = np.float32(layer.base) + rolling(painter.x[0], random, layer.spacing, layer.height)
+    colour = lerp(lit(scene.mood, material, layer.haze), shaded(scene.mood, material, layer.haze), 0.35)
+    foot = lerp(colour, rgb(scene.mood.haze), 0.25 * layer.haze + 0.05)
+    painter.below(ridge, painter.gradient(layer.base - layer.height / 2, layer.base + 0.25, colour, foot))
 
 
-def paint_peaks(painter: Painter, scene: Layout, base: float, random, spacing, height, haze, snow=0.0) -> None:
-    """Mountains whose feet lie at `base`: a lit and a shaded face each, with snow on the upper share `snow`."""
+def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, snow: float = 0.0) -> None:
+    """Mountains with a lit and a shaded face each, and with snow on the upper share `snow`."""
+    spacing, base, haze = layer.spacing, layer.base, layer.haze
     start = -spacing * (1 + random.random())
     count = int(1.4 / spacing) + 4
     drawn = random.random((count, 5)).tolist()
@@ -35,7 +38,11 @@ def paint_peaks(painter: Painter, scene: Layout, base: float, random, spacing, h
     # The lower ones stand in front.
     for number in sorted(range(count), key=lambda number: -drawn[number][1]):
         shift, tall, steep, bend, cap = drawn[number]
-        centre, tall, steep = start + spacing * (number + 0.5 * shift), height * (0.6 + 0.4 * tall), 0.95 + 0.3 * steep
+        centre, tall, steep = (
+            start + spacing * (number + 0.5 * shift),
+            layer.height * (0.6 + 0.4 * tall),
+            0.95 + 0.3 * steep,
+        )
         top, half = base - tall, tall * steep + 0.02
         rows, columns = painter.crop(centre - half, top, centre + half, base + 0.3)
         x, y = painter.x[:, columns] - np.float32(centre), painter.y[rows] - np.float32(top)
@@ -53,16 +60,17 @@ def paint_peaks(painter: Painter, scene: Layout, base: float, random, spacing, h
         painter.paint(coverage, body + foot * (mist - body), rows, columns)
 
 
-def paint_dunes(painter: Painter, scene: Layout, base: float, random, spacing, height, haze, near) -> None:
-    """A row of dunes: the side away from the light falls off in shade from a crest that winds down."""
+def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, near: float) -> None:
+    """Dunes with a winding crest and a side in shade, away from the light; `near` ones, in 0…1, are darker."""
+    spacing, base = layer.spacing, layer.base
     x, y = painter.x, painter.y
-    light, shade = lit(scene.mood, "sand", haze), shaded(scene.mood, "sand", haze)
+    light, shade = lit(scene.mood, "sand", layer.haze), shaded(scene.mood, "sand", layer.haze)
     light = lerp(light, shade, 0.3 * near)
     painter.below(np.full(painter.size, base, dtype=np.float32), light)
     start = -spacing * (0.5 + random.random())
     for number in range(int(1.8 / spacing) + 2):
         shift, tall, bend = random.random(3).tolist()
-        centre, tall = start + spacing * (number + 0.4 * shift), height * (0.6 + 0.4 * tall)
+        centre, tall = start + spacing * (number + 0.4 * shift), layer.height * (0.6 + 0.4 * tall)
         reach = 1.6 * spacing
         rows, columns = painter.crop(centre - reach, base - tall, centre + reach, base + 0.3)
         away = (x[:, columns] - np.float32(centre)) * np.float32(-scene.light)  # positive in shade

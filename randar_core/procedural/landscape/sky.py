@@ -7,7 +7,6 @@ from .layout import Layout
 from .moods import lerp, rgb
 from .painter import Painter, smooth
 
-
 GLOW = 0.85
 """How far a sun or a moon brightens the sky, in sides of the picture."""
 
@@ -48,6 +47,13 @@ def paint_clouds(painter: Painter, scene: Layout) -> None:
             return [(union(bars, disc(u - 0.2, v + 0.36, 0.3)), colour)]
 
         painter.shapes(x, y, half, (-1.05, -0.75, 1.05, 0.25), cloud, flip=side, opacity=0.92)
+
+
+def paint_open_sky(painter: Painter, scene: Layout) -> None:
+    """The sky with a sun or a moon and clouds."""
+    paint_sky(painter, scene)
+    paint_sun(painter, scene)
+    paint_clouds(painter, scene)
 
 
 AURORAS = (("5CF2A6", "3FB8C9"), ("7BF0C0", "9A6BE0"), ("58E8C8", "E070B8"))

@@ -23,7 +23,7 @@ def paint_boat(painter: Painter, scene: Layout, x: float, y: float, height: floa
         return [
             (box(u, v + 0.55, 0.026, 0.45), hull),
             (mainsail, sail_shade),
-            (np.maximum(mainsail, -(u + 0.03 + (v + 1.0) * 0.22) * -1 - 0.0), sail),
+            (np.maximum(mainsail, u + 0.03 + (v + 1.0) * 0.22), sail),
             (convex(u, v, (0.05, -0.9), (0.4, -0.22), (0.05, -0.22)), jib),
             (convex(u, v, (-0.5, -0.17), (0.52, -0.17), (0.36, 0.03), (-0.36, 0.03)), hull),
             (convex(u, v, (-0.5, -0.17), (0.52, -0.17), (0.48, -0.11), (-0.46, -0.11)), trim),
@@ -44,7 +44,6 @@ def paint_balloon(painter: Painter, scene: Layout, x: float, y: float, height: f
     wood, rope = shaded(scene.mood, "wood"), lerp(shaded(scene.mood, "wood"), rgb(scene.mood.haze), 0.2)
 
     def balloon(u: Field, v: Field) -> Shapes:
-        top = v + 0.5
         round_part = disc(u, v + 0.17, 0.33)
         # From the disc the sides run straight down to the burner.
         cone = np.maximum(np.abs(u) - (0.315 - 0.92 * np.maximum(v + 0.05, 0)), np.maximum(-0.08 - v, v - 0.26))
@@ -52,7 +51,7 @@ def paint_balloon(painter: Painter, scene: Layout, x: float, y: float, height: f
         half = np.sqrt(np.maximum(0.33**2 - (v + 0.17) ** 2, 1e-6))
         half = np.where(v > -0.05, np.maximum(0.315 - 0.92 * (v + 0.05), 0.02), half)
         across = u / half
-        parts: list = [(np.abs(u) - 0.03 + (np.abs(v - 0.32) > 0.08) * 1.0, rope), (envelope, colours[0])]
+        parts = [(np.abs(u) - 0.03 + (np.abs(v - 0.32) > 0.08) * 1.0, rope), (envelope, colours[0])]
         width = 0.33
         for low, high in ((-0.62, -0.22), (0.22, 0.62)):
             band = np.maximum(np.maximum(low - across, across - high) * width, envelope)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..sdf import box, union
+from ..sdf import box
 from .layout import Layout
 from .moods import lerp, rgb
 from .painter import Painter
@@ -26,7 +26,7 @@ def paint_water(painter: Painter, scene: Layout, level: float) -> None:
         painter.shapes(x, y, 1.0, (-half, -0.02, half, 0.02), bar, opacity=0.75 - 0.12 * number)
 
 
-def paint_waves(painter: Painter, scene: Layout, level: float, random: np.random.Generator, rows: int) -> None:
+def paint_waves(painter: Painter, scene: Layout, random: np.random.Generator, level: float, rows: int) -> None:
     """Rows of waves towards the foreground, each with a light crest."""
     deep, light = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.sun), 0.3)
     x = painter.x[0]
@@ -39,4 +39,5 @@ def paint_waves(painter: Painter, scene: Layout, level: float, random: np.random
         ridge = np.float32(base) - np.float32(0.03 + 0.045 * near) * np.abs(2 * at - 1) ** 1.8
         colour = lerp(lerp(rgb(scene.mood.sky[1]), deep, 0.45), deep, near)
         painter.below(ridge, lerp(colour, light, 0.3))
-        painter.below(ridge + np.float32(0.026 + 0.016 * near), painter.gradient(base, base + 0.25, colour, lerp(colour, deep, 0.5)))
+        body = painter.gradient(base, base + 0.25, colour, lerp(colour, deep, 0.5))
+        painter.below(ridge + np.float32(0.026 + 0.016 * near), body)
