@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from quality.intervals import Reference, wilson
 from quality.judge import TrainedJudge, to_float
+from randar_core.checkpoints.model import Model, open_model
+from randar_core.runtime.precision import Precision
 from torch import Tensor
 from tqdm import tqdm
 
-from randar_core.checkpoints.model import Model, open_model
 from randar_core.decoding.loop import DecodeProgress
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
@@ -20,7 +21,6 @@ from randar_core.procedural.render import picture_with_mask
 from randar_core.procedural.scene import PORTRAIT, Bounds
 from randar_core.procedural.shapes import CLASSES
 from randar_core.runtime.packed_linear import pack
-from randar_core.runtime.precision import Precision
 from randar_core.tasks.generate import generate
 
 EVALUATION_PICTURES = 71_004
@@ -174,7 +174,9 @@ class Bench:
 
     def generate(self, pictures: range, canvas: tuple[int, int] | None = None, **changes) -> DecodeProgress:
         """Generated pictures, on a `canvas` of other rows and columns than the model's if one is passed."""
-        return generate(self.model.transformer, classes_of(pictures), self.options(pictures, **changes), *(canvas or ()))
+        return generate(
+            self.model.transformer, classes_of(pictures), self.options(pictures, **changes), *(canvas or ())
+        )
 
     def judged_samples(self, count: int, title: str, **changes) -> dict:
         """The judge's figures on `count` generated pictures; `changes` as in `options`."""

@@ -189,7 +189,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=8000, help="training pictures")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and for the reference")
+    parser.add_argument(
+        "--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and for the reference"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()

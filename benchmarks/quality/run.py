@@ -29,13 +29,13 @@ from quality.judge import WEIGHTS, TrainedJudge, load_judge
 from quality.plots import STYLE
 from quality.report import Section, measured, page
 from quality.seams import SEAMS
+from randar_core.runtime.precision import precision_of
 from tqdm import tqdm
 
 from randar_core.checkpoints.locate import locate
 from randar_core.cli.options import PRECISIONS as DTYPES
 from randar_core.decoding.schedule import SCHEDULES as CALL_SIZES
 from randar_core.io.atomic import replacing
-from randar_core.runtime.precision import precision_of
 
 SECTIONS = (
     GUIDANCE,

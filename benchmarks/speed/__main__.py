@@ -1,11 +1,11 @@
 """Speed and memory: `python benchmarks/speed COMMAND`, and `python benchmarks/speed COMMAND --help`.
 
-    decode           a whole decode, next to what the machine allows and to other implementations
-    tokenizer        encoding and decoding pictures
-    linear_layers    the products of a call by the form of their weights
-    launches         tensor operations and bytes of a call by layer and operator
-    memory           the peak of a decode next to what the nodes ask for
-    comfyui_layers   what ComfyUI's layers cost; in ComfyUI's own Python
+decode           a whole decode, next to what the machine allows and to other implementations
+tokenizer        encoding and decoding pictures
+linear_layers    the products of a call by the form of their weights
+launches         tensor operations and bytes of a call by layer and operator
+memory           the peak of a decode next to what the nodes ask for
+comfyui_layers   what ComfyUI's layers cost; in ComfyUI's own Python
 """
 
 import importlib

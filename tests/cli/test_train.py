@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from tiny_trainings import losses
 
 from randar_core.checkpoints.bundle import load
-from randar_core.training import builtin, run_state
+from randar_core.procedural.render import Pictures
+from randar_core.procedural.scene import PORTRAIT
+from randar_core.training import run_state
 from randar_core.training import train as trainings
 from randar_core.training.folder import open_folder
 from randar_core.training.optimizers import OPTIMIZERS
-from randar_core.training.pictures import PORTRAIT, Pictures
 
 
 def test_the_command_offers_every_optimizer(capsys):
@@ -175,17 +176,18 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="--count is for 'procedural'"):
         randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, "--count", 5)
     for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
-        with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural'"):
+        with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural-shapes'"):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
-    words = ["train-tokenizer", "procedural", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2, "--batch", 2]
+    words = ["train-tokenizer", "procedural-shapes", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2]
+    words += ["--batch", 2]
     words += ["--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2]
     words += ["--warmup", 1, "--device", "cpu", "--turn", 15, "--one-way"]
     randar(*words, "--extent", 0.6, 0.8)
     setting = run_state.load(tmp_path / "checkpoint.pt").setting
-    assert setting["pictures"] == builtin.procedural_facts(Pictures(0, 8, 16, PORTRAIT))
+    assert setting["pictures"] == Pictures(0, 8, 16, PORTRAIT).facts()
     randar(*words, "--extent", 0.6, 0.8, "--resume")
     with pytest.raises(ValueError, match="half"):
         randar(*words, "--extent", 0.5, 0.8, "--resume")

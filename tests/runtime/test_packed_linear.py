@@ -14,8 +14,8 @@ from randar_core.decoding.loop import Setting, decode
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.procedural.render import Pictures
 from randar_core.runtime import packed_linear as packing
-from randar_core.training.pictures import Pictures
 
 
 def model(dtype=torch.float32) -> RandAR:

@@ -8,19 +8,19 @@ import torch
 
 from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
-from randar_core.training import pictures
-from randar_core.training.pictures import (
-    CLASSES,
+from randar_core.procedural.render import Pictures, batch, picture, picture_with_mask, silhouette
+from randar_core.procedural.scene import (
+    BACKGROUNDS,
+    LARGEST_HALF,
+    MARGIN,
     PALETTES,
     PORTRAIT,
-    SHAPES,
     UPRIGHT,
     Bounds,
-    Pictures,
-    batch,
-    picture,
-    picture_with_mask,
+    rgb,
+    scene,
 )
+from randar_core.procedural.shapes import CLASSES, SHAPES
 
 SCENES = range(24)
 
@@ -72,7 +72,7 @@ def test_objects_lie_whole_inside_the_picture_and_fill_a_good_part_of_it(label):
 
 def test_a_bound_on_the_turn_changes_nothing_else():
     square = CLASSES.index("square")
-    turns = [abs(pictures.scene(1, index).turn) * SHAPES[square].turn for index in SCENES]
+    turns = [abs(scene(1, index).turn) * SHAPES[square].turn for index in SCENES]
     assert min(turns) < UPRIGHT.turn < max(turns)
     for index in SCENES:
         free, mask_free, _ = picture_with_mask(1, index, square)
@@ -97,7 +97,7 @@ def test_bounds_on_size_and_facing():
         return columns[-1] - columns[0] + 1
 
     house, circle = CLASSES.index("house"), CLASSES.index("circle")
-    mirrored = [index for index in SCENES if pictures.scene(1, index).mirrored]
+    mirrored = [index for index in SCENES if scene(1, index).mirrored]
     assert mirrored
     for index in SCENES:
         _, mask, _ = picture_with_mask(1, index, circle, bounds=PORTRAIT)
@@ -120,13 +120,13 @@ def test_turns_that_are_none_are_refused(turn):
 
 
 def test_the_largest_object_has_room():
-    assert max(shape.reach for shape in SHAPES) * pictures.LARGEST_HALF + pictures.MARGIN <= 0.5
+    assert max(shape.reach for shape in SHAPES) * LARGEST_HALF + MARGIN <= 0.5
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
 def test_reach_holds_the_whole_shape(label):
     x, y = np.meshgrid(*[np.linspace(-1.6, 1.6, 321, dtype=np.float32)] * 2)
-    inside = pictures._silhouette(SHAPES[label].parts(x, y)) < 0
+    inside = silhouette(SHAPES[label].parts(x, y)) < 0
     assert np.hypot(x, y)[inside].max() <= SHAPES[label].reach
 
 
@@ -146,16 +146,16 @@ def test_the_same_index_under_another_label_is_the_same_scene():
 
 def test_objects_stand_out_against_every_background():
     for palette in PALETTES:
-        colours = [pictures.rgb(code) for pair in palette.objects for code in pair]
+        colours = [rgb(code) for pair in palette.objects for code in pair]
         for colour, background in itertools.product(colours, palette.backgrounds):
-            assert np.linalg.norm(colour - pictures.rgb(background)) > 0.35, palette
+            assert np.linalg.norm(colour - rgb(background)) > 0.35, palette
         for body, accent in palette.objects:
-            assert np.linalg.norm(pictures.rgb(body) - pictures.rgb(accent)) > 0.25, palette
+            assert np.linalg.norm(rgb(body) - rgb(accent)) > 0.25, palette
 
 
 def test_every_palette_and_background_is_drawn():
-    scenes = [pictures.scene(0, index) for index in range(400)]
-    counts = [sum(drawn.background == name for drawn in scenes) for name in pictures.BACKGROUNDS]
+    scenes = [scene(0, index) for index in range(400)]
+    counts = [sum(drawn.background == name for drawn in scenes) for name in BACKGROUNDS]
     assert min(counts) > 400 / len(counts) / 2
     assert len({drawn.variant for drawn in scenes}) == 6
     assert min(drawn.size for drawn in scenes) < 0.05 and max(drawn.size for drawn in scenes) > 0.95
