@@ -47,7 +47,8 @@ from machine import (
 )
 
 from randar_core.cli.options import PRECISIONS
-from randar_core.runtime.packed_linear import can_pack_in, precision_of
+from randar_core.runtime.capabilities import can_pack_in
+from randar_core.runtime.precision import precision_of
 
 SIZES = {
     "L": "randar-l-llamagen",
@@ -164,9 +165,9 @@ def run_other(name: str, command: str, case: dict, ours: dict) -> dict:
 
 
 def measure(threads: int | None = None, **case) -> dict:
-    from randar_core.runtime.huge_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_huge_pages
 
-    ask_for_large_pages()  # as the command line does
+    ask_for_huge_pages()  # as the command line does
     import torch
 
     if threads:
@@ -180,8 +181,8 @@ def measure_decode(
 ) -> dict:
     import torch
 
-    from randar_core.checkpoints.bundle import Model
-    from randar_core.checkpoints.detect import FAMILIES
+    from randar_core.checkpoints.families import family_of
+    from randar_core.checkpoints.model import Model
     from randar_core.checkpoints.releases import find_release
     from randar_core.decoding.canvas import Canvas
     from randar_core.decoding.guidance import Linear, spatial_guidance
@@ -199,8 +200,8 @@ def measure_decode(
         case["dtype"] = dtype
     before = held(device)
     release = find_release(SIZES[size])
-    family = next(family for family in FAMILIES if family.name == release.family)
-    config = family.config(**release.config)
+    family = family_of(release.config)
+    config = release.config
     model = family.network(config, device, precision.dtype).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.normal_(0, 0.02)

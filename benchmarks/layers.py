@@ -44,14 +44,15 @@ def main() -> None:
 
 def measure(form: str, size: str, rows: list[int], threads: int | None, repeats: int) -> dict:
     """Seconds of all blocks' products by number of rows, `apart` and `fused`: the median of several turns of both."""
-    from randar_core.runtime.huge_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_huge_pages
 
-    ask_for_large_pages()  # as the command line does
+    ask_for_huge_pages()  # as the command line does
     import torch
 
     from randar_core.checkpoints.releases import find_release
     from randar_core.models.randar import RandARConfig
-    from randar_core.runtime.packed_linear import can_pack, can_pack_in, pack
+    from randar_core.runtime.capabilities import can_pack, can_pack_in
+    from randar_core.runtime.packed_linear import pack
 
     if threads:
         torch.set_num_threads(threads)

@@ -169,9 +169,9 @@ def write(path: Path, title: str, words: str, header: str, rows: list[str], mach
 
 
 if __name__ == "__main__":
-    from randar_core.runtime.huge_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_huge_pages
 
-    ask_for_large_pages()  # as every case does: else one could read faster than this says is possible
+    ask_for_huge_pages()  # as every case does: else one could read faster than this says is possible
     import torch
 
     case = json.loads(sys.argv[2])

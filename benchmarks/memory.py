@@ -9,11 +9,12 @@ quick, with all of them (the default) it is the whole truth.
 import argparse
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from randar_core.checkpoints.detect import FAMILIES
+from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.releases import find_release
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import Linear, class_guidance
@@ -43,9 +44,9 @@ SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
 def random_model(name: str, dtype: torch.dtype, layers: int | None = None):
     """A release's decoder with small random weights, of `layers` layers."""
     release = find_release(name)
-    family = next(family for family in FAMILIES if family.name == release.family)
-    config = dict(release.config) | ({"layers": layers} if layers else {})
-    model = family.network(family.config(**config), dtype=dtype)
+    family = family_of(release.config)
+    config = replace(release.config, layers=layers) if layers else release.config
+    model = family.network(config, dtype=dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.02)
     return model.eval().requires_grad_(False)

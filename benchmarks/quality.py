@@ -25,10 +25,10 @@ from quality_page import page
 from quality_plots import draw_plots
 from tqdm import tqdm
 
-from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
+from randar_core.checkpoints.model import load_model
 from randar_core.cli.options import PRECISIONS
-from randar_core.runtime.packed_linear import precision_of
+from randar_core.runtime.precision import precision_of
 
 SECTIONS: dict[str, Callable[[Bench, Counts], Iterator[Row]]] = {
     section.__name__: section
@@ -166,7 +166,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     path = locate(arguments.model)
     precision = precision_of(arguments.dtype, torch.device("cpu"))
-    model = load(path, dtype=precision.dtype)
+    model = load_model(path, dtype=precision.dtype)
     bench = Bench(path, model, load_judge(), arguments.batch, precision)
     counts = Counts(12 if arguments.quick else arguments.samples)
     of_record = arguments.model == "builtin" and not arguments.quick

@@ -14,13 +14,14 @@ from quality_statistics import Reference, wilson
 from torch import Tensor
 from tqdm import tqdm
 
-from randar_core.checkpoints.bundle import Model
+from randar_core.checkpoints.model import Model
 from randar_core.decoding.guidance import Guidance
 from randar_core.decoding.loop import Decoded
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
 from randar_core.decoding.sampling import Sampling
-from randar_core.runtime.packed_linear import Precision, pack
+from randar_core.runtime.packed_linear import pack
+from randar_core.runtime.precision import Precision
 from randar_core.tasks.generate import generate
 from randar_core.training.pictures import CLASSES, PORTRAIT, Bounds, picture_with_mask
 
@@ -106,7 +107,7 @@ class Bench:
     parameters: dict[str, int] = field(init=False)
 
     def __post_init__(self):
-        networks = {"decoder": self.model.decoder, "tokenizer": self.model.tokenizer}
+        networks = {"decoder": self.model.transformer, "tokenizer": self.model.tokenizer}
         self.parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         if tuple(self.model.class_names) != CLASSES:
             raise ValueError(
@@ -114,12 +115,12 @@ class Bench:
                 f"{len(self.model.class_names)} others ({', '.join(self.model.class_names[:3])}, …)."
             )
         self.reference = Reference(self.judge.reference_mean, self.judge.reference_covariance)
-        pack(self.model.decoder, self.precision.bits)
+        pack(self.model.transformer, self.precision.bits)
 
     @property
     def side(self) -> int:
         """Pixels of a side of the model's own picture."""
-        return self.model.decoder.config.grid * self.model.tokenizer.factor
+        return self.model.transformer.config.grid * self.model.tokenizer.factor
 
     def options(
         self,
@@ -169,7 +170,8 @@ class Bench:
 
     def generate(self, pictures: range, canvas: tuple[int, int] | None = None, **setting) -> Decoded:
         """Pictures drawn from nothing, on a `canvas` of other than the model's rows and columns where given."""
-        return generate(self.model.decoder, classes_of(pictures), self.options(pictures, **setting), *(canvas or ()))
+        options = self.options(pictures, **setting)
+        return generate(self.model.transformer, classes_of(pictures), options, *(canvas or ()))
 
     def judged(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict:
         """How many of the pictures, batches of (pixels `[B, 3, H, W]`, wanted classes `[B]`), the judge recognises.

@@ -85,7 +85,7 @@ def inpainting(bench: Bench, counts: Counts) -> Iterator[Row]:
                 scenes = bench.scenes(pictures, bounds)
                 wanted = classes(scenes, pictures)
                 mask = masks(scenes, pictures).float()
-                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                decoder, tokenizer = bench.model.transformer, bench.model.tokenizer
                 options = bench.options(pictures)
                 painted = inpaint(decoder, tokenizer, scenes.pixels, mask, wanted, options, denoise)
                 yield painted.pixels, wanted
@@ -186,20 +186,20 @@ def drawn_across(bench: Bench, ids: Tensor, border: int, classes: Tensor, option
     with a whole period of the patterns, as pictures do; else it would draw them out of step. A wider band would show
     other objects, and steps with them.
     """
-    grid, reach = bench.model.decoder.config.grid, bench.model.decoder.config.grid // 8
+    grid, reach = bench.model.transformer.config.grid, bench.model.transformer.config.grid // 8
     period = grid // 4  # the longest
     left = min(max((border - grid // 2) // period * period, 0), ids.shape[2] - grid)
     again = ids.clone()
     window = again[:, :, left : left + grid]
     known = torch.ones_like(window, dtype=torch.bool)
     known[:, :, border - reach - left : border + reach - left] = False
-    window.copy_(fill(bench.model.decoder, Canvas(window.clone(), known), classes, options, round=1).ids)
+    window.copy_(fill(bench.model.transformer, Canvas(window.clone(), known), classes, options, round=1).ids)
     return again
 
 
 def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Steps in the pixels across the borders of windows, in panoramas and in outpainted pictures."""
-    grid, cell = bench.model.decoder.config.grid, bench.model.tokenizer.factor
+    grid, cell = bench.model.transformer.config.grid, bench.model.tokenizer.factor
     width, more = grid * 5 // 2, grid * cell // 2
     period = bench.side // 4  # the longest one of the procedural patterns
 
@@ -229,7 +229,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         def made() -> Iterator[Tensor]:
             for pictures in bench.pieces(counts.compared, "outpainting", max(1, bench.batch // 2)):
                 scenes = bench.scenes(pictures)
-                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                decoder, tokenizer = bench.model.transformer, bench.model.tokenizer
                 yield outpaint(
                     decoder, tokenizer, scenes.pixels, scenes.labels, bench.options(pictures), left=more, right=more
                 ).pixels
@@ -247,7 +247,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         def made() -> Iterator[Tensor]:
             for pictures in bench.pieces(counts.compared, "outpainting far", max(1, bench.batch // 4)):
                 scenes = bench.scenes(pictures)
-                decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+                decoder, tokenizer = bench.model.transformer, bench.model.tokenizer
                 sides = {"left": beyond * cell, "right": beyond * cell}
                 yield outpaint(
                     decoder, tokenizer, scenes.pixels, scenes.labels, bench.options(pictures), **sides
@@ -263,7 +263,7 @@ def seams(bench: Bench, counts: Counts) -> Iterator[Row]:
         for pictures in bench.pieces(counts.compared, "outpainting cut pictures", max(1, bench.batch // 2)):
             scenes = bench.scenes(pictures)
             middle = scenes.pixels[:, :, :, cut:-cut]
-            decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+            decoder, tokenizer = bench.model.transformer, bench.model.tokenizer
             options = bench.options(pictures)
             drawn = outpaint(decoder, tokenizer, middle, scenes.labels, options, left=cut, right=cut)
             found.append(drawn.pixels)
@@ -299,7 +299,7 @@ def extrapolation(bench: Bench, counts: Counts) -> Iterator[Row]:
                     classes, ids = scenes.labels, bench.model.tokenizer.encode(scenes.pixels)
                 options = bench.options(pictures, guidance=class_guidance(CLASS_WEIGHT))
                 boundary = bench.model.defaults.boundary
-                large = extrapolate(bench.model.decoder, classes, factor, options, spatial, ids, boundary=boundary)
+                large = extrapolate(bench.model.transformer, classes, factor, options, spatial, ids, boundary=boundary)
                 yield bench.decode(large.ids), classes
 
         return bench.judged(made())
@@ -331,7 +331,7 @@ def refining(bench: Bench, counts: Counts) -> Iterator[Row]:
                 ids = bench.generate(pictures, steps=calls).ids
                 if rounds:
                     options = bench.options(pictures)
-                    ids = refine(bench.model.decoder, ids, classes, options, share=0.25, rounds=rounds).ids
+                    ids = refine(bench.model.transformer, ids, classes, options, share=0.25, rounds=rounds).ids
                 yield bench.decode(ids), classes
 
         return bench.judged(made())
@@ -374,7 +374,7 @@ def confidence(bench: Bench, counts: Counts) -> Iterator[Row]:
             mixed, wrong = exchanged(bench.model.tokenizer.encode(scenes.pixels), share, generator)
             canvas = Canvas(mixed, torch.zeros_like(wrong))
             options = bench.options(pictures, guidance=UNGUIDED)
-            sure = sureness(bench.model.decoder, canvas, scenes.labels, options)
+            sure = sureness(bench.model.transformer, canvas, scenes.labels, options)
             values += [told_apart(own, of) for own, of in zip(sure, wrong, strict=True) if of.any()]
         apart, found = np.array(values).T
         return {"told_apart": mean_interval(apart), "found": mean_interval(found)}

@@ -12,12 +12,14 @@ from quality_bench import Bench, Counts, Row, every_order
 from quality_statistics import mean_interval, ratio_interval
 from torch import Tensor
 
-from randar_core.checkpoints.bundle import Model, load
+from randar_core.checkpoints.model import Model, load_model
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.windows import fill
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.runtime.packed_linear import Precision, can_pack_in, pack, precision_of
+from randar_core.runtime.capabilities import can_pack_in
+from randar_core.runtime.packed_linear import pack
+from randar_core.runtime.precision import Precision, precision_of
 from randar_core.tasks.generate import generate
 from randar_core.tasks.inpaint import inpaint
 
@@ -89,18 +91,18 @@ def orders(bench: Bench, counts: Counts) -> Iterator[Row]:
 
 def precisions(bench: Bench, counts: Counts) -> Iterator[Row]:
     """What weights of fewer bits do to the logits of true tokens, and to pictures."""
-    device, grid = torch.device("cpu"), bench.model.decoder.config.grid
+    device, grid = torch.device("cpu"), bench.model.transformer.config.grid
 
     def in_precision(name: str) -> Bench:
         precision = precision_of(name, device)
-        return Bench(bench.path, load(bench.path, dtype=precision.dtype), bench.judge, bench.batch, precision)
+        return Bench(bench.path, load_model(bench.path, dtype=precision.dtype), bench.judge, bench.batch, precision)
 
     def logits(model: Model, pictures: range) -> Tensor:
         scenes = bench.scenes(pictures)
         ids = bench.model.tokenizer.encode(scenes.pixels).flatten(1)
         generator = torch.Generator().manual_seed(bench.seed + pictures.start)
         order = torch.stack([torch.randperm(grid * grid, generator=generator) for _ in pictures])
-        return model.decoder(classes=scenes.labels, tokens=ids.gather(1, order), order=order).double()
+        return model.transformer(classes=scenes.labels, tokens=ids.gather(1, order), order=order).double()
 
     def measure(name: str) -> dict:
         own, exact = in_precision(name), in_precision("float32")
@@ -184,7 +186,7 @@ def block_likelihood(bench: Bench, ids: Tensor, labels: Tensor, known: Tensor, b
     stage = torch.where(known, 0, torch.where(block, 1, 2)).flatten()
     order = order.gather(1, stage[order].argsort(dim=1, stable=True))
     tokens = ids.flatten(1).gather(1, order)
-    logits = bench.model.decoder(classes=labels, tokens=tokens, order=order)
+    logits = bench.model.transformer(classes=labels, tokens=tokens, order=order)
     likelihood = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     start = int(known.sum())
     return likelihood[:, start : start + int(block.sum())].mean(1)
@@ -192,7 +194,7 @@ def block_likelihood(bench: Bench, ids: Tensor, labels: Tensor, known: Tensor, b
 
 def context(bench: Bench, counts: Counts) -> Iterator[Row]:
     """How likely the true tokens of the centre are, by what is known around it: all rows of the same pictures."""
-    grid, count = bench.model.decoder.config.grid, counts.some
+    grid, count = bench.model.transformer.config.grid, counts.some
     block, contexts = context_cells(grid)
 
     def measure(places: list[Tensor], name: str) -> np.ndarray:
@@ -220,7 +222,7 @@ def context(bench: Bench, counts: Counts) -> Iterator[Row]:
 
 def beginnings(bench: Bench, counts: Counts) -> Iterator[Row]:
     """Where a picture goes wrong: its first cells, along a random order, are those of a real picture of the class."""
-    grid = bench.model.decoder.config.grid
+    grid = bench.model.transformer.config.grid
 
     def measure(given: int) -> dict:
         def made() -> Iterator[tuple[Tensor, Tensor]]:
@@ -230,7 +232,7 @@ def beginnings(bench: Bench, counts: Counts) -> Iterator[Row]:
                 generator = torch.Generator().manual_seed(bench.seed + pictures.start)
                 rank = torch.rand(ids.shape, generator=generator).flatten(1).argsort(1).argsort(1)
                 canvas = Canvas(ids, (rank < given).view(ids.shape))
-                drawn = fill(bench.model.decoder, canvas, scenes.labels, bench.options(pictures))
+                drawn = fill(bench.model.transformer, canvas, scenes.labels, bench.options(pictures))
                 yield bench.decode(drawn.ids), scenes.labels
 
         return bench.judged(made())
@@ -287,7 +289,7 @@ def inpainting_ratio(bench: Bench, options: DecodingOptions, repeats: int) -> di
     scene, edge = bench.scenes(range(1)), bench.side // 4
     mask = torch.zeros(1, bench.side, bench.side)
     mask[:, edge:-edge, edge:-edge] = 1
-    decoder, tokenizer = bench.model.decoder, bench.model.tokenizer
+    decoder, tokenizer = bench.model.transformer, bench.model.tokenizer
     return ratio_of(
         lambda: bench.decode(bench.generate(range(1)).ids),
         lambda: inpaint(decoder, tokenizer, scene.pixels, mask, scene.labels, options),
@@ -308,11 +310,11 @@ def cost(bench: Bench, counts: Counts) -> Iterator[Row]:
     options = bench.options(range(1))
 
     def load_whole() -> None:
-        pack(load(bench.path, dtype=bench.precision.dtype).decoder, bench.precision.bits)
+        pack(load_model(bench.path, dtype=bench.precision.dtype).transformer, bench.precision.bits)
 
     yield Row("load", 1, lambda: {"seconds": timed(load_whole, 3)})
     yield Row("one picture", 1, lambda: {"seconds": seconds_alone(bench)})
-    yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.decoder, options, 15))
+    yield Row("a quarter of the cells", 1, lambda: quarter_ratio(bench.model.transformer, options, 15))
     yield Row("a quarter of the picture inpainted", 1, lambda: inpainting_ratio(bench, options, 15))
     if not counts.smoke:
         yield Row("a quarter of the cells, RandAR-L", 1, lambda: quarter_ratio(randar_l(bench.precision), options, 3))

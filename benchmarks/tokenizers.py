@@ -63,8 +63,8 @@ def load(name: str):
     """The tokenizer in float32; of a released size with random weights, or of a file."""
     import torch
 
-    from randar_core.checkpoints.bundle import load_tokenizer
     from randar_core.checkpoints.locate import locate
+    from randar_core.checkpoints.model import load_tokenizer
     from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
     from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 
@@ -77,9 +77,9 @@ def load(name: str):
 
 
 def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, limit, whole) -> dict:
-    from randar_core.runtime.huge_pages import ask_for_large_pages
+    from randar_core.runtime.huge_pages import ask_for_huge_pages
 
-    ask_for_large_pages()  # as the command line does
+    ask_for_huge_pages()  # as the command line does
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from comfy_api.latest import io
 
-from ..randar_core.checkpoints.bundle import class_names_of
-from ..randar_core.checkpoints.detect import recognise
+from ..randar_core.checkpoints.detect import detect
 from ..randar_core.checkpoints.locate import BUILTIN
-from ..randar_core.checkpoints.weights import read
+from ..randar_core.checkpoints.model import class_names_of
+from ..randar_core.checkpoints.weights import read_weights
 from ..randar_core.classes import imagenet_classes, resolve_class
 from .sockets import RandARClass
 
@@ -47,7 +47,7 @@ def known(class_names: tuple[str, ...]) -> str:
 @lru_cache(maxsize=1)
 def choices() -> dict[str, ChosenClass]:
     """Every entry of the list, by its label: the built-in model's classes first, then ImageNet's."""
-    builtin = class_names_of(recognise(read(BUILTIN))) if BUILTIN.is_file() else ()
+    builtin = class_names_of(detect(read_weights(BUILTIN))) if BUILTIN.is_file() else ()
     entries = [(f"built-in: {name}", i, builtin) for i, name in enumerate(builtin)]
     entries += [(f"{i}: {name}", i, imagenet_classes()) for i, name in enumerate(imagenet_classes())]
     return {label: ChosenClass(label, i, vocabulary) for label, i, vocabulary in entries}

@@ -105,7 +105,7 @@ class Extrapolate(io.ComfyNode):
 
         def task(options, on_call):
             return extrapolate(
-                model.decoder,
+                model.transformer,
                 ids,
                 factor,
                 options,

@@ -103,7 +103,7 @@ class Inpaint(io.ComfyNode):
 
         def task(options, on_call):
             return inpaint(
-                model.decoder,
+                model.transformer,
                 LoadedTokenizer(model.vae),
                 pixels.to(model.device),
                 masks.to(model.device),

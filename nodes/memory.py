@@ -10,6 +10,8 @@ from typing import TypeVar
 import comfy.model_management
 import comfy.model_patcher
 
+from ..randar_core.runtime import memory as core_memory
+
 T = TypeVar("T")
 
 
@@ -64,6 +66,4 @@ def is_out_of_memory(error: Exception) -> bool:
     host_knows = getattr(comfy.model_management, "is_oom", None)  # not in ComfyUI 0.12
     if host_knows is not None and host_knows(error):
         return True
-    if isinstance(error, (comfy.model_management.OOM_EXCEPTION, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, comfy.model_management.OOM_EXCEPTION) or core_memory.is_out_of_memory(error)

@@ -97,7 +97,7 @@ class Outpaint(io.ComfyNode):
 
         def task(options, on_call):
             return outpaint(
-                model.decoder,
+                model.transformer,
                 LoadedTokenizer(model.vae),
                 pixels.to(model.device),
                 ids,
@@ -201,7 +201,7 @@ class DrawCanvas(io.ComfyNode):
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))
 
         def task(options, on_call):
-            return generate(model.decoder, ids, options, rows, columns, int(overlap * model.grid), on_call)
+            return generate(model.transformer, ids, options, rows, columns, int(overlap * model.grid), on_call)
 
         decoded = run(model, task, options, count, known=int(overlap * model.grid**2), windowed=True)
         return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))

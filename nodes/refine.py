@@ -63,7 +63,7 @@ class Refine(io.ComfyNode):
 
         def task(options, on_call):
             return refine(
-                model.decoder,
+                model.transformer,
                 canvas.ids,
                 labels,
                 options,
@@ -116,7 +116,7 @@ class Confidence(io.ComfyNode):
         labels = class_ids(model, classes, len(ids))
 
         def task(options, on_call):
-            return sureness(model.decoder, Canvas(ids, torch.zeros_like(ids, dtype=torch.bool)), labels, options)
+            return sureness(model.transformer, Canvas(ids, torch.zeros_like(ids, dtype=torch.bool)), labels, options)
 
         confidence = run(model, task, options, len(ids), scored=True)
         return io.NodeOutput(mask_of(model, confidence), heat_map_of(mask_of(model, confidence)))

@@ -184,7 +184,7 @@ def run(
     """
     progress = Progress(model.vae)
     rows = rows or len(options.guidance.rows)
-    each = picture_bytes(model.decoder, options, rows, cells or model.grid**2, known, scored)
+    each = picture_bytes(model.transformer, options, rows, cells or model.grid**2, known, scored)
     patchers = [model.patcher]
     if size is not None:
         each = max(each, model.vae.decode_bytes(*size))

@@ -64,8 +64,8 @@ class Sampler(io.ComfyNode):
         def task(options, on_call):
             rest = canvas
             if partly:
-                rest = forget_unsure(canvas, sureness(model.decoder, canvas, ids, options), share=denoise)
-            return fill(model.decoder, rest, ids, options, on_call=on_call)
+                rest = forget_unsure(canvas, sureness(model.transformer, canvas, ids, options), share=denoise)
+            return fill(model.transformer, rest, ids, options, on_call=on_call)
 
         known = int(canvas.known.flatten(1).sum(1).max())
         decoded = run(model, task, options, canvas.batch, known=known, scored=partly)

@@ -17,7 +17,7 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from ..runtime.distributed import is_first_process
+from ..runtime.distributed import is_rank_0
 from .loop import CHECKPOINT, LoopSetting, Reporting
 from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
 from .tokenizer import PixelsRecipe, TokenizerRecipe
@@ -170,6 +170,6 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             each.margin,
         )
     path = folder / "builtin.safetensors"
-    if is_first_process():
+    if is_rank_0():
         save_bundle(path, decoder.bfloat16(), tokenizer.bfloat16(), CLASSES, DEFAULTS, "built-in")
     return path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..io.atomic import replacing
+from ..io.atomic import atomic_write
 from ..io.images import reason_of
 
 
@@ -35,7 +35,7 @@ class Log:
             kept = self.kept_rows()
             self.before = float(kept[-1]["seconds"]) if kept else 0.0
             try:
-                with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                with atomic_write(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
                     writer = self.writer_to(file)
                     writer.writeheader()
                     writer.writerows(kept)

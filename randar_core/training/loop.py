@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.capabilities import mixed_precision
-from ..runtime.distributed import place
+from ..runtime.distributed import rank_and_world_size
 from . import run_state
 from .log import Log
 from .muon import Muon
@@ -67,7 +67,7 @@ def check_beginning(setting: LoopSetting, reporting: Reporting, resume: bool, fa
 
     FileNotFoundError where it holds nothing. `facts` are those of `train`.
     """
-    processes = place()[1]
+    processes = rank_and_world_size()[1]
     if setting.batch % processes:
         raise ValueError(f"A batch of {setting.batch} can't be shared evenly among {processes} processes.")
     if not resume and (reporting.folder / CHECKPOINT).exists():
@@ -158,7 +158,7 @@ def train(
     the averaged weights in place. Raises ValueError for a resume that doesn't fit, a folder that holds a training
     already and a loss that is no number; OSError where a checkpoint, the log or a sheet can't be written.
     """
-    rank, processes = place()
+    rank, processes = rank_and_world_size()
     check_beginning(setting, reporting, resume, facts)
     path = reporting.folder / CHECKPOINT
     objective.to(device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..io.atomic import replacing
+from ..io.atomic import atomic_write
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Replace the file at `path`. Raises OSError where that fails; the file that was there is untouched then."""
     try:
-        with replacing(path) as part, part.open("wb") as file:
+        with atomic_write(path) as part, part.open("wb") as file:
             torch.save(vars(checkpoint), file)
     # torch's writer turns the error of a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:

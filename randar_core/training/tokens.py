@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..io.atomic import replacing
+from ..io.atomic import atomic_write
 from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
-from ..runtime.distributed import gather_interleaved, place
+from ..runtime.distributed import gather_interleaved, rank_and_world_size
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def encode_set(
 
     Under `torchrun` every process encodes its share, and all have the whole set at the end.
     """
-    rank, processes = place()
+    rank, processes = rank_and_world_size()
     tokenizer = tokenizer.to(device).eval()
     ids, labels = [], []
     for pixels, label in DataLoader(_Share(pictures, rank, processes), batch, num_workers=workers):
@@ -71,7 +71,7 @@ def encode_set(
 def save_tokens(tokens: TokenSet, path: Path) -> None:
     """Raises OSError where the file can't be written; it appears whole or not at all."""
     try:
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             save_file({"ids": tokens.ids, "labels": tokens.labels}, part, {"facts": json.dumps(tokens.facts)})
     except (OSError, SafetensorError) as error:
         raise OSError(f"The ids can't be written to '{path}': {error}. Make room and run again.") from error

@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoints.bundle import Model, save_bundle
+from ..checkpoints.bundle import save_bundle
+from ..checkpoints.model import Model
 from ..checkpoints.releases import Defaults
 from ..decoding.canvas import Canvas
 from ..decoding.loop import Setting, decode
@@ -25,7 +26,7 @@ from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
-from ..runtime.distributed import agreed, is_first_process, place, wait_for_all
+from ..runtime.distributed import broadcast_from_rank_0, is_rank_0, rank_and_world_size, wait_for_all
 from .log import progress
 from .loop import LoopSetting, Reporting, check_beginning, make_optimizers, train
 from .net2wider import widen
@@ -72,7 +73,7 @@ def train_tokenizer(
         resume,
         _reconstructions(tokenizer, pictures, reporting.folder, device),
     )
-    if is_first_process():
+    if is_rank_0():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=tokenizer)
     return tokenizer
 
@@ -108,7 +109,7 @@ def train_pixels(
     objective = PixelsObjective(copy, recipe)
     samples = objective.samples(PixelSamples(pictures, setting.seed))
     copy = train(objective, samples, setting, reporting, facts, device, resume, sheet)
-    if is_first_process():
+    if is_rank_0():
         save_bundle(reporting.folder / TOKENIZER_FILE, tokenizer=copy)
     return copy
 
@@ -178,11 +179,11 @@ def encoded(
     `torchrun` every process makes its share; the first one writes them, where all of them look for them later.
     """
     path = folder / IDS_FILE
-    if not agreed(lambda: load_tokens(path, facts) is not None):
-        share = -(-len(pictures) // place()[1])
-        with progress(share, " pictures a process", "ids", shown=is_first_process()) as advance:
+    if not broadcast_from_rank_0(lambda: load_tokens(path, facts) is not None):
+        share = -(-len(pictures) // rank_and_world_size()[1])
+        with progress(share, " pictures a process", "ids", shown=is_rank_0()) as advance:
             tokens = encode_set(tokenizer, pictures, facts, device, workers, on_batch=advance)
-        if is_first_process():
+        if is_rank_0():
             save_tokens(tokens, path)
         wait_for_all()
         return tokens
@@ -229,7 +230,7 @@ def train_decoder(
     if often is not None:
         facts["oversample"] = often.tolist()
     if start is not None:
-        facts["start"] = hash_of(start.decoder.state_dict())
+        facts["start"] = hash_of(start.transformer.state_dict())
     # What can be refused is, before the ids are made, which may take long and replaces those of another training.
     check_beginning(setting, reporting, resume, facts)
     make_optimizers(decoder, setting)
@@ -268,7 +269,7 @@ def train_decoder(
         resume,
         sheet,
     )
-    if is_first_process():
+    if is_rank_0():
         write(reporting.folder / MODEL_FILE)
     return decoder
 
@@ -276,9 +277,9 @@ def train_decoder(
 @torch.inference_mode()
 def draw(model: Model, classes: list[int], seed: int, device: torch.device) -> Tensor:
     """Pictures [B, 3, H, W] of `classes` on the CPU, as the model's defaults draw them."""
-    side = model.decoder.config.grid
+    side = model.transformer.config.grid
     canvas = Canvas.empty(len(classes), side, side, device)
     setting = Setting(torch.tensor(classes, device=device), model.guidance(), Sampling(model.defaults.temperature))
     with mixed_precision(device):
-        decoded = decode(model.decoder, canvas, make_plan(canvas, model.defaults.steps, seed), setting)
+        decoded = decode(model.transformer, canvas, make_plan(canvas, model.defaults.steps, seed), setting)
         return model.tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()

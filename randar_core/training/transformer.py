@@ -111,9 +111,9 @@ def initialise(model: RandAR, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """A trained decoder to begin with, and the names of its classes."""
+    """A trained transformer to begin with, and the names of its classes."""
 
-    decoder: RandAR
+    transformer: RandAR
     class_names: Sequence[str]
 
 
@@ -126,13 +126,13 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
     et al., arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else differs.
     """
     for name in ("width", "heads", "codebook_size", "grid"):
-        found, expected = getattr(start.decoder.config, name), getattr(model.config, name)
+        found, expected = getattr(start.transformer.config, name), getattr(model.config, name)
         if found != expected:
             raise ValueError(
                 f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
                 "they must be equal."
             )
-    layers = start.decoder.config.layers
+    layers = start.transformer.config.layers
     if layers > model.config.layers:
         raise ValueError(
             f"The decoder to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
@@ -142,9 +142,9 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
         for into_stream in (layer.attention.wo, layer.feed_forward.w2):
             into_stream.weight.zero_()
     key = "cls_embedding.embedding_table.weight"
-    weights = start.decoder.state_dict()
+    weights = start.transformer.state_dict()
     known, embeddings = weights[key], model.state_dict()[key].clone()
-    embeddings[model.null_class] = known[start.decoder.null_class]
+    embeddings[model.null_class] = known[start.transformer.null_class]
     for row, name in enumerate(class_names):
         if name in start.class_names:
             embeddings[row] = known[start.class_names.index(name)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from randar_core.checkpoints.detect import FAMILIES
+from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.releases import RELEASES, find_release
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +52,10 @@ def default_of(socket) -> str:
 
 def row_of(release) -> str:
     """A released decoder's row in the README's table. GiB of weights, MiB of KV cache for a picture with guidance."""
-    family = next(family for family in FAMILIES if family.name == release.family)
-    decoder = family.network(family.config(**release.config), device="meta")
+    family = family_of(release.config)
+    decoder = family.network(release.config, device="meta")
     half = release.parameters * 2 / 2**30
-    cache = decoder.cache_bytes(rows=2, cells=release.config["grid"] ** 2, element_bytes=2) / 2**20
+    cache = decoder.cache_bytes(rows=2, cells=release.config.grid ** 2, element_bytes=2) / 2**20
     files = f"`{release.file}`, `{find_release(release.tokenizer).file}`"
     return (
         f"| {release.name} | {files} | {release.parameters / 1e6:.0f} M | {half:.1f} / {2 * half:.1f} GiB | "

@@ -284,7 +284,7 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     refined, confidence = run("RandARRefine", latent=latent, forget="share", amount=0.5, rounds=2)
     options, counted = options_for(model, [0, 1], seed=1, steps=4, cfg=2.0), []
     expected = refine(
-        model.decoder,
+        model.transformer,
         model.vae.ids(latent["samples"]),
         torch.tensor([2, 2]),
         options,

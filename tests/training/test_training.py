@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.model import load_model
 from randar_core.cli import train as command
 from randar_core.io.images import save_png
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -150,9 +150,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import SimpleNamespace
 sys.path.insert(0, {tests!r})
 import test_training
-from randar_core.runtime.distributed import processes
+from randar_core.runtime.distributed import distributed
 test_training.torch.set_num_threads(1)
-with processes(test_training.CPU):
+with distributed(test_training.CPU):
     test_training.decoder_run(Path({folder!r}, "decoder"))
     test_training.muon_run(Path({folder!r}, "muon"))
     test_training.tokenizer_run(Path({folder!r}, "tokenizer"))
@@ -617,7 +617,7 @@ def randar(*words: object) -> None:
 
 
 def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
-    from randar_core.checkpoints.bundle import load
+    from randar_core.checkpoints.model import load_model
 
     shutil.rmtree(pictures / "red")
     short = ("--steps", 3, "--batch", 2, "--save-every", 2, "--sample-every", 3, "--device", "cpu", "--size", 16)
@@ -627,8 +627,8 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     tokenizer = tmp_path / "t" / trainings.TOKENIZER_FILE
     randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *short, *tiny)
     assert "one class only" in capsys.readouterr().out
-    model = load(tmp_path / "d" / trainings.MODEL_FILE)
-    assert model.class_names == ("blue",) and model.decoder.config.grid == 8
+    model = load_model(tmp_path / "d" / trainings.MODEL_FILE)
+    assert model.class_names == ("blue",) and model.transformer.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
 
 
@@ -695,7 +695,7 @@ def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monk
 
 
 def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
-    from randar_core.checkpoints.bundle import load
+    from randar_core.checkpoints.model import load_model
 
     common = ("--batch", 2, "--device", "cpu", "--size", 16)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
@@ -704,21 +704,22 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     network = ("--width", 16, "--layers", 1, "--heads", 2)
     randar("train", pictures, "--out", tmp_path / "first", *short, *network, "--steps", 4)
     first = tmp_path / "first" / trainings.MODEL_FILE
-    before = load(first)
+    before = load_model(first)
     # A rate of zero shows what the training began with.
     still = ("--steps", 1, "--rate", 0, "--weight-decay", 0, "--start-from", first)
     randar("train", pictures, "--out", tmp_path / "same", *short, *still)
     shutil.rmtree(pictures / "red")
     randar("train", pictures, "--out", tmp_path / "fewer", *short, *still)
-    same, fewer = (load(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
-    assert (before.decoder.config.classes, fewer.decoder.config.classes) == (2, 1)
+    same, fewer = (load_model(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
+    assert (before.transformer.config.classes, fewer.transformer.config.classes) == (2, 1)
     classes = "cls_embedding.embedding_table.weight"
-    for name, weights in before.decoder.state_dict().items():
-        torch.testing.assert_close(same.decoder.state_dict()[name], weights)
+    for name, weights in before.transformer.state_dict().items():
+        torch.testing.assert_close(same.transformer.state_dict()[name], weights)
         if name != classes:
-            torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
+            torch.testing.assert_close(fewer.transformer.state_dict()[name], weights)
     # Of "blue", "red" and none, "red" is gone.
-    torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
+    found, expected = fewer.transformer.state_dict()[classes], before.transformer.state_dict()[classes]
+    torch.testing.assert_close(found, expected[[0, 2]])
     with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
     oversampled = (*still, "--layers", 3, "--oversample", "Blue=2", "--oversample", "0=2")
@@ -730,8 +731,8 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     with pytest.raises(ValueError, match="oversample: "):
         other = (*oversampled[:-3], "blue=3", "--resume")
         randar("train", pictures, "--out", tmp_path / "grown", *short, *other)
-    grown = load(tmp_path / "grown" / trainings.MODEL_FILE)
-    assert grown.decoder.config.layers == 3
+    grown = load_model(tmp_path / "grown" / trainings.MODEL_FILE)
+    assert grown.transformer.config.layers == 3
     with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2: ask for 3 or more"):
         shrunk = ("--start-from", tmp_path / "grown" / trainings.MODEL_FILE, "--layers", 2)
         randar("train", pictures, "--out", tmp_path / "w", *short, "--steps", 1, *shrunk)
@@ -799,7 +800,7 @@ def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
-    from randar_core.checkpoints.bundle import load_tokenizer
+    from randar_core.checkpoints.model import load_tokenizer
 
     short = ("--batch", 2, "--device", "cpu", "--size", 16, "--count", 12, "--rate", 0.01, "--warmup", 1)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
@@ -989,7 +990,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
     assert seen.count("tokenizer") == seen.count("decoder-1") == 1
     setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
-    first = load(tmp_path / "killed" / "decoder-1" / trainings.MODEL_FILE).decoder
+    first = load_model(tmp_path / "killed" / "decoder-1" / trainings.MODEL_FILE).transformer
     assert setting["start"] == trainings.hash_of(first.state_dict())
     assert setting["tokens"]["turn"] == UPRIGHT.turn
     last = run_state.load(tmp_path / "killed" / "decoder-5" / "checkpoint.pt").setting
@@ -998,7 +999,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "fish": 2,
         "house": 2,
     }
-    assert load(again).decoder.config.layers == 2
+    assert load_model(again).transformer.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
-    assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
+    assert load_model(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
