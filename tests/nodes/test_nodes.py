@@ -126,7 +126,9 @@ def test_the_only_tokenizer_that_fits_is_found(pack, tiny, parts):
 
 def test_of_several_tokenizers_the_user_chooses(pack, parts):
     decoder, tokenizer = parts  # the bundle holds a tokenizer too
-    with pytest.raises(ValueError, match="Several tokenizers fit.*codes.safetensors.*Name one of them as the tokenizer"):
+    with pytest.raises(
+        ValueError, match="Several tokenizers fit.*codes.safetensors.*Name one of them as the tokenizer"
+    ):
         pack.run("RandARLoadModel", model_name=decoder.name)
     pack.run("RandARLoadModel", model_name=decoder.name, tokenizer=tokenizer.name)
 
@@ -147,7 +149,9 @@ def test_a_tokenizer_that_cannot_be_read_is_named_where_none_is_found(pack, tiny
     tokenizer.write_bytes(tokenizer.read_bytes()[:100])
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
-        with pytest.raises(ValueError, match="These files can't be read: codes.safetensors. Name one of them as the tokenizer"):
+        with pytest.raises(
+            ValueError, match="These files can't be read: codes.safetensors. Name one of them as the tokenizer"
+        ):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
