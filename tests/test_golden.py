@@ -16,8 +16,9 @@ from einops import rearrange
 from safetensors import safe_open
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance, spatial_guidance
-from randar_core.decoding.loop import Setting, decode
+from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.guidance import Guidance, Linear, PowerCosine
+from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
@@ -26,6 +27,7 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
+from randar_core.models.rope import rope_of
 from randar_core.runtime.packed_linear import pack
 from randar_core.tasks.extrapolate import extrapolate
 
@@ -92,9 +94,10 @@ def randar(case: Case) -> RandAR:
 def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
-    plan = make_plan(canvas, steps, seed=0, order=order, parallel=model.parallel)
-    decoded = decode(model, canvas, plan, Setting(case.input("class_ids"), guidance, GREEDY))
-    if model.parallel:
+    options = DecodingOptions(guidance, steps, 0, GREEDY, order)
+    conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
+    decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
+    if model.traits.parallel:
         assert decoded.calls == (2 if steps == 1 else min(steps, canvas.cells))
     assert decoded.known.all()
     return decoded.ids.flatten(1)
@@ -103,11 +106,13 @@ def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tenso
 def check_decoder(case: Case):
     model, order = randar(case), case.input("order")
     along = case.input("tokens").gather(1, order)
-    assert_close(model(case.input("class_ids"), along, order), case.output("teacher_forced_logits"))
-    assert_close(model.table(), case.output("rope_table"))
-    assert_close(model.instructions(model.cell_angles(order, None)), case.output("position_instruction"))
+    condition = model.class_embedding(case.input("class_ids"))
+    assert_close(model(condition, along, order), case.output("teacher_forced_logits"))
+    assert_close(model.rope_table(), case.output("rope_table"))
+    instructions = model.position_instructions(rope_of(order, model.rope_table()))
+    assert_close(instructions, case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
-        guidance = class_guidance(Linear(start, end))
+        guidance = Guidance(Linear(start, end))
         for form in (model, pack(copy.deepcopy(model))):
             drawn = draw_greedily(form, case, order, guidance, int(steps))
             assert torch.equal(drawn, ids), (form, steps, start, end)
@@ -121,21 +126,20 @@ def check_extrapolation(case: Case):
 def check_extrapolation_of(model, case: Case):
     order, factor = case.input("order"), int(case.config["factor"])
     boundary, grid = case.config["ntk_boundary"], model.config.grid
-    assert_close(model.extrapolated_table(factor, boundary), case.output("rope_table"))
+    assert_close(model.enlarged(factor, boundary).rope_table(), case.output("rope_table"))
     y, x = order[:, : grid**2] // (factor * grid), order[:, : grid**2] % (factor * grid)
     kept = torch.zeros(len(order), grid**2).scatter(1, y // factor * grid + x // factor, case.input("context_kept"))
     for name, run in case.config["runs"].items():
         assert (run["steps"], run["top_k"]) == (-1, 1)
-        course, spatial_course = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
+        schedule, spatial = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
         decoded = extrapolate(
             model,
             case.input("class_ids"),
-            factor,
             # So many steps that every call draws one token.
-            DecodingOptions(class_guidance(course), order.shape[1] ** 2, 0, GREEDY, order),
-            None if spatial_course.is_off else spatial_guidance(course, spatial_course),
+            DecodingOptions(Guidance(schedule, spatial), order.shape[1] ** 2, 0, GREEDY, order),
+            factor,
             boundary=boundary,
-            context_kept=kept.view(-1, grid, grid),
+            context_mask=kept.view(-1, grid, grid),
         )
         assert decoded.calls == order.shape[1]
         same = (decoded.ids.flatten(1) == case.output(f"greedy.{name}")).gather(1, order)
@@ -161,12 +165,13 @@ def rar(case: Case) -> RAR:
 
 def check_rar(case: Case):
     model, order = rar(case), case.input("order")
+    condition = model.class_embedding(case.input("class_ids"))
     for name, one in (("raster", order.sort(1).values), ("order", order)):
         along = case.input("tokens").gather(1, one)
         # The authors' last row, after the last token, predicts nothing.
-        assert_close(model(case.input("class_ids"), along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
+        assert_close(model(condition, along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
     for (scale, power), ids in case.outputs(rf"greedy\.guidance{NUMBER}\.pow{NUMBER}"):
-        guidance = class_guidance(PowerCosine(scale, power))
+        guidance = Guidance(PowerCosine(scale, power))
         for form in (model, pack(copy.deepcopy(model))):
             assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..classes import imagenet_classes
-from ..decoding.guidance import Guidance, Linear, PowerCosine, class_guidance
+from ..classes import imagenet_classes, resolve_class
+from ..decoding.conditions import Conditions
+from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
 from ..decoding.sampling import Sampling
@@ -54,8 +55,8 @@ class Model:
         end = self.defaults.guidance if end is None else end
         power = self.defaults.guidance_power if power is None else power
         if start is not None or power is None:
-            return class_guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
-        return class_guidance(PowerCosine(end, power))
+            return Guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
+        return Guidance(PowerCosine(end, power))
 
     def options(self, seed: int = 0, **changes) -> DecodingOptions:
         """How the model draws by default; `changes` are fields of DecodingOptions."""
@@ -64,6 +65,15 @@ class Model:
         return replace(
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )
+
+    def conditions(self, *texts: str | int) -> Conditions:
+        """What the pictures of a batch show: one class for each text, a name or an id.
+
+        Raises ValueError as `resolve_class` does.
+        """
+        classes = [resolve_class(text, self.class_names) for text in texts]
+        device = next(self.transformer.parameters()).device
+        return Conditions.of(torch.tensor(classes, dtype=torch.long, device=device))
 
 
 @dataclass(frozen=True)
@@ -195,6 +205,6 @@ def defaults_of(detected: Detected) -> Defaults:
         return transformer.release.defaults
     fields = detected.metadata.get("defaults", {})
     try:
-        return Defaults(**{"order": transformer.family.network.trained_order, **fields})
+        return Defaults(**{"order": transformer.family.network.traits.order, **fields})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"The defaults in '{detected.path}' are not valid: {error}.") from error

@@ -20,17 +20,17 @@ class OrderRequest:
     generator: torch.Generator
 
 
-Order = Callable[[OrderRequest], Tensor]  # a permutation of the N cells; where the known ones stand doesn't matter
+Order = Callable[[OrderRequest], Tensor]  # a permutation of the N cells, known ones anywhere
 
 
 def random(request: OrderRequest) -> Tensor:
     """A permutation from the seed, the order RandAR was trained on."""
-    return torch.randperm(request.height * request.width, generator=request.generator)
+    return torch.randperm(request.height * request.width, generator=request.generator, dtype=torch.long, device="cpu")
 
 
 def raster(request: OrderRequest) -> Tensor:
     """Row by row from the top left."""
-    return torch.arange(request.height * request.width)
+    return torch.arange(request.height * request.width, device="cpu")
 
 
 def raster_from_right(request: OrderRequest) -> Tensor:
@@ -61,8 +61,8 @@ def spiral_in(request: OrderRequest) -> Tensor:
     y, x = y - ring, x - ring
     up_left_side = 2 * right + 2 * down - y
     bottom_or_left = torch.where(y == down, 2 * right + down - x, up_left_side)
-    place = torch.where(y == 0, x, torch.where(x == right, right + y, bottom_or_left))
-    return (ring * 2 * (request.height + request.width) + place).argsort()
+    along_ring = torch.where(y == 0, x, torch.where(x == right, right + y, bottom_or_left))
+    return (ring * 2 * (request.height + request.width) + along_ring).argsort()
 
 
 def spiral_out(request: OrderRequest) -> Tensor:
@@ -88,15 +88,15 @@ def locality_aware(request: OrderRequest) -> Tensor:
     """
     # NumPy: thousands of operations on a few numbers each, where a tensor costs several times as much.
     y, x = (axis.float().numpy() for axis in rows_and_columns(request))
-    tie = torch.rand(len(y), generator=request.generator).numpy()
+    tie = torch.rand(len(y), generator=request.generator, dtype=torch.float32, device="cpu").numpy()
     drawn = request.known.cpu().numpy().copy()
     order = [drawn.nonzero()[0]]
     near = np.full_like(y, (request.height + request.width) ** 2)  # squared distance to what is drawn: beyond any
 
     def bring_near(cells: np.ndarray) -> None:
         for start in range(0, len(cells), 256):
-            some = cells[start : start + 256, None]
-            np.minimum(near, ((y - y[some]) ** 2 + (x - x[some]) ** 2).min(0), out=near)
+            chunk = cells[start : start + 256, None]
+            np.minimum(near, ((y - y[chunk]) ** 2 + (x - x[chunk]) ** 2).min(0), out=near)
 
     bring_near(order[0])
     for size in request.sizes:
@@ -163,7 +163,7 @@ ORDERS: dict[str, Order] = {
 
 def rows_and_columns(request: OrderRequest) -> tuple[Tensor, Tensor]:
     """Row and column of every cell, `[N]` each."""
-    cells = torch.arange(request.height * request.width)
+    cells = raster(request)
     return cells // request.width, cells % request.width
 
 
@@ -189,7 +189,7 @@ def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
     for picture, same in enumerate((order.sort(1).values == expected).all(1).tolist()):
         if not same:
             raise ValueError(
-                f"The order of picture {picture} is no permutation of the {cells} cells: "
-                "some cell is missing or comes twice."
+                f"The order of picture {picture} is not a permutation of the {cells} cells: "
+                "a cell is missing or comes twice."
             )
     return order

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 from ..models.llamagen import LlamaGenTokenizer
 
 UNEVEN = 0.3  # copies of a channel take at most so much more or less than an equal share of it
@@ -23,7 +23,7 @@ def widen(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer, seed: int) ->
     wide as its neighbour in one of the two alone.
     """
     before, after = narrow.config.decoder_widths, tokenizer.config.decoder_widths
-    found, random = narrow.state_dict(), stream(seed, "widen")
+    found, random = narrow.state_dict(), generator_for(seed, "widen")
     if any(wide % width for wide, width in zip(after, before, strict=True)):
         raise ValueError(
             f"The half that makes pixels can't grow from the widths {before} to {after}: each level must become a "

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 
 
 @lru_cache(maxsize=2)
 def _epoch(epoch: int, count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=stream(seed, "epoch", epoch))
+    return torch.randperm(count, generator=generator_for(seed, "epoch", epoch))
 
 
 def item_of(number: int, count: int, seed: int) -> int:
@@ -52,7 +52,7 @@ class ExchangedSamples(Dataset):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         sample = self.samples[number]
         cells = [side // self.factor for side in sample["pixels"].shape[1:]]
-        random = stream(self.samples.seed, "swaps", number)  # the name that the built-in model learnt with
+        random = generator_for(self.samples.seed, "swaps", number)  # the name that the built-in model learnt with
         share = 0.0 if number % self.unchanged_every == 0 else self.at_most * torch.rand((), generator=random)
         exchanged = torch.rand(cells, generator=random) < share
         ranks = 1 + (self.nearest * torch.rand(cells, generator=random).square()).long()

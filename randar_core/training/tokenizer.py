@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 from ..models.llamagen import LlamaGenTokenizer
 from ..models.tokenizer import DISTANCES_AT_ONCE
 from .samples import ExchangedSamples, PixelSamples
@@ -101,7 +101,7 @@ class TokenizerObjective(nn.Module):
     def candidates(self, count: int, step: int) -> Tensor:
         """`count` vectors [count, C] of the latest batch, drawn from seed and step; the same in all processes."""
         vectors = _gather_over_processes(self.latest)
-        chosen = torch.randint(len(vectors), (count,), generator=stream(self.seed, "codes", step))
+        chosen = torch.randint(len(vectors), (count,), generator=generator_for(self.seed, "codes", step))
         return vectors[chosen.to(vectors.device)]
 
     def move(self, codes: Tensor, vectors: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from ..checkpoints.bundle import save_bundle
 from ..checkpoints.model import Model
 from ..checkpoints.releases import Defaults
-from ..decoding.canvas import Canvas
-from ..decoding.loop import Setting, decode
-from ..decoding.plan import make_plan
+from ..decoding.options import DecodingOptions
 from ..decoding.sampling import Sampling
 from ..decoding.schedule import call_sizes
 from ..io.images import contact_sheet, save_png
@@ -27,6 +25,7 @@ from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
 from ..runtime.distributed import broadcast_from_rank_0, is_rank_0, rank_and_world_size, wait_for_all
+from ..tasks.generate import generate
 from .log import progress
 from .loop import LoopSetting, Reporting, check_beginning, make_optimizers, train
 from .net2wider import widen
@@ -277,9 +276,7 @@ def train_decoder(
 @torch.inference_mode()
 def draw(model: Model, classes: list[int], seed: int, device: torch.device) -> Tensor:
     """Pictures [B, 3, H, W] of `classes` on the CPU, as the model's defaults draw them."""
-    side = model.transformer.config.grid
-    canvas = Canvas.empty(len(classes), side, side, device)
-    setting = Setting(torch.tensor(classes, device=device), model.guidance(), Sampling(model.defaults.temperature))
+    options = DecodingOptions(model.guidance(), model.defaults.steps, seed, Sampling(model.defaults.temperature))
     with mixed_precision(device):
-        decoded = decode(model.transformer, canvas, make_plan(canvas, model.defaults.steps, seed), setting)
+        decoded = generate(model.transformer, torch.tensor(classes, device=device), options)
         return model.tokenizer.decode(decoded.ids).float().clamp(0, 1).cpu()

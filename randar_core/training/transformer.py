@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..classes import resolve_class
-from ..decoding.seeding import stream
+from ..decoding.seeding import generator_for
 from ..models.randar import RandAR
 from .cpu_attention import QuickCausalAttention
 from .samples import item_of
@@ -31,7 +31,8 @@ class DecoderObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
         with QuickCausalAttention():
-            logits = self.model(batch["classes"], batch["tokens"], batch["order"])
+            condition = self.model.class_embedding(batch["classes"])
+            logits = self.model(condition, batch["tokens"], batch["order"])
         loss = F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten())
         return loss, {"cells": batch["order"].shape[1]}
 
@@ -83,7 +84,7 @@ class TokenSamples(Dataset):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         item = self._items[item_of(number, len(self._items), self.seed)]
         label = self.labels[item].long()
-        generator = stream(self.seed, "sample", number)
+        generator = generator_for(self.seed, "sample", number)
         order = torch.randperm(self.ids.shape[1], generator=generator)
         dropout = self.class_dropout if self.oversample is None else self.class_dropout / self.oversample[label]
         if torch.rand((), generator=generator) < dropout:
@@ -97,7 +98,7 @@ class TokenSamples(Dataset):
 def initialise(model: RandAR, seed: int) -> None:
     """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
     (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
-    generator = stream(seed, "initialise")
+    generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():
         if name.endswith("norm.weight"):

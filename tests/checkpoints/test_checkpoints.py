@@ -215,8 +215,9 @@ def test_a_loaded_network_is_ready_and_whole(tmp_path, decoder):
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert not any(tensor.is_meta for tensor in [*loaded.parameters(), *loaded.buffers()])
-    given = torch.tensor([0, 3]), torch.zeros(2, 16, dtype=torch.long), torch.arange(16).expand(2, -1)
-    assert torch.equal(loaded(*given), decoder(*given))
+    classes, tokens, order = torch.tensor([0, 3]), torch.zeros(2, 16, dtype=torch.long), torch.arange(16).expand(2, -1)
+    found, expected = (model(model.class_embedding(classes), tokens, order) for model in (loaded, decoder))
+    assert torch.equal(found, expected)
 
 
 def test_the_host_hands_in_its_own_layers(tmp_path, decoder):
@@ -344,14 +345,13 @@ def test_a_bundle_brings_everything_back(tmp_path, decoder, tokenizer):
     assert same_weights(model.transformer, decoder) and same_weights(model.tokenizer, tokenizer)
 
 
-@pytest.mark.parametrize("end, courses", [(4.0, [(2, 4)]), (1.5, [(1.5, 1.5)]), (1.0, [])])
-def test_a_models_own_course_begins_no_higher_than_it_ends(tmp_path, decoder, tokenizer, end, courses):
+@pytest.mark.parametrize("end, ends", [(4.0, (2, 4)), (1.5, (1.5, 1.5)), (1.0, (1, 1))])
+def test_a_models_own_schedule_starts_no_higher_than_it_ends(tmp_path, decoder, tokenizer, end, ends):
     save_bundle(
         tmp_path / "b.safetensors", decoder, tokenizer, list("abcde"), Defaults(4.0, guidance_start=2.0), "small"
     )
-    guidance = load_model(tmp_path / "b.safetensors").guidance(end)
-    assert [(course(0.0), course(1.0)) for course, *_ in guidance.terms] == courses
-    assert len(guidance.rows) == 1 + len(courses)
+    schedule = load_model(tmp_path / "b.safetensors").guidance(end).schedule
+    assert (schedule(0.0), schedule(1.0)) == ends
 
 
 def test_a_bundle_may_hold_one_network(tmp_path, decoder, tokenizer):

@@ -8,14 +8,13 @@ import torch
 
 from randar_core.checkpoints.locate import BUILTIN
 from randar_core.checkpoints.model import load_model
-from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, class_guidance
-from randar_core.decoding.loop import Setting, decode
-from randar_core.decoding.plan import make_plan
+from randar_core.decoding.guidance import Guidance, Linear
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.runtime import packed_linear as packing
 from randar_core.runtime.capabilities import PACKED_BITS
+from randar_core.tasks.generate import generate
 from randar_core.training.pictures import Pictures
 
 
@@ -31,9 +30,12 @@ needs_packing = pytest.mark.skipif(not packing.can_pack(torch.empty(0)), reason=
 
 
 def greedy(decoder) -> torch.Tensor:
-    canvas = Canvas.empty(2, 4, 4)
-    setting = Setting(torch.tensor([0, 2]), class_guidance(Linear(1.0, 4.0)), Sampling(top_k=1))
-    return decode(decoder, canvas, make_plan(canvas, 7, 0), setting).ids
+    options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps=7, seed=0, sampling=Sampling(top_k=1))
+    return generate(decoder, torch.tensor([0, 2]), options).ids
+
+
+def logits(decoder, classes, tokens, order) -> torch.Tensor:
+    return decoder(decoder.class_embedding(classes), tokens, order)
 
 
 @needs_packing
@@ -51,7 +53,7 @@ def test_packed_logits_agree_with_plain_ones(dtype):
     order = torch.arange(16).expand(1, -1)
     arguments = (torch.tensor([1]), torch.randint(0, 32, (1, 16), generator=torch.Generator().manual_seed(1)), order)
     tolerance = 2e-5 if dtype == torch.float32 else 3e-2
-    plain, packed = model(dtype)(*arguments), packing.pack(model(dtype))(*arguments)
+    plain, packed = logits(model(dtype), *arguments), logits(packing.pack(model(dtype)), *arguments)
     torch.testing.assert_close(packed, plain, rtol=tolerance, atol=tolerance)
 
 
@@ -100,7 +102,7 @@ def test_weights_in_fewer_bits_cost_what_is_said_and_no_more(bits):
     """Of the spread of the logits: under a thousandth in float16, under a tenth in 8 bits."""
     order = torch.arange(16).expand(1, -1)
     arguments = (torch.tensor([1]), torch.randint(0, 32, (1, 16), generator=torch.Generator().manual_seed(1)), order)
-    plain, packed = model()(*arguments), packing.pack(model(), bits)(*arguments)
+    plain, packed = logits(model(), *arguments), logits(packing.pack(model(), bits), *arguments)
     error = (packed - plain).pow(2).mean().sqrt() / plain.std()
     assert 0 < error < {"float16": 1e-3, "int8": 0.1}[bits]
 
@@ -135,9 +137,9 @@ COSTS = [
 @torch.inference_mode()
 def test_a_trained_decoder_keeps_its_logits_in_fewer_bits(trained, precision, error_at_most, same_at_least):
     decoder, arguments = trained
-    expected, copied = decoder(*arguments), copy.deepcopy(decoder)
+    expected, copied = logits(decoder, *arguments), copy.deepcopy(decoder)
     fewer = copied.bfloat16() if precision == "bfloat16" else packing.pack(copied, precision)
-    found = fewer(*arguments)
+    found = logits(fewer, *arguments)
     error = (found - expected).pow(2).mean().sqrt() / expected.std()
     same = (found.argmax(-1) == expected.argmax(-1)).float().mean()
     assert 0 < error < error_at_most
