@@ -1,4 +1,4 @@
-"""A transformer as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
+"""A model as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
 
 import logging
 
@@ -18,21 +18,21 @@ from .vae import TokenizerVAE
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
-class RandARModel:
-    """A transformer with all that goes with it: class names, defaults, and the VAE of its tokenizer."""
+class LoadedModel:
+    """A transformer with its class names, its defaults and the VAE of its tokenizer."""
 
     def __init__(self, model: Model, vae: TokenizerVAE):
         self.vae = vae
         self.name = model.name
         self.class_names = model.class_names
         self.defaults = model.defaults
-        self.course_to = model.guidance
+        self.guidance_for = model.guidance
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             model.transformer,
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
-        if packed := packed_bytes(model.transformer):  # the host counts parameters alone
+        if packed := packed_bytes(model.transformer):  # ComfyUI counts parameters only
             self.patcher.size = self.patcher.model_size() + packed
             return_memory_of(model.transformer)
 
@@ -54,7 +54,7 @@ class RandARModel:
         return self.grid * self.vae.factor
 
 
-def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
+def load_model(name: str, tokenizer: str, weight_dtype: str) -> LoadedModel:
     """The model of a name from `files.model_names`.
 
     Raises CheckpointError and FileNotFoundError in a user's words.
@@ -77,15 +77,15 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> RandARModel:
     if comfy.model_management.vae_device().type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         vae.first_stage_model.to(memory_format=torch.channels_last)
     model = Model(opened.name, network, vae.first_stage_model, opened.class_names, opened.defaults, opened.files)
-    return RandARModel(model, vae)
+    return LoadedModel(model, vae)
 
 
 def precision_for(choice: str, device: torch.device) -> Precision:
-    """The precision chosen, or what suits the device: of a processor the core knows it, of a card the host."""
+    """The chosen precision, or the best for the device: our core decides it for a CPU, ComfyUI for a GPU."""
     if choice == "default" and comfy.model_management.FORCE_FP32:
         return Precision(torch.float32)
     if choice == "int8" and device.type != "cpu":
-        raise ValueError("weight_dtype int8 is for a ComfyUI that runs on the processor (--cpu). Choose default here.")
+        raise ValueError("weight_dtype int8 needs a ComfyUI that runs on the CPU (--cpu). Choose default here.")
     if choice != "default" or device.type == "cpu":
         return precision_of(DTYPES.get(choice, "auto"), device)
     if comfy.model_management.should_use_bf16(device):

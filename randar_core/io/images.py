@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
 from .atomic import atomic_write
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
+# What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
+# AVIF from version 11.3 on.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS += ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
@@ -148,3 +151,16 @@ def writable_folder(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"Nothing can be written to '{folder}': {error.strerror or error}. Name another.") from error
     return folder
+
+
+# Dark violet, blue, green, yellow: rises evenly in lightness and is told apart by the colour-blind.
+HEAT_COLOURS = ((0.27, 0.00, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14))
+
+
+def heat_map(confidence: Tensor, height: int, width: int) -> Tensor:
+    """`confidence` `[B, h, w]` in 0…1 as a picture `[B, 3, height, width]`: dark is low, yellow is high."""
+    colours = torch.tensor(HEAT_COLOURS, dtype=torch.float32, device=confidence.device)
+    position = confidence.to(torch.float32).clamp(0, 1) * (len(HEAT_COLOURS) - 1)
+    lower = position.long().clamp(max=len(HEAT_COLOURS) - 2)
+    cells = torch.lerp(colours[lower], colours[lower + 1], (position - lower).unsqueeze(-1))
+    return F.interpolate(rearrange(cells, "b h w rgb -> b rgb h w"), (height, width), mode="nearest-exact")

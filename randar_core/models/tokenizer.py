@@ -169,9 +169,13 @@ class Tokenizer(nn.Module):
 
     def decode(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W]. Raises ValueError for ids that the codebook does not have."""
-        vectors = self.vectors(ids).to(self.quantize.embedding.weight.dtype)
-        height, width = ((side + 2 * self.margin) * self.factor for side in ids.shape[1:])
-        slices = vectors.split(pictures_at_once(height, width, ids.device))
+        return self.decode_codes(self.vectors(ids))
+
+    def decode_codes(self, vectors: Tensor) -> Tensor:
+        """Codebook vectors [B, C, h, w], or vectors between codes -> pixels [B, 3, H, W]."""
+        vectors = vectors.to(self.quantize.embedding.weight.dtype)
+        height, width = ((side + 2 * self.margin) * self.factor for side in vectors.shape[2:])
+        slices = vectors.split(pictures_at_once(height, width, vectors.device))
         layout = (1, self.factor, self.whole_at_most)
         return torch.cat([in_tiles_if_large(self.decode_vectors, some, *layout) for some in slices])
 
@@ -214,7 +218,7 @@ def in_tiles_if_large(
             tile = run(whole[(..., *(slice(s.start * unit_in, s.stop * unit_in) for s in place))])
             if total is None:
                 size = (*tile.shape[:2], rows * unit_out, columns * unit_out)
-                total = torch.zeros(size, device=tile.device)
+                total = torch.zeros(size, dtype=torch.float32, device=tile.device)
                 weights = total.new_zeros(total.shape[2:])
             fades = [fade(length, TILE_OVERLAP * unit_out).to(total) for length in tile.shape[2:]]
             opacity = fades[0][:, None] * fades[1]
@@ -234,7 +238,7 @@ def tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 def fade(length: int, overlap: int) -> Tensor:
     """`[length]`: rising to 1 over `overlap` from either end, also where the picture ends and it cancels out."""
-    away = torch.arange(1, length + 1)
+    away = torch.arange(1, length + 1, device="cpu")
     return torch.minimum(away, away.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)
 
 

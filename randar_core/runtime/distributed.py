@@ -96,7 +96,7 @@ def mean_over_processes(value: Tensor | float, device: torch.device) -> float:
     return (sum_over_processes(value) / rank_and_world_size()[1]).item()
 
 
-def gather_over_processes(rows: Tensor) -> Tensor:
+def gather(rows: Tensor) -> Tensor:
     """[n, …] of every process, in the order of the ranks -> [ranks · n, …]."""
     if not dist.is_initialized():
         return rows

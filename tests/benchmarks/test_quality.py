@@ -14,7 +14,9 @@ from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.training.pictures import CLASSES, PORTRAIT, UPRIGHT, batch
+from randar_core.procedural.render import batch
+from randar_core.procedural.scene import PORTRAIT, UPRIGHT
+from randar_core.procedural.shapes import CLASSES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

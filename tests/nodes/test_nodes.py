@@ -64,6 +64,7 @@ def test_the_sampler_reads_like_ksampler(pack):
         "temperature",
         "top_k",
         "top_p",
+        "mask_threshold",
     ]
     assert sockets["steps"].default == 88 and sockets["denoise"].default == 1.0
 
@@ -429,7 +430,7 @@ def test_an_overlap_as_large_as_the_tile_still_ends(model, picture):
 # --- progress, interrupts, memory
 
 
-def test_the_host_is_a_few_calls_ahead_of_a_graphics_card(pack, monkeypatch):
+def test_a_gpu_has_a_few_calls_in_flight(pack, monkeypatch):
     module, card, done = pack.module("nodes.progress"), torch.device("cuda"), []
 
     class Stream:
@@ -437,18 +438,18 @@ def test_the_host_is_a_few_calls_ahead_of_a_graphics_card(pack, monkeypatch):
             number = next(numbers)
             return SimpleNamespace(synchronize=lambda: done.append(number))
 
-    numbers, lead = count(1), module.Lead()
+    numbers, in_flight = count(1), module.InFlight()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    for _ in range(module.CALLS_AHEAD):
-        lead.add(card)
+    for _ in range(module.CALLS_IN_FLIGHT):
+        in_flight.add(card)
     assert done == []
-    lead.add(card)
-    lead.add(card)
+    in_flight.add(card)
+    in_flight.add(card)
     assert done == [1, 2]
-    lead.wait()
-    assert done == list(range(1, module.CALLS_AHEAD + 3))
-    lead.add(torch.device("cpu"))  # which does a call when it is told to
-    assert not lead.events
+    in_flight.wait()
+    assert done == list(range(1, module.CALLS_IN_FLIGHT + 3))
+    in_flight.add(torch.device("cpu"))  # which does a call when it is told to
+    assert not in_flight.events
 
 
 def test_progress_counts_the_calls(sample, reports):
@@ -531,11 +532,11 @@ def test_the_cache_is_gone_after_a_run(sample, caches):
 def test_a_batch_that_does_not_fit_is_split_and_finished(model, sample, monkeypatch, error):
     whole, start, sizes = sample(batch_size=5)[0]["samples"], type(model.transformer).start, []
 
-    def limited(self, classes, *arguments, **more):
-        sizes.append(len(classes) // 2)
+    def limited(self, condition, order, context_mask=None):
+        sizes.append(len(condition) // 2)
         if sizes[-1] > 2:
             raise error()
-        return start(self, classes, *arguments, **more)
+        return start(self, condition, order, context_mask)
 
     monkeypatch.setattr(type(model.transformer), "start", limited)
     assert sample(batch_size=5)[0]["samples"].equal(whole)
@@ -547,7 +548,7 @@ def test_one_picture_that_does_not_fit_is_a_clear_error(model, sample, monkeypat
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(type(model.transformer), "start", full)
-    with pytest.raises(MemoryError, match="not enough memory to draw even one picture"):
+    with pytest.raises(MemoryError, match="not enough memory to draw one picture at a time"):
         sample(batch_size=2)
 
 
@@ -589,7 +590,7 @@ def test_a_batch_is_drawn_in_pieces_when_little_is_free(model, sample, monkeypat
     monkeypatch.setattr(
         type(model.transformer),
         "start",
-        lambda self, classes, *a, **m: sizes.append(len(classes) // 2) or start(self, classes, *a, **m),
+        lambda self, condition, order, *rest: sizes.append(len(condition) // 2) or start(self, condition, order, *rest),
     )
     monkeypatch.setattr(management, "get_free_memory", lambda device, *more: 1)
     sample(batch_size=3)
@@ -669,5 +670,5 @@ def test_the_same_nodes_serve_rar(pack, rar, star, reports, picture):
 
 
 def test_rar_says_that_it_cannot_extrapolate(pack, rar, star):
-    with pytest.raises(ValueError, match="can't extrapolate.*Use a RandAR model"):
+    with pytest.raises(ValueError, match="can't extrapolate.*Take a RandAR model"):
         pack.run("RandARExtrapolate", model=rar, classes=star, seed=1, steps=4, cfg=2.0, factor=2)

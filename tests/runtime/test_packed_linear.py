@@ -12,10 +12,10 @@ from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.procedural.render import Pictures
 from randar_core.runtime import packed_linear as packing
 from randar_core.runtime.capabilities import PACKED_BITS
 from randar_core.tasks.generate import generate
-from randar_core.training.pictures import Pictures
 
 
 def model(dtype=torch.float32) -> RandAR:
