@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
 from ..models.maskgit import MaskGITConfig
 from ..models.randar import RandARConfig
@@ -73,7 +74,7 @@ class Network:
 
     path: Path
     family: Family
-    config: RandARConfig | RARConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     tensors: dict[str, Tensor]
     mismatch: ShapeMismatch
     versions: tuple[FileVersion, ...] = ()

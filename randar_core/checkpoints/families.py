@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import nn
 
+from ..models.arpg import ARPG, ARPGConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
@@ -51,6 +52,13 @@ FAMILIES = (
         RAR,
         RARConfig,
         frozenset({"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"}),
+    ),
+    Family(
+        "arpg",
+        "transformer",
+        ARPG,
+        ARPGConfig,
+        frozenset({"layers.cross_dec.0.attn.to_q.weight", "layers.to_k.weight"}),
     ),
     Family(
         "llamagen",
