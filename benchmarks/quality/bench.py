@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from quality.intervals import Reference, wilson
 from quality.judge import TrainedJudge, to_float
-from randar_core.checkpoints.model import Model, open_model
-from randar_core.runtime.precision import Precision
 from torch import Tensor
 from tqdm import tqdm
 
+from randar_core.checkpoints.model import Model, open_model
 from randar_core.decoding.loop import DecodeProgress
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
@@ -21,6 +20,7 @@ from randar_core.procedural.render import picture_with_mask
 from randar_core.procedural.scene import PORTRAIT, Bounds
 from randar_core.procedural.shapes import CLASSES
 from randar_core.runtime.packed_linear import pack
+from randar_core.runtime.precision import Precision
 from randar_core.tasks.generate import generate
 
 EVALUATION_PICTURES = 71_004

@@ -9,16 +9,16 @@ import torch
 from quality.bench import Bench, Row, Scope
 from quality.intervals import mean_interval, ratio_interval
 from quality.report import Found, Records, Section, Target, distance, interval, percent, seconds, share, table
-from randar_core.checkpoints.model import Model, open_model
-from randar_core.runtime.precision import precision_of
 from random_models import random_model
 from torch import Tensor
 
+from randar_core.checkpoints.model import Model, open_model
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.options import DecodingOptions
 from randar_core.models.family import TokenModel
 from randar_core.runtime.capabilities import can_pack_in
 from randar_core.runtime.packed_linear import pack
+from randar_core.runtime.precision import precision_of
 from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
 from randar_core.tasks.inpaint import inpaint

@@ -34,7 +34,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from randar_core.runtime.precision import precision_of
 from random_models import random_model
 from speed.floors import call_positions, floors, multiplications, projected
 from speed.machine import (
@@ -62,6 +61,7 @@ from randar_core.decoding.orders import ORDERS
 from randar_core.decoding.plan import make_plan
 from randar_core.runtime.capabilities import can_pack_in
 from randar_core.runtime.packed_linear import pack
+from randar_core.runtime.precision import precision_of
 
 SIZES = {
     "L": "randar-l-llamagen",

@@ -22,8 +22,8 @@ from speed.machine import fastest, forget_peak, held, measure_machine_in_process
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from randar_core.checkpoints.bundle import load_tokenizer
 from randar_core.checkpoints.locate import locate
+from randar_core.checkpoints.model import load_tokenizer
 from randar_core.models import tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer

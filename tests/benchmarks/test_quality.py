@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from randar_core.checkpoints.bundle import load, save_bundle
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -267,7 +268,7 @@ def tiny_bundle(path: Path, seed: int, class_names=CLASSES) -> Path:
 
 
 def bench_of(path: Path) -> Bench:
-    return Bench(path, load(path), load_judge(), batch=400)
+    return Bench(path, load_model(path), load_judge(), batch=400)
 
 
 def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypatch):

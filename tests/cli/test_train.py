@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from tiny_trainings import losses
 
-from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.model import load_model
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import PORTRAIT
 from randar_core.training import run_state
@@ -35,8 +35,8 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     tokenizer = tmp_path / "t" / trainings.TOKENIZER_FILE
     randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *short, *tiny)
     assert "one class only" in capsys.readouterr().out
-    model = load(tmp_path / "d" / trainings.MODEL_FILE)
-    assert model.class_names == ("blue",) and model.decoder.config.grid == 8
+    model = load_model(tmp_path / "d" / trainings.MODEL_FILE)
+    assert model.class_names == ("blue",) and model.transformer.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
 
 
@@ -111,21 +111,21 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     network = ("--width", 16, "--layers", 1, "--heads", 2)
     randar("train", pictures, "--out", tmp_path / "first", *short, *network, "--steps", 4)
     first = tmp_path / "first" / trainings.MODEL_FILE
-    before = load(first)
+    before = load_model(first)
     # A rate of zero shows what the training began with.
     still = ("--steps", 1, "--rate", 0, "--weight-decay", 0, "--start-from", first)
     randar("train", pictures, "--out", tmp_path / "same", *short, *still)
     shutil.rmtree(pictures / "red")
     randar("train", pictures, "--out", tmp_path / "fewer", *short, *still)
-    same, fewer = (load(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
-    assert (before.decoder.config.classes, fewer.decoder.config.classes) == (2, 1)
+    same, fewer = (load_model(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
+    assert (before.transformer.config.classes, fewer.transformer.config.classes) == (2, 1)
     classes = "cls_embedding.embedding_table.weight"
-    for name, weights in before.decoder.state_dict().items():
-        torch.testing.assert_close(same.decoder.state_dict()[name], weights)
+    for name, weights in before.transformer.state_dict().items():
+        torch.testing.assert_close(same.transformer.state_dict()[name], weights)
         if name != classes:
-            torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
+            torch.testing.assert_close(fewer.transformer.state_dict()[name], weights)
     # Of "blue", "red" and none, "red" is gone.
-    torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
+    torch.testing.assert_close(fewer.transformer.state_dict()[classes], before.transformer.state_dict()[classes][[0, 2]])
     with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
     oversampled = (*still, "--layers", 3, "--oversample", "Blue=2", "--oversample", "0=2")
@@ -137,8 +137,8 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     with pytest.raises(ValueError, match="oversample: "):
         other = (*oversampled[:-3], "blue=3", "--resume")
         randar("train", pictures, "--out", tmp_path / "grown", *short, *other)
-    grown = load(tmp_path / "grown" / trainings.MODEL_FILE)
-    assert grown.decoder.config.layers == 3
+    grown = load_model(tmp_path / "grown" / trainings.MODEL_FILE)
+    assert grown.transformer.config.layers == 3
     with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2: ask for 3 or more"):
         shrunk = ("--start-from", tmp_path / "grown" / trainings.MODEL_FILE, "--layers", 2)
         randar("train", pictures, "--out", tmp_path / "w", *short, "--steps", 1, *shrunk)
@@ -194,7 +194,7 @@ def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
-    from randar_core.checkpoints.bundle import load_tokenizer
+    from randar_core.checkpoints.model import load_tokenizer
 
     short = ("--batch", 2, "--device", "cpu", "--size", 16, "--count", 12, "--rate", 0.01, "--warmup", 1)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
 
-from randar_core.checkpoints.bundle import load
+from randar_core.checkpoints.model import load_model
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
@@ -73,13 +73,13 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
     assert seen.count("tokenizer") == seen.count("decoder-1") == 1
     setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
-    first = load(tmp_path / "killed" / "decoder-1" / MODEL_FILE).decoder
+    first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).transformer
     assert setting["start"] == hash_of(first.state_dict())
     assert setting["tokens"]["landscapes_seed"] == builtin.TRANSFORMER_ROUNDS[1].pictures.seed
     last = run_state.load(tmp_path / "killed" / f"decoder-{len(builtin.TRANSFORMER_ROUNDS)}" / "checkpoint.pt").setting
     often = dict(zip(builtin.CLASSES, last["oversample"], strict=True))
     assert often == dict.fromkeys(builtin.CLASSES, 1) | dict(builtin.TRANSFORMER_ROUNDS[-1].oversample)
-    assert load(again).decoder.config.layers == 2
+    assert load_model(again).transformer.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
-    assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
+    assert load_model(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
