@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
+from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
 from ..models.randar import RandARConfig
 from ..models.rar import RARConfig
@@ -74,7 +75,7 @@ class Network:
 
     path: Path
     family: Family
-    config: RandARConfig | RARConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     tensors: dict[str, Tensor]
     mismatch: ShapeMismatch
     versions: tuple[FileVersion, ...] = ()

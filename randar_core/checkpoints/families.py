@@ -7,6 +7,7 @@ from torch import nn
 
 from ..models.arpg import ARPG, ARPGConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.lpd import LPD, LPDConfig
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.rar import RAR, RARConfig
@@ -53,6 +54,7 @@ FAMILIES = (
         RARConfig,
         frozenset({"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"}),
     ),
+    Family("lpd", "transformer", LPD, LPDConfig, frozenset({"token_emb.weight"})),  # other keys are those of MAR too
     Family(
         "arpg",
         "transformer",
