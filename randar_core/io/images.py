@@ -91,7 +91,7 @@ def read_mask(path: str | Path) -> Tensor:
     return ((bright if pixels.shape[1] == 3 else bright * pixels[:, 3]) >= 0.5).float()
 
 
-def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
+def save_png(path: str | Path, pixels: Tensor, facts: dict | None = None) -> None:
     """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON.
 
     Raises OSError, naming the picture, where it can't be written.
