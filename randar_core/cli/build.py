@@ -90,7 +90,6 @@ def decoding_of(arguments: argparse.Namespace, model: Model, guidance: Guidance 
         seed=arguments.seed,
         sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
         order=order,
-        schedule=arguments.schedule,
         batch_size=WINDOWS_TOGETHER,
     )
 

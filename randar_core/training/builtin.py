@@ -15,7 +15,7 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from ..runtime.distributed import is_first_process
+from ..runtime.distributed import is_rank_0
 from .decoder_objective import DecoderRecipe
 from .loop import CHECKPOINT
 from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
@@ -169,6 +169,6 @@ def train_builtin(
             each.margin,
         )
     path = folder / "builtin.safetensors"
-    if is_first_process():
+    if is_rank_0():
         save_bundle(path, transformer.bfloat16(), tokenizer.bfloat16(), CLASSES, DEFAULTS, "built-in")
     return path

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..io.atomic import replacing
+from ..io.atomic import atomic_write
 from ..io.images import reason_of
 from ..runtime.progress import Progress
 
@@ -25,7 +25,7 @@ class Log:
             rows = self.rows_before()
             self.seconds_before = float(rows[-1]["seconds"]) if rows else 0.0
             try:
-                with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                     writer = self.writer_to(file)
                     writer.writeheader()
                     writer.writerows(rows)

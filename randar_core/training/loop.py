@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.capabilities import mixed_precision
-from ..runtime.distributed import mean_over_processes, place
+from ..runtime.distributed import mean_over_processes, rank_and_world_size
 from . import run_state
 from .averaging import averaged, put_weights, start_average, update_average
 from .log import Log
@@ -34,7 +34,7 @@ def check_start(run: Run, facts: dict[str, Any], writes: tuple[str, ...] = ()) -
     ValueError for a batch that processes can't share, where the folder holds files that a new training would replace,
     and where it doesn't hold what is to be resumed; FileNotFoundError where there is nothing to resume.
     """
-    processes, folder = place()[1], run.reporting.folder
+    processes, folder = rank_and_world_size()[1], run.reporting.folder
     if run.setting.batch % processes:
         raise ValueError(f"A batch of {run.setting.batch} can't be shared evenly among {processes} processes.")
     if run.resume:
@@ -85,7 +85,7 @@ def train(
     where a checkpoint, the log or a sheet can't be written.
     """
     setting, reporting, device = run.setting, run.reporting, run.device
-    rank, processes = place()
+    rank, processes = rank_and_world_size()
     path = reporting.folder / CHECKPOINT
     objective.to(device)
     optimizers = make_optimizers(objective.model, setting)

@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..checkpoints.bundle import Model
+from ..checkpoints.model import Model
 from ..decoding.options import DecodingOptions
 from ..decoding.sampling import Sampling
 from ..io.images import contact_sheet, save_png
@@ -44,5 +44,5 @@ def draw_samples(model: Model, classes: list[int], seed: int, device: torch.devi
     """Pictures [B, 3, H, W] of `classes` on the CPU, as the model's defaults draw them."""
     options = DecodingOptions(model.guidance(), model.defaults.steps, seed, Sampling(model.defaults.temperature))
     with mixed_precision(device):
-        drawn = generate(model.decoder, torch.tensor(classes, device=device), options)
+        drawn = generate(model.transformer, torch.tensor(classes, device=device), options)
         return model.tokenizer.decode(drawn.ids).float().clamp(0, 1).cpu()

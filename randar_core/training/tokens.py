@@ -12,10 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..io.atomic import replacing
+from ..io.atomic import atomic_write
 from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
-from ..runtime.distributed import agreed, gather_interleaved, is_first_process, place, wait_for_all
+from ..runtime.distributed import (
+    broadcast_from_rank_0,
+    gather_interleaved,
+    is_rank_0,
+    rank_and_world_size,
+    wait_for_all,
+)
 from ..runtime.progress import Progress
 from .settings import PictureSet, Run
 
@@ -59,7 +65,7 @@ def encode_pictures(
     - `batch`: pictures encoded together.
     - `on_batch(count)`: hears of the progress of this process.
     """
-    rank, processes = place()
+    rank, processes = rank_and_world_size()
     tokenizer = tokenizer.to(device).eval()
     ids, labels = [], []
     for pixels, label in DataLoader(Share(pictures.pictures, rank, processes), batch, num_workers=workers):
@@ -94,12 +100,12 @@ def encode_once(tokenizer: Tokenizer, pictures: PictureSet, run: Run) -> TokenSe
     them, where all of them look for them later.
     """
     path, facts = run.reporting.folder / IDS_FILE, pictures.facts
-    agreed(lambda: check_ids(run.reporting.folder, facts, run.reporting.overwrite))
-    if not agreed(lambda: load_tokens(path, facts) is not None):
-        share = -(-len(pictures) // place()[1])
-        with Progress("ids", share, "pictures a process", shown=is_first_process()) as progress:
+    broadcast_from_rank_0(lambda: check_ids(run.reporting.folder, facts, run.reporting.overwrite))
+    if not broadcast_from_rank_0(lambda: load_tokens(path, facts) is not None):
+        share = -(-len(pictures) // rank_and_world_size()[1])
+        with Progress("ids", share, "pictures a process", shown=is_rank_0()) as progress:
             tokens = encode_pictures(tokenizer, pictures, run.device, run.reporting.workers, on_batch=progress.advance)
-        if is_first_process():
+        if is_rank_0():
             save_tokens(tokens, path)
         wait_for_all()
         return tokens
@@ -115,8 +121,8 @@ def encode_once(tokenizer: Tokenizer, pictures: PictureSet, run: Run) -> TokenSe
 def save_tokens(tokens: TokenSet, path: Path) -> None:
     """Raises OSError where the file can't be written; it appears whole or not at all."""
     try:
-        with replacing(path) as part:
-            save_file({"ids": tokens.ids, "labels": tokens.labels}, part, {"facts": json.dumps(tokens.facts)})
+        with atomic_write(path) as temporary:
+            save_file({"ids": tokens.ids, "labels": tokens.labels}, temporary, {"facts": json.dumps(tokens.facts)})
     except (OSError, SafetensorError) as error:
         raise OSError(f"The ids can't be written to '{path}': {error}. Make room and run again.") from error
 

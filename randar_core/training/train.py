@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from ..checkpoints.bundle import Model, save_bundle
+from ..checkpoints.bundle import save_bundle
+from ..checkpoints.model import Model
 from ..checkpoints.releases import Defaults
 from ..decoding.schedule import call_sizes
 from ..io.images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
-from ..runtime.distributed import is_first_process
+from ..runtime.distributed import is_rank_0
 from .cpu_layers import layers_for
 from .decoder_objective import DecoderObjective, DecoderRecipe
 from .fingerprint import fingerprint, hash_of
@@ -47,7 +48,7 @@ def train_tokenizer(
         facts,
         reconstruction_sheets(tokenizer, pictures.pictures, folder, run.device),
     )
-    if is_first_process():
+    if is_rank_0():
         save_bundle(folder / TOKENIZER_FILE, tokenizer=tokenizer)
     return tokenizer
 
@@ -85,7 +86,7 @@ def train_decoder(
     samples = objective.samples(PixelSamples(pictures.pictures, seed))
     sheets = reconstruction_sheets(copy, pictures.pictures, folder, run.device)
     copy = train(objective, samples, run, facts, sheets)
-    if is_first_process():
+    if is_rank_0():
         save_bundle(folder / TOKENIZER_FILE, tokenizer=copy)
     return copy
 
@@ -174,6 +175,6 @@ def train_transformer(
         often,
     )
     transformer = train(TransformerObjective(transformer), samples, run, facts, sheet)
-    if is_first_process():
+    if is_rank_0():
         write(folder / MODEL_FILE)
     return transformer

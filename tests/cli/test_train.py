@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from randar_core.checkpoints.model import load_model, load_tokenizer
+from tiny_cli import randar
+from tiny_pictures import save_picture
 from tiny_trainings import losses
 
-from randar_core.checkpoints.bundle import load
+from randar_core.cli import train as command
 from randar_core.training import builtin, run_state
 from randar_core.training import train as trainings
 from randar_core.training.folder import open_folder
@@ -34,8 +37,8 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     tokenizer = tmp_path / "t" / trainings.TOKENIZER_FILE
     randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *short, *tiny)
     assert "one class only" in capsys.readouterr().out
-    model = load(tmp_path / "d" / trainings.MODEL_FILE)
-    assert model.class_names == ("blue",) and model.decoder.config.grid == 8
+    model = load_model(tmp_path / "d" / trainings.MODEL_FILE)
+    assert model.class_names == ("blue",) and model.transformer.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
 
 
@@ -48,24 +51,24 @@ def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsy
     monkeypatch.setattr(
         torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
     )
-    monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
+    monkeypatch.setattr("randar_core.training.folder.check_picture", None)  # nothing is read
     arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
-    assert command._pictures(arguments)[0] == found
+    assert command.pictures_of(arguments).pictures == found
     assert capsys.readouterr().out == ""
     heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
     with pytest.raises(ValueError, match="green"):
-        command._pictures(arguments)
+        command.pictures_of(arguments)
 
 
 def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     save_picture(pictures / "blue" / "small.png", 15, 40)
-    command._pictures(
+    command.pictures_of(
         SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
     )
     said = capsys.readouterr().out
-    assert "6 pictures in 2 classes: blue, red" in said and "Skipped in all: 2." in said
-    assert "noise.png: it can't be read" in said and "small.png: it has 15×40 pixels" in said
+    assert "6 pictures in 2 classes: blue, red" in said and "Left out in all: 2." in said
+    assert "noise.png: it isn't a picture" in said and "small.png: it has 15×40 pixels" in said
 
 
 def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monkeypatch):
@@ -87,7 +90,7 @@ def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monk
     def encode(*_, **__):
         raise AssertionError("ids were made")
 
-    monkeypatch.setattr(trainings, "encoded", encode)
+    monkeypatch.setattr(trainings, "encode_once", encode)
     with pytest.raises(ValueError, match="holds a training already"):
         randar(*short, *network)
     with pytest.raises(ValueError, match="can't have 3 heads"):
@@ -110,21 +113,23 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     network = ("--width", 16, "--layers", 1, "--heads", 2)
     randar("train", pictures, "--out", tmp_path / "first", *short, *network, "--steps", 4)
     first = tmp_path / "first" / trainings.MODEL_FILE
-    before = load(first)
+    before = load_model(first)
     # A rate of zero shows what the training began with.
     still = ("--steps", 1, "--rate", 0, "--weight-decay", 0, "--start-from", first)
     randar("train", pictures, "--out", tmp_path / "same", *short, *still)
     shutil.rmtree(pictures / "red")
     randar("train", pictures, "--out", tmp_path / "fewer", *short, *still)
-    same, fewer = (load(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
-    assert (before.decoder.config.classes, fewer.decoder.config.classes) == (2, 1)
+    same, fewer = (load_model(tmp_path / name / trainings.MODEL_FILE) for name in ("same", "fewer"))
+    assert (before.transformer.config.classes, fewer.transformer.config.classes) == (2, 1)
     classes = "cls_embedding.embedding_table.weight"
-    for name, weights in before.decoder.state_dict().items():
-        torch.testing.assert_close(same.decoder.state_dict()[name], weights)
+    for name, weights in before.transformer.state_dict().items():
+        torch.testing.assert_close(same.transformer.state_dict()[name], weights)
         if name != classes:
-            torch.testing.assert_close(fewer.decoder.state_dict()[name], weights)
+            torch.testing.assert_close(fewer.transformer.state_dict()[name], weights)
     # Of "blue", "red" and none, "red" is gone.
-    torch.testing.assert_close(fewer.decoder.state_dict()[classes], before.decoder.state_dict()[classes][[0, 2]])
+    torch.testing.assert_close(
+        fewer.transformer.state_dict()[classes], before.transformer.state_dict()[classes][[0, 2]]
+    )
     with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
     oversampled = (*still, "--layers", 3, "--oversample", "Blue=2", "--oversample", "0=2")
@@ -136,8 +141,8 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
     with pytest.raises(ValueError, match="oversample: "):
         other = (*oversampled[:-3], "blue=3", "--resume")
         randar("train", pictures, "--out", tmp_path / "grown", *short, *other)
-    grown = load(tmp_path / "grown" / trainings.MODEL_FILE)
-    assert grown.decoder.config.layers == 3
+    grown = load_model(tmp_path / "grown" / trainings.MODEL_FILE)
+    assert grown.transformer.config.layers == 3
     with pytest.raises(ValueError, match="has 3 layers, the one to be trained 2: ask for 3 or more"):
         shrunk = ("--start-from", tmp_path / "grown" / trainings.MODEL_FILE, "--layers", 2)
         randar("train", pictures, "--out", tmp_path / "w", *short, "--steps", 1, *shrunk)
@@ -192,8 +197,6 @@ def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
-    from randar_core.checkpoints.bundle import load_tokenizer
-
     short = ("--batch", 2, "--device", "cpu", "--size", 16, "--count", 12, "--rate", 0.01, "--warmup", 1)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
     randar("train-tokenizer", "procedural", "--out", tmp_path / "t", *short, *small, "--steps", 3)
@@ -225,5 +228,5 @@ def test_better_pixels_of_the_same_codes(tmp_path):
 
 
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="--size 15 is no multiple of 8"):
+    with pytest.raises(ValueError, match="--size 15 isn't a multiple of 8"):
         randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)

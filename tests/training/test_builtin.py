@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from randar_core.checkpoints.model import load_model
 from safetensors.torch import load_file
 from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
 
-from randar_core.checkpoints.bundle import load
 from randar_core.training import builtin, run_state
 from randar_core.training.fingerprint import hash_of
 from randar_core.training.pictures import FREE, PORTRAIT, UPRIGHT, Pictures
@@ -72,7 +72,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
     assert seen.count("tokenizer") == seen.count("decoder-1") == 1
     setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
-    first = load(tmp_path / "killed" / "decoder-1" / MODEL_FILE).decoder
+    first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).decoder
     assert setting["start"] == hash_of(first.state_dict())
     assert setting["tokens"]["turn"] == UPRIGHT.turn
     last = run_state.load(tmp_path / "killed" / "decoder-5" / "checkpoint.pt").setting
@@ -81,7 +81,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "fish": 2,
         "house": 2,
     }
-    assert load(again).decoder.config.layers == 2
+    assert load_model(again).transformer.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
-    assert load(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
+    assert load_model(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)

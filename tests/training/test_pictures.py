@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from randar_core.checkpoints.model import load_model
 
-from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import locate
 from randar_core.training import pictures
 from randar_core.training.pictures import (
@@ -183,6 +183,6 @@ def test_a_torch_loader_reads_the_set():
 
 def test_the_built_in_model_draws_these_classes_and_is_small_enough_to_come_along():
     path = locate("builtin")
-    model = load(path)
+    model = load_model(path)
     assert path.stat().st_size <= 12_000_000 and model.class_names == CLASSES
-    assert model.decoder.config.grid == 16 and model.decoder.config.grid * model.tokenizer.factor >= 128
+    assert model.transformer.config.grid == 16 and model.transformer.config.grid * model.tokenizer.factor >= 128

@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import tiny_trainings as tiny
 from tiny_trainings import torch
-from randar_core.runtime.distributed import processes
+from randar_core.runtime.distributed import distributed
 from randar_core.training.tokens import save_tokens
 torch.set_num_threads(1)
-with processes(tiny.CPU):
+with distributed(tiny.CPU):
     tiny.transformer_run(Path({folder!r}, "transformer"))
     tiny.muon_run(Path({folder!r}, "muon"))
     tiny.tokenizer_run(Path({folder!r}, "tokenizer"))
