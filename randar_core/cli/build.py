@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def load_model(arguments: argparse.Namespace, device: torch.device | None = None
     asked = precision(arguments, device)
     opened = open_model(arguments.model, arguments.tokenizer)
     for note in opened.notes:
-        print(note)
+        print(f"randar: {note}", file=sys.stderr)
     model = opened.build(device, asked.dtype)
     pack(model.transformer, asked.bits)
     if device.type == "cpu":  # a tenth faster at encoding, see benchmarks/speed

@@ -45,11 +45,10 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 def info(arguments: argparse.Namespace) -> None:
     detected = detect(read_weights(locate(arguments.file)))
     print(f"{detected.path} ({detected.path.stat().st_size / 1e6:.1f} MB)")
-    for network in filter(None, (detected.transformer, detected.tokenizer)):
-        release = f", release {network.release.name}" if network.release else ""
-        print(
-            f"{network.family.role}: {network.family.name}{release}, {network.parameters:,} weights in {network.dtype}"
-        )
+    if detected.wrapper:
+        print(f"a training checkpoint; the weights are those {detected.wrapper}")
+    for network in detected.networks:
+        print(f"{network.family.role}: {network.title}, {network.parameters:,} weights in {network.dtype}")
         print(f"  {network.config}")
         fault = f"doesn’t fit: {network.mismatch}" if network.mismatch else "every key and shape is as expected"
         print(f"  {fault}")

@@ -42,6 +42,17 @@ def share(text: str) -> float:
     return value
 
 
+def finite(text: str) -> float:
+    """For `type=` of an option: a number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"it must be a number, got '{text}'")
+    return value
+
+
 def seed(text: str) -> int:
     """For `type=` of an option: a whole number that torch's generators take."""
     try:

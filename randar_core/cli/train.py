@@ -11,18 +11,21 @@ from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from ..models.randar import RandAR, RandARConfig
+from ..models.randar import RandAR
 from ..models.tokenizer import Tokenizer
+from ..procedural.landscape.render import Landscapes
+from ..procedural.render import Pictures
+from ..procedural.scene import FREE, Bounds
 from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0
-from ..training.builtin import procedural_facts, train_builtin
+from ..training.builtin import train_builtin
 from ..training.decoder_objective import DecoderRecipe
 from ..training.fingerprint import makes_same_ids
 from ..training.folder import Folder, open_folder
-from ..training.pictures import CLASSES, FREE, Bounds, Pictures
 from ..training.samples import Prefixes
 from ..training.settings import LoopSetting, PictureSet, Reporting, Run
 from ..training.tokenizer_objective import TokenizerRecipe
 from ..training.train import train_decoder, train_tokenizer, train_transformer
+from ..training.transformer import TRAINABLE
 from ..training.warm_start import WarmStart
 from .build import device_of
 from .outputs import check_free, folder_to_write, locked
@@ -30,6 +33,7 @@ from .train_options import (
     MULTIPLIERS,
     PROCEDURAL,
     PROCEDURAL_PICTURES,
+    SHAPES,
     TOKENIZER_NETWORK,
     TRANSFORMER_NETWORK,
     WHOLE_EVERY,
@@ -120,6 +124,8 @@ def run_train(arguments: argparse.Namespace) -> None:
         network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
+            if arguments.family != "randar":
+                raise ValueError("--start-from is for models of the family randar; leave out --family.")
             if fixed := network.keys() - {"layers"}:
                 raise ValueError(
                     f"--start-from keeps the network as it is but for added layers; leave out "
@@ -127,7 +133,7 @@ def run_train(arguments: argparse.Namespace) -> None:
                 )
             start = warm_start(arguments, tokenizer, device)
             network = {name: getattr(start.transformer.config, name) for name in names} | network
-        config = RandARConfig(
+        config = TRAINABLE[arguments.family][1](
             **TRANSFORMER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
             classes=len(pictures.class_names),
@@ -179,20 +185,27 @@ def check_size(size: int, factor: int) -> None:
 
 def pictures_of(arguments: argparse.Namespace) -> PictureSet:
     """The pictures that the options name."""
-    if arguments.pictures == PROCEDURAL:
+    count = arguments.count or PROCEDURAL_PICTURES
+    if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
-        bounds = Bounds(turn, half, not arguments.one_way)
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, bounds)
-        return PictureSet(pictures, procedural_facts(pictures), CLASSES)
-    for name in ("count", "turn", "extent", "one-way"):
+        return drawn_set(Pictures(arguments.seed, count, arguments.size, Bounds(turn, half, not arguments.one_way)))
+    for name in ("turn", "extent", "one-way"):
         if getattr(arguments, name.replace("-", "_")) is not None:
-            raise ValueError(f"--{name} is for '{PROCEDURAL}'; a folder is taken as it is. Leave it out.")
+            raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
+    if arguments.pictures == PROCEDURAL:
+        return drawn_set(Landscapes(arguments.seed, count, arguments.size))
+    if arguments.count is not None:
+        raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
     folder = broadcast_from_rank_0(lambda: open_folder(Path(arguments.pictures), arguments.size))
     if is_rank_0():
         report(folder)
     return PictureSet(folder, folder.facts(), folder.classes)
+
+
+def drawn_set(pictures: Landscapes | Pictures) -> PictureSet:
+    return PictureSet(pictures, pictures.facts(), pictures.classes)
 
 
 def report(folder: Folder) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from . import options
 
-PROCEDURAL = "procedural"
+PROCEDURAL, SHAPES = "procedural", "procedural-shapes"
 TOKENIZER_NETWORK = {
     "channels": 32,  # of the finest level
     "res_blocks": 1,  # a level
@@ -98,10 +98,11 @@ def add_transformer_options(parser: argparse.ArgumentParser) -> None:
         "(default: every picture once an epoch)",
     )
     network = parser.add_argument_group("network")
+    network.add_argument("--family", choices=("randar", "arpg", "lpd"), default="randar", help="default: randar")
     for name, value in TRANSFORMER_NETWORK.items():
         network.add_argument(f"--{name}", type=options.at_least(1), help=f"default: {value}")
     drawing = parser.add_argument_group("sample sheets, and the model's defaults")
-    drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
+    drawing.add_argument("--guidance", type=options.finite, default=2.0, help="at the end of a picture (default: 2)")
     drawing.add_argument(
         "--sheet-steps", type=options.at_least(1), default=88, help="calls for a picture (default: 88)"
     )
@@ -120,8 +121,8 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pictures")
     group.add_argument(
         "pictures",
-        help="a folder with a sub-folder of pictures for each class (anything that Pillow reads, whatever its "
-        f"name ends in), or '{PROCEDURAL}' for the drawn set",
+        help="a folder with a sub-folder of pictures for each class (anything that Pillow reads, whatever its name "
+        f"ends in), or a drawn set: '{PROCEDURAL}' (landscapes) or '{SHAPES}'",
     )
     group.add_argument(
         "--size",
@@ -130,29 +131,27 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         help="pixels of a side; pictures are scaled down (default: 128)",
     )
     group.add_argument(
-        "--count", type=options.at_least(1), help=f"pictures of the drawn set (default: {PROCEDURAL_PICTURES})"
+        "--count", type=options.at_least(1), help=f"pictures of a drawn set (default: {PROCEDURAL_PICTURES})"
     )
     group.add_argument(
         "--turn",
         type=options.at_least(0, whole=False),
         metavar="DEGREES",
-        help="most that objects of the drawn set are turned to either side (default: as far as each shape may be; the "
-        "built-in model ends with 15)",
+        help=f"most that objects of '{SHAPES}' are turned to either side (default: as far as each shape may be)",
     )
     group.add_argument(
         "--extent",
         type=float,
         nargs=2,
         metavar=("LEAST", "GREATEST"),
-        help="extent of the smallest and the largest object of the drawn set, in sides of the picture, from 0.1 to 0.8 "
-        "(default: 0.46 0.74; in the last round of the built-in model 0.6 0.8)",
+        help=f"extent of the smallest and the largest object of '{SHAPES}', in sides of the picture, from 0.1 to 0.8 "
+        "(default: 0.46 0.74)",
     )
     group.add_argument(
         "--one-way",
         action="store_true",
         default=None,
-        help="let moons, houses, trees and fish of the drawn set face one way, as in the last round of the built-in "
-        "model",
+        help=f"let moons, houses, trees and fish of '{SHAPES}' face one way",
     )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)

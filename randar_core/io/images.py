@@ -8,13 +8,14 @@ import math
 import tempfile
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
-from .atomic import replacing
+from .atomic import atomic_write
 
 # What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
 # AVIF from version 11.3 on.
@@ -22,27 +23,27 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 FORMATS += ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
 
-def to_levels(pixels: Tensor) -> Tensor:
+def to_uint8(pixels: Tensor) -> Tensor:
     """Pixels in 0…1 (values beyond are clamped) as uint8."""
     return (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture `[3, H, W]`, or `[4, H, W]` with alpha, in 0…1 (values beyond are clamped) as 8-bit RGB or RGBA."""
-    return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
+    return Image.fromarray(rearrange(to_uint8(pixels), "c h w -> h w c").cpu().numpy())
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def to_8_bits(image: Image.Image) -> Image.Image:
     """`image`, or one of 8 bits where it holds 16 of grey: converted by Pillow, all above 255 would be white.
 
     Which value stands for transparent, where one does, isn't kept.
     """
     if not image.mode.startswith("I"):
         return image
-    levels = numpy.asarray(image)
+    levels = np.asarray(image)
     if image.mode == "I" and levels.max(initial=0) <= 255:  # 32 bits, which older versions of Pillow read 16 as
         return image
-    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
+    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
 
 
 def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
@@ -50,7 +51,7 @@ def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
 
     Else it is on white where it is transparent: what is hidden there is junk.
     """
-    image = eight_bits(ImageOps.exif_transpose(image))
+    image = to_8_bits(ImageOps.exif_transpose(image))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         if alpha:
@@ -61,7 +62,7 @@ def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
 
 def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
     """An image as `[1, 3, H, W]` in 0…1, `upright`; with `alpha` as `[1, 4, H, W]` where it has one."""
-    levels = numpy.array(upright(image, alpha))
+    levels = np.array(upright(image, alpha))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
 
@@ -99,7 +100,7 @@ def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
     try:
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             to_image(pixels).save(part, "PNG", pnginfo=information)
     except OSError as error:
         raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
@@ -111,7 +112,7 @@ def reason_of(error: OSError) -> str:
     return f" ({error.strerror or error})." + (" Make room on the disk." if full else "")
 
 
-def read_facts(path: Path) -> dict | None:
+def read_metadata(path: Path) -> dict | None:
     """What `save_png` was told of the picture; None where there is no such picture, or none that can be read."""
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -150,3 +151,16 @@ def writable_folder(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"Nothing can be written to '{folder}': {error.strerror or error}. Name another.") from error
     return folder
+
+
+# Dark violet, blue, green, yellow: rises evenly in lightness and is told apart by the colour-blind.
+HEAT_COLOURS = ((0.27, 0.00, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14))
+
+
+def heat_map(confidence: Tensor, height: int, width: int) -> Tensor:
+    """`confidence` `[B, h, w]` in 0…1 as a picture `[B, 3, height, width]`: dark is low, yellow is high."""
+    colours = torch.tensor(HEAT_COLOURS, dtype=torch.float32, device=confidence.device)
+    position = confidence.to(torch.float32).clamp(0, 1) * (len(HEAT_COLOURS) - 1)
+    lower = position.long().clamp(max=len(HEAT_COLOURS) - 2)
+    cells = torch.lerp(colours[lower], colours[lower + 1], (position - lower).unsqueeze(-1))
+    return F.interpolate(rearrange(cells, "b h w rgb -> b rgb h w"), (height, width), mode="nearest-exact")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..decoding.canvas import Canvas, cells_of_mask
 from ..decoding.conditions import Conditions
-from ..decoding.loop import OnStep, decode
+from ..decoding.loop import DecodeProgress, OnStep, decode
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import Order, Painted, check_order
 from ..decoding.plan import Plan, make_plan
@@ -26,13 +26,13 @@ THRESHOLD = 0.1  # segmenters leave values of a few thousandths in the backgroun
 class InpaintResult:
     """`pixels` `[B, C, H, W]`, `confidence` `[B, H, W]` (1 where nothing was drawn), and the crops it was drawn in.
 
-    `ids` `[len(crops), g, g]` are the tokens of the crops; None where there was nothing to do.
+    `decoded` holds the tokens of the crops, `[len(crops), g, g]`; None where there was nothing to do.
     """
 
     pixels: Tensor
     confidence: Tensor
     crops: tuple[Crop, ...] = ()
-    ids: Tensor | None = None
+    decoded: DecodeProgress | None = None
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def inpaint(
         blend(out[crop.picture, :3], resize_square(square, crop.side), crop, opacity[crop.picture] * own)
         cells = F.interpolate(cells[None, None], (crop.side, crop.side), mode="nearest-exact")[0]
         blend(confidence[crop.picture, None], cells, crop, own.to(torch.float32))
-    return InpaintResult(out, confidence, tuple(crops), drawn.ids)
+    return InpaintResult(out, confidence, tuple(crops), drawn)
 
 
 def check_settings(denoise: float, grow: int, seam: int, context: float, threshold: float) -> None:
@@ -133,7 +133,7 @@ def check_settings(denoise: float, grow: int, seam: int, context: float, thresho
 
 
 def cell_masks(crops: Sequence[Crop], mask: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Cells `[len(crops), g, g]` bool that `mask` `[B, H, W]` touches with a pixel, and those outside of the picture."""
+    """Cells `[len(crops), g, g]` bool that `mask` `[B, H, W]` touches, and cells that lie outside of the picture."""
     height, width = mask.shape[1:]
     masked = torch.cat([cells_of_mask(crop.of(mask)[None] > 0, grid, grid) for crop in crops])
     inside = torch.cat([cells_of_mask(crop.inside(height, width, mask.device)[None], grid, grid) for crop in crops])

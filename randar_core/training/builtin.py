@@ -15,34 +15,34 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
+from ..procedural.landscape.render import CLASSES, Landscapes
 from ..runtime.distributed import is_rank_0
 from .decoder_objective import DecoderRecipe
 from .loop import CHECKPOINT
-from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
 from .samples import Prefixes
 from .settings import LoopSetting, PictureSet, Reporting, Run
 from .tokenizer_objective import TokenizerRecipe
 from .train import train_decoder, train_tokenizer, train_transformer
 from .warm_start import WarmStart
 
-TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
+TOKENIZER_PICTURES = Landscapes(seed=1, count=10_000)
 TOKENIZER = LlamaGenConfig(
     channels=16,
     multipliers=(1, 1, 2, 4),
     res_blocks=1,
-    codebook_size=512,
+    codebook_size=1024,
     codebook_dim=8,
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=2400, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
 class DecoderRound:
     """One training of the tokenizer's decoder, which `decoder_multipliers` and a `margin` may change first."""
 
-    pictures: Pictures
+    pictures: Landscapes
     recipe: DecoderRecipe
     loop: LoopSetting
     decoder_multipliers: tuple[int, ...] | None = None
@@ -50,22 +50,21 @@ class DecoderRound:
 
 
 DECODER_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
-# First as well as the tokenizer's own width can. Then twice as wide in the two coarsest levels, so that it can see how
-# an outline continues, with codes as a transformer draws them, and with a margin against a line along the edge.
+# Twice as wide in the two coarsest levels, so that it can see how an outline continues, with codes as a transformer
+# draws them, and with a margin against a line along the edge.
 DECODER_ROUNDS = (
-    DecoderRound(TOKENIZER_PICTURES, DecoderRecipe(border=1.0, exchanged=0.0), DECODER_LOOP),
     DecoderRound(
-        Pictures(seed=6, count=16_000),
+        Landscapes(seed=6, count=16_000),
         DecoderRecipe(),
-        replace(DECODER_LOOP, steps=1000, average=0.995),
+        replace(DECODER_LOOP, average=0.995),
         decoder_multipliers=(1, 1, 4, 8),
         margin=1,
     ),
 )
 
-TRANSFORMER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
+TRANSFORMER = RandARConfig(width=256, layers=4, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
 TRANSFORMER_LOOP = LoopSetting(
-    steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
+    steps=1200, batch=24, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.995, optimizer="muon"
 )
 
 
@@ -73,7 +72,7 @@ TRANSFORMER_LOOP = LoopSetting(
 class TransformerRound:
     """One training of the transformer, on pictures of its own. New layers change nothing at first."""
 
-    pictures: Pictures
+    pictures: Landscapes
     loop: LoopSetting
     prefixes: Prefixes
     layers: int | None = None
@@ -82,49 +81,30 @@ class TransformerRound:
     """Classes whose pictures come so many times as often as others."""
 
 
-# Each round begins with what the one before learnt, and sees new pictures. The tokenizer and the first round see shapes
-# turned as far as each may be, and so every direction of an edge; from the second on they stand upright. The third and
-# the fourth see ever more of what comes after a picture's beginning: that is where edges become clean. In the last,
-# shapes are as users are to see them, large and facing one way; two layers are added, and fish and houses, the hardest,
-# come twice as often.
+# Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. Later
+# ones have more layers, see more of what comes after a picture's beginning, where edges become clean, and last longer.
 TRANSFORMER_ROUNDS = (
-    TransformerRound(Pictures(seed=2, count=16_000), TRANSFORMER_LOOP, Prefixes(cells=64, whole_every=8)),
+    TransformerRound(Landscapes(seed=2, count=12_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=12)),
     TransformerRound(
-        Pictures(seed=3, count=20_000, bounds=UPRIGHT),
-        replace(TRANSFORMER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
-        Prefixes(cells=48, whole_every=24),
+        Landscapes(seed=3, count=24_000),
+        replace(TRANSFORMER_LOOP, steps=6000, learning_rate=2e-3, average=0.999, seed=1),
+        Prefixes(cells=48, whole_every=16),
+        layers=6,
     ),
     TransformerRound(
-        Pictures(seed=4, count=32_000, bounds=UPRIGHT),
-        replace(TRANSFORMER_LOOP, steps=5200, batch=24, learning_rate=1.2e-3, seed=2),
-        Prefixes(cells=64, whole_every=16),
-    ),
-    TransformerRound(
-        Pictures(seed=5, count=32_000, bounds=UPRIGHT),
-        replace(TRANSFORMER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
-        Prefixes(cells=64, whole_every=6),
-    ),
-    TransformerRound(
-        Pictures(seed=7, count=16_000, bounds=PORTRAIT),
-        replace(TRANSFORMER_LOOP, steps=1000, batch=24, learning_rate=1e-3, seed=7),
+        Landscapes(seed=4, count=32_000),
+        replace(TRANSFORMER_LOOP, steps=5000, learning_rate=1.2e-3, average=0.999, seed=2),
         Prefixes(cells=64, whole_every=8),
-        layers=7,
-        oversample=(("fish", 2), ("house", 2)),
+        layers=6,
+        oversample=(("city", 2), ("castle", 2), ("house", 2)),
     ),
 )
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88, boundary=0)
 
 
-def procedural_facts(pictures: Pictures) -> dict:
-    """What must be the same when a training on the procedural set resumes."""
-    facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
-    # Left out where they are none, so that trainings from before there were bounds resume.
-    return facts | {key: value for key, value in pictures.bounds.facts().items() if value != FREE.facts()[key]}
-
-
-def picture_set(pictures: Pictures) -> PictureSet:
-    return PictureSet(pictures, procedural_facts(pictures), CLASSES)
+def picture_set(pictures: Landscapes) -> PictureSet:
+    return PictureSet(pictures, pictures.facts(), CLASSES)
 
 
 def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: bool, **reporting) -> Run:

@@ -25,7 +25,7 @@ class Log:
             rows = self.rows_before()
             self.seconds_before = float(rows[-1]["seconds"]) if rows else 0.0
             try:
-                with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+                with atomic_write(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
                     writer = self.writer_to(file)
                     writer.writeheader()
                     writer.writerows(rows)

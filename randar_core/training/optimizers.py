@@ -9,6 +9,7 @@ from .muon import Muon
 from .settings import LoopSetting
 
 OPTIMIZERS = ("adamw", "muon")
+LAYERS = ("layers", "blocks")  # what transformers name their layers
 
 
 def learning_rate(setting: LoopSetting, step: int) -> float:
@@ -18,15 +19,16 @@ def learning_rate(setting: LoopSetting, step: int) -> float:
 
 
 def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices of `model.layers` and AdamW, which comes first, for the rest.
+    """AdamW for everything, or Muon for the matrices of the layers and AdamW, which comes first, for the rest.
 
     Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
     AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
     if setting.optimizer == "muon":
-        layers = getattr(model, "layers", nn.ModuleList())
-        hidden = [parameter for parameter in layers.parameters() if parameter.ndim == 2 and parameter.requires_grad]
+        layers = [child for name, child in model.named_children() if name in LAYERS]
+        parameters = [parameter for child in layers for parameter in child.parameters()]
+        hidden = [parameter for parameter in parameters if parameter.ndim == 2 and parameter.requires_grad]
         if not hidden:
             raise ValueError("Muon is for the matrices of a transformer's layers; train this network with AdamW.")
     elif setting.optimizer != "adamw":

@@ -27,7 +27,7 @@ class RunState:
 def save(state: RunState, path: Path) -> None:
     """Replace the file at `path`. Raises OSError where that fails; the file before it is untouched then."""
     try:
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as part, part.open("wb") as file:
             torch.save(vars(state), file)
     # torch's writer turns the error of a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:

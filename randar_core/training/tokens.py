@@ -121,8 +121,8 @@ def encode_once(tokenizer: Tokenizer, pictures: PictureSet, run: Run) -> TokenSe
 def save_tokens(tokens: TokenSet, path: Path) -> None:
     """Raises OSError where the file can't be written; it appears whole or not at all."""
     try:
-        with atomic_write(path) as temporary:
-            save_file({"ids": tokens.ids, "labels": tokens.labels}, temporary, {"facts": json.dumps(tokens.facts)})
+        with atomic_write(path) as part:
+            save_file({"ids": tokens.ids, "labels": tokens.labels}, part, {"facts": json.dumps(tokens.facts)})
     except (OSError, SafetensorError) as error:
         raise OSError(f"The ids can't be written to '{path}': {error}. Make room and run again.") from error
 

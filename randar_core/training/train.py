@@ -13,7 +13,6 @@ from ..checkpoints.releases import Defaults
 from ..decoding.schedule import call_sizes
 from ..io.images import contact_sheet, save_png
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from ..models.randar import RandAR, RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..runtime.distributed import is_rank_0
 from .cpu_layers import layers_for
@@ -27,7 +26,7 @@ from .settings import PictureSet, Run
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from .tokens import check_ids, encode_once
-from .transformer import TransformerObjective, initialise
+from .transformer import TRAINABLE, Transformer, TransformerConfig, initialise, objective_of
 from .warm_start import WarmStart, begin_with
 
 TOKENIZER_FILE, MODEL_FILE, SHEETS = "tokenizer.safetensors", "model.safetensors", "samples-*.png"
@@ -108,14 +107,14 @@ def new_tokenizer(config: LlamaGenConfig, run: Run) -> LlamaGenTokenizer:
 def train_transformer(
     pictures: PictureSet,
     tokenizer: Tokenizer,
-    config: RandARConfig,
+    config: TransformerConfig,
     defaults: Defaults,
     run: Run,
     class_dropout: float = 0.1,
     prefixes: Prefixes | None = None,
     start: WarmStart | None = None,
     oversample: Iterable[tuple[str, int]] = (),
-) -> RandAR:
+) -> Transformer:
     """Train on the ids of `pictures` a new transformer, or one that begins with the weights of `start`.
 
     Writes the ids, see `encode_once`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
@@ -123,20 +122,23 @@ def train_transformer(
 
     - `pictures`: the training set; its classes are the model's.
     - `tokenizer`: a trained one, which makes the ids.
-    - `config`: of the transformer.
+    - `config`: of the transformer; its class says the family.
     - `defaults`: how the model draws, its sheets included.
     - `run`: how it learns, see `Run`.
     - `class_dropout`: share of the samples without class.
     - `prefixes`: see `Prefixes`; None for whole pictures.
-    - `start`: see `begin_with`; None for weights from the seed.
+    - `start`: a RandAR model, see `begin_with`; None for weights from the seed.
     - `oversample`: pictures of a class in it, by name or id, come that many times as often as others.
     """
-    transformer = RandAR(config)
+    family, network = next((name, known[0]) for name, known in TRAINABLE.items() if isinstance(config, known[1]))
+    transformer = network(config)
     initialise(transformer, run.setting.seed)
     if start is not None:
         begin_with(transformer, pictures.class_names, start)
     token_facts = pictures.facts | {"tokenizer": fingerprint(tokenizer)}
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
+    if family != "randar":  # which trainings from before there were others don't say
+        facts["family"] = family
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
     often = oversampling(oversample, pictures.class_names)
@@ -151,7 +153,7 @@ def train_transformer(
     make_optimizers(transformer, run.setting)
     model = Model(folder.name, transformer, tokenizer, pictures.class_names, defaults)
     model.guidance()
-    call_sizes(config.grid**2, defaults.steps)
+    call_sizes(config.grid**2, defaults.steps, schedule=network.traits.schedule)
     tokens = encode_once(tokenizer, replace(pictures, facts=token_facts), run)
     tokenizer = tokenizer.to(run.device).eval()
 
@@ -174,7 +176,7 @@ def train_transformer(
         run.setting.batch,
         often,
     )
-    transformer = train(TransformerObjective(transformer), samples, run, facts, sheet)
+    transformer = train(objective_of(transformer, seed), samples, run, facts, sheet)
     if is_rank_0():
         write(folder / MODEL_FILE)
     return transformer

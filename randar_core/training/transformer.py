@@ -1,22 +1,42 @@
 """What a transformer learns: every token of a picture from those before it, along an order of the picture's own."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..decoding.lpd_groups import LPD_GROUPS
+from ..decoding.schedule import call_sizes
 from ..decoding.seeding import generator_for
-from ..models.randar import RandAR
+from ..models.arpg import ARPG, ARPGConfig
+from ..models.lpd import LPD, LPDConfig
+from ..models.randar import RandAR, RandARConfig
 from .cpu_attention import QuickCausalAttention
+
+TransformerConfig = RandARConfig | ARPGConfig | LPDConfig
+Transformer = RandAR | ARPG | LPD
+
+TRAINABLE: dict[str, tuple[type[Transformer], type[TransformerConfig]]] = {
+    "randar": (RandAR, RandARConfig),
+    "arpg": (ARPG, ARPGConfig),
+    "lpd": (LPD, LPDConfig),
+}
+"""Network and configuration of the families that learn here, by name: those that are trained in random orders alone."""
+
+OUTPUT_LAYERS = ("output.weight", "head.weight")
+NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "_ln.weight")
+INTO_STREAM = ("wo.weight", "w2.weight", "proj.weight", "fc2.weight")  # of layers that add to the residual stream
 
 
 class TransformerObjective(nn.Module):
     """Cross-entropy of teacher-forced tokens (RandAR, arXiv 2412.01827, section 3.1)."""
 
-    FIGURES = ("cells",)
+    FIGURES: tuple[str, ...] = ("cells",)
 
-    def __init__(self, model: RandAR):
+    def __init__(self, model: Transformer):
         super().__init__()
         self.model = model
 
@@ -25,24 +45,68 @@ class TransformerObjective(nn.Module):
         with QuickCausalAttention():
             condition = self.model.class_embedding(batch["classes"])
             logits = self.model(condition, batch["tokens"], batch["order"])
-        loss = F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten())
-        return loss, {"cells": batch["order"].shape[1]}
+        return loss_of(logits, batch["tokens"]), {"cells": batch["order"].shape[1]}
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}
 
 
+class GroupObjective(TransformerObjective):
+    """The same in groups of cells: all samples of a step in those of one number of calls (LPD, arXiv 2507.01957).
+
+    The number is drawn from `seed` and the step, evenly from those that LPD was trained with.
+    """
+
+    FIGURES = ("cells", "groups")
+
+    def __init__(self, model: LPD, seed: int):
+        super().__init__(model)
+        self.seed, self.calls = seed, calls_to_learn(model.config.cells)
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `TransformerObjective`, and the number of groups."""
+        cells = batch["order"].shape[1]
+        drawn = int(torch.randint(len(self.calls), (), generator=generator_for(self.seed, "groups", step)))
+        sizes = first_groups(call_sizes(self.model.config.cells, self.calls[drawn], schedule="lpd"), cells)
+        condition = self.model.class_embedding(batch["classes"])
+        logits = self.model(condition, batch["tokens"], batch["order"], group_sizes=sizes)
+        return loss_of(logits, batch["tokens"]), {"cells": cells, "groups": len(sizes)}
+
+
+def objective_of(model: Transformer, seed: int) -> TransformerObjective:
+    """How a transformer of its family learns."""
+    return GroupObjective(model, seed) if isinstance(model, LPD) else TransformerObjective(model)
+
+
+def loss_of(logits: Tensor, tokens: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+
+def calls_to_learn(cells: int) -> list[int]:
+    """The numbers of calls that LPD learns on a canvas of `cells` cells; those of 256 cells in proportion otherwise."""
+    published = [calls for count, calls in LPD_GROUPS if count == cells]
+    if published:
+        return published
+    return sorted({max(1, calls * cells // 256) for count, calls in LPD_GROUPS if count == 256})
+
+
+def first_groups(sizes: Sequence[int], cells: int) -> list[int]:
+    """The groups of the first `cells` cells; the last of them is cut short."""
+    starts = accumulate(sizes, initial=0)
+    return [min(size, cells - start) for size, start in zip(sizes, starts, strict=False) if start < cells]
+
+
 @torch.no_grad()
-def initialise(model: RandAR, seed: int) -> None:
+def initialise(model: Transformer, seed: int) -> None:
     """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
     (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
     generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
+        if name.endswith(NORMS):
             parameter.fill_(1)
-        elif name == "output.weight":
+        elif name in OUTPUT_LAYERS or name.endswith(".bias"):
             parameter.zero_()
         else:
-            deviation = into_stream if name.endswith(("wo.weight", "w2.weight")) else 0.02
+            deviation = into_stream if name.endswith(INTO_STREAM) else 0.02
             parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image
-from randar_core.checkpoints.model import load_model
 from tiny import NAMES
 from tiny_cli import pixels, run, save_mask
 
 from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 
 
@@ -254,7 +254,7 @@ def test_an_edit_follows_blends_regions_and_a_negative_class(bundle, tmp_path):
 
     def drawn(condition, *words):
         out = tmp_path / "out.png"
-        common = ("--model", bundle, "--share", 1, "--dtype", "float32", "--out", out, "--force")
+        common = ("--model", bundle, "--share", 1, "--guidance", 30, "--dtype", "float32", "--out", out, "--force")
         assert run("refine", tmp_path / "a.png", condition, *common, *words) == 0
         return pixels(out)
 

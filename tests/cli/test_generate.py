@@ -66,7 +66,7 @@ def test_guidance_takes_a_start_or_a_power_but_not_both(bundle, tmp_path, capsys
     assert run(*common, "--guidance", 1, 3) == 0
     assert run(*common, "--guidance", 3, "--guidance-power", 2) == 0
     assert run(*common, "--guidance", 1, 3, "--guidance-power", 2) == 2
-    assert "give one of the two" in capsys.readouterr().err
+    assert "Give one of the two" in capsys.readouterr().err
 
 
 def test_a_painted_order_is_followed_from_the_command_line(bundle, picture, tmp_path):
@@ -111,7 +111,8 @@ def test_extrapolation_has_one_guidance_throughout(bundle, tmp_path):
 def drawn_with(bundle, tmp_path, *words) -> np.ndarray:
     """The one picture that a `generate` draws."""
     folder = tmp_path / "drawn"
-    assert run("generate", *words, "--model", bundle, "--dtype", "float32", "--out", folder, "--force") == 0
+    common = ("--model", bundle, "--dtype", "float32", "--guidance", 30, "--out", folder, "--force")
+    assert run("generate", *words, *common) == 0
     (path,) = folder.iterdir()
     found = pixels(path).copy()
     path.unlink()
@@ -158,7 +159,7 @@ def test_a_region_that_marks_nothing_is_named(bundle, tmp_path, capsys):
 
 
 def test_a_sweep_morphs_with_the_random_numbers_of_its_first_picture(bundle, tmp_path):
-    words = ("--model", bundle, "--dtype", "float32", "--out")
+    words = ("--model", bundle, "--dtype", "float32", "--guidance", 30, "--out")
     assert run("generate", "--sweep", "star", "fish", "--count", 3, *words, tmp_path / "sweep") == 0
     paths = sorted((tmp_path / "sweep").iterdir())
     assert [path.name for path in paths] == ["00000_star.png", "00001_0_5_star_0_5_fish.png", "00002_fish.png"]

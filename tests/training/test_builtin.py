@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from randar_core.checkpoints.model import load_model
 from safetensors.torch import load_file
 from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
 
+from randar_core.checkpoints.model import load_model
+from randar_core.procedural.render import Pictures
+from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
 from randar_core.training.fingerprint import hash_of
-from randar_core.training.pictures import FREE, PORTRAIT, UPRIGHT, Pictures
 from randar_core.training.tokenizer_objective import TokenizerRecipe
 from randar_core.training.train import MODEL_FILE
 
@@ -25,7 +26,7 @@ from randar_core.training.train import MODEL_FILE
     ],
 )
 def test_bounds_are_facts_where_there_are_any(bounds, facts):
-    found = builtin.procedural_facts(Pictures(3, 7, 16, bounds))
+    found = Pictures(3, 7, 16, bounds).facts()
     assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
 
 
@@ -39,7 +40,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
         "DECODER_ROUNDS": tuple(
             replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small), **grown)
-            for each, grown in zip(builtin.DECODER_ROUNDS, ({}, {"decoder_multipliers": (2, 4)}), strict=True)
+            for each, grown in zip(builtin.DECODER_ROUNDS, ({"decoder_multipliers": (2, 4)},), strict=True)
         ),
         "TRANSFORMER": network,
         "TRANSFORMER_ROUNDS": tuple(
@@ -72,15 +73,12 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
     assert seen.count("tokenizer") == seen.count("decoder-1") == 1
     setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
-    first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).decoder
+    first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).transformer
     assert setting["start"] == hash_of(first.state_dict())
-    assert setting["tokens"]["turn"] == UPRIGHT.turn
-    last = run_state.load(tmp_path / "killed" / "decoder-5" / "checkpoint.pt").setting
-    assert last["tokens"].items() >= {"turn": 15.0, "half": [0.3, 0.4], "mirrored": False}.items()
-    assert dict(zip(builtin.CLASSES, last["oversample"], strict=True)) == dict.fromkeys(builtin.CLASSES, 1) | {
-        "fish": 2,
-        "house": 2,
-    }
+    assert setting["tokens"]["landscapes_seed"] == builtin.TRANSFORMER_ROUNDS[1].pictures.seed
+    last = run_state.load(tmp_path / "killed" / f"decoder-{len(builtin.TRANSFORMER_ROUNDS)}" / "checkpoint.pt").setting
+    often = dict(zip(builtin.CLASSES, last["oversample"], strict=True))
+    assert often == dict.fromkeys(builtin.CLASSES, 1) | dict(builtin.TRANSFORMER_ROUNDS[-1].oversample)
     assert load_model(again).transformer.config.layers == 2
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)

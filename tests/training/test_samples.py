@@ -8,8 +8,8 @@ import torch
 from tiny_trainings import TOKENIZER
 
 from randar_core.models.llamagen import LlamaGenTokenizer
+from randar_core.procedural.render import Pictures
 from randar_core.training.decoder_objective import DecoderObjective, DecoderRecipe
-from randar_core.training.pictures import Pictures
 from randar_core.training.samples import ExchangedSamples, PixelSamples, Prefixes, TokenSamples, item_of
 from randar_core.training.tokens import TokenSet
 

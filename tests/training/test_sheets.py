@@ -6,7 +6,7 @@ from PIL import Image
 from tiny_trainings import CPU, TOKENIZER
 
 from randar_core.models.llamagen import LlamaGenTokenizer
-from randar_core.training.pictures import Pictures
+from randar_core.procedural.render import Pictures
 from randar_core.training.sheets import reconstruction_sheets
 
 
