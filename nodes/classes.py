@@ -5,10 +5,10 @@ from functools import lru_cache
 
 from comfy_api.latest import io
 
-from ..randar_core.checkpoints.bundle import class_names_of
-from ..randar_core.checkpoints.detect import recognise
+from ..randar_core.checkpoints.detect import detect
 from ..randar_core.checkpoints.locate import BUILTIN
-from ..randar_core.checkpoints.weights import read
+from ..randar_core.checkpoints.model import class_names_of
+from ..randar_core.checkpoints.weights import read_weights
 from ..randar_core.classes import imagenet_classes
 from .chosen import Chosen, ChosenClass, Region, plain_blends
 from .convert import masks_of
@@ -20,7 +20,7 @@ BLEND_FIRST = "Blend or sweep the classes first, then give the result to RandAR 
 @lru_cache(maxsize=1)
 def listed_classes() -> dict[str, ChosenClass]:
     """Every entry of the class list by its label: the built-in model's classes first, then ImageNet's."""
-    builtin = class_names_of(recognise(read(BUILTIN))) if BUILTIN.is_file() else ()
+    builtin = class_names_of(detect(read_weights(BUILTIN))) if BUILTIN.is_file() else ()
     entries = [(f"built-in: {name}", i, builtin) for i, name in enumerate(builtin)]
     entries += [(f"{i}: {name}", i, imagenet_classes()) for i, name in enumerate(imagenet_classes())]
     return {label: ChosenClass(label, i, vocabulary) for label, i, vocabulary in entries}

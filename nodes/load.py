@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .files import AUTO, file_names, files_of, model_names
+from .files import AUTO, file_names, model_names, versions_of
 from .model import DTYPES, load_model
 from .sockets import ModelSocket
 
@@ -49,7 +49,7 @@ class RandARLoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO):
         """Load again when a file that may belong to this model has been replaced."""
-        return [(str(path), path.stat().st_mtime) for path in files_of(model_name, tokenizer)]
+        return [version.key for version in versions_of(model_name, tokenizer)]
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO) -> io.NodeOutput:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .releases import Release, find_release
+from .weights import CheckpointError, read_weights
 
 OnBytes = Callable[[int, int | None], None]  # bytes that have come, bytes of the whole file if known
 
 
-class DownloadError(RuntimeError):
+class DownloadError(OSError):
     """A file could not be fetched. The message says how far it came and what to do."""
 
 
@@ -58,10 +59,8 @@ def downloads_folder() -> Path:
 
 
 def _is_readable(path: Path) -> bool:
-    from .weights import CheckpointError, read  # which import torch; the command line begins without it
-
     try:
-        read(path)
+        read_weights(path)
     except CheckpointError:
         return False
     return True

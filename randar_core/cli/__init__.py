@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..checkpoints.download import DownloadError
-from ..runtime.huge_pages import ask_for_large_pages
+from ..runtime.huge_pages import ask_for_huge_pages
+from ..runtime.memory import is_out_of_memory
 from . import demo, edit, files, generate, images, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for what can't be done with this input, or 130 where it was stopped."""
-    ask_for_large_pages()  # no module above imports torch; those below do
+    ask_for_huge_pages()  # no module above imports torch; those below do
     parser = argparse.ArgumentParser(prog="randar", description="Random-order autoregressive image models.")
     parser.add_argument("--version", action="version", version=f"randar {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     # Every foreseeable mistake is one of these, with a message for the user; anything else is a fault of ours and keeps
     # its traceback.
-    except (ValueError, OSError, DownloadError) as error:
+    except (ValueError, OSError) as error:
         print(f"randar: {error}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
@@ -44,11 +44,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     return 0
 
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine has no room left, in the words of torch."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
-    )

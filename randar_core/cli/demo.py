@@ -41,7 +41,7 @@ def _tour(model, decoding, device):
     from ..tasks.outpaint import outpaint
     from ..tasks.refine import refine
 
-    decoder, tokenizer = model.decoder, model.tokenizer
+    decoder, tokenizer = model.transformer, model.tokenizer
     shown = min(12, len(model.class_names))
     classes = torch.arange(shown, device=device)
 

@@ -122,14 +122,15 @@ def _inpaint(arguments, model, pixels, classes, decoding, on_call):
         print(f"'{arguments.mask}' marks nothing in white, so the picture stays as it is.")
         mask = mask.new_zeros(1, *pixels.shape[2:])  # whatever its size
     settings = {name: getattr(arguments, name) for name in ("denoise", "grow", "seam", "context")}
-    return inpaint(model.decoder, model.tokenizer, pixels, mask, classes, decoding, on_call=on_call, **settings).pixels
+    networks = model.transformer, model.tokenizer
+    return inpaint(*networks, pixels, mask, classes, decoding, on_call=on_call, **settings).pixels
 
 
 def _outpaint(arguments, model, pixels, classes, decoding, on_call):
     from ..tasks.outpaint import outpaint
 
     settings = {name: getattr(arguments, name) for name in ("left", "top", "right", "bottom", "overlap", "seam")}
-    return outpaint(model.decoder, model.tokenizer, pixels, classes, decoding, on_call=on_call, **settings).pixels
+    return outpaint(model.transformer, model.tokenizer, pixels, classes, decoding, on_call=on_call, **settings).pixels
 
 
 def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
@@ -137,7 +138,7 @@ def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
 
     ids = model.tokenizer.encode(_own_size(pixels, model))
     drawn = extrapolate(
-        model.decoder,
+        model.transformer,
         classes,
         arguments.factor,
         decoding,
@@ -155,7 +156,7 @@ def _refine(arguments, model, pixels, classes, decoding, on_call):
 
     share = SHARE if arguments.share is None and arguments.below is None else arguments.share
     ids, alpha = _encode(pixels[:, :3], model), pixels[:, 3:]
-    drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
+    drawn = refine(model.transformer, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
     if drawn.calls == 0:  # nothing was forgotten, and the tokenizer alone would only blur the picture
         return pixels
     refined = model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
@@ -167,7 +168,7 @@ def _confidence(arguments, model, pixels, classes, decoding, on_call):
     from ..tasks.confidence import heat_map, sureness
 
     ids, cell = _encode(pixels, model), model.tokenizer.factor
-    sure = sureness(model.decoder, Canvas(ids, ids < 0), classes, decoding)
+    sure = sureness(model.transformer, Canvas(ids, ids < 0), classes, decoding)
     print(f"Mean probability of a token: {sure.mean():.3f}; of the least sure one: {sure.min():.3f}.")
     return heat_map(sure, ids.shape[1] * cell, ids.shape[2] * cell)[..., : pixels.shape[2], : pixels.shape[3]]
 
@@ -182,7 +183,7 @@ def _encode(pixels, model):
 
 def _own_size(pixels, model):
     """`pixels`, which must have the model's own size."""
-    side = model.decoder.config.grid * model.tokenizer.factor
+    side = model.transformer.config.grid * model.tokenizer.factor
     if tuple(pixels.shape[2:]) != (side, side):
         raise ValueError(
             f"The picture has {pixels.shape[3]}×{pixels.shape[2]} pixels; the model's own size is {side}×{side}. "

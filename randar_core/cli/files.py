@@ -27,34 +27,35 @@ def register(subparsers) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.detect import recognise
+    from ..checkpoints.detect import detect
     from ..checkpoints.locate import locate
-    from ..checkpoints.weights import read
+    from ..checkpoints.weights import read_weights
 
-    contents = recognise(read(locate(arguments.file)))
-    print(f"{contents.path} ({contents.path.stat().st_size / 1e6:.1f} MB)")
-    for part in contents.parts:
-        release = f", release {part.release.name}" if part.release else ""
-        print(f"{part.family.part}: {part.family.name}{release}, {part.parameters:,} weights in {part.dtype}")
-        print(f"  {part.config}")
-        print(f"  {'doesn’t fit: ' + str(part.misfit) if part.misfit else 'every key and shape is as expected'}")
-    for name, value in contents.facts.items():
+    detected = detect(read_weights(locate(arguments.file)))
+    print(f"{detected.path} ({detected.path.stat().st_size / 1e6:.1f} MB)")
+    if detected.wrapper:
+        print(f"a training checkpoint; the weights are those {detected.wrapper}")
+    for network in detected.networks:
+        print(f"{network.family.role}: {network.title}, {network.parameters:,} weights in {network.dtype}")
+        print(f"  {network.config}")
+        print(f"  {f'doesn’t fit: {network.mismatch}' if network.mismatch else 'every key and shape is as expected'}")
+    for name, value in detected.metadata.items():
         print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ..checkpoints.bundle import load, save_bundle
-    from ..checkpoints.locate import locate_model
+    from ..checkpoints.bundle import save_bundle
+    from ..checkpoints.model import load_model
 
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"A bundle's name ends in .safetensors; got '{arguments.out}'.")
     if arguments.out.exists() and not arguments.force:
         raise ValueError(f"'{arguments.out}' is there already; --force overwrites it.")
     dtype = getattr(torch, arguments.dtype) if arguments.dtype else None
-    model = load(*locate_model(arguments.decoder, arguments.tokenizer), dtype=dtype)
-    save_bundle(arguments.out, model.decoder, model.tokenizer, model.class_names, model.defaults, model.name)
+    model = load_model(arguments.decoder, arguments.tokenizer, dtype=dtype)
+    save_bundle(arguments.out, model.transformer, model.tokenizer, model.class_names, model.defaults, model.name)
     print(f"{arguments.out} ({arguments.out.stat().st_size / 1e6:.1f} MB)")
 
 

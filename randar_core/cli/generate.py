@@ -64,8 +64,8 @@ def register(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ..io.images import writable_folder
-    from ..io.sample_set import Shards, batches_left
-    from ..runtime.distributed import agreed, is_first_process, place, processes, wait_for_all
+    from ..io.sample_set import SampleSet, remaining_batches
+    from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0, rank_and_world_size, wait_for_all
     from .outputs import Files, Sheet
 
     for name in ("count", "batch"):
@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.npz and arguments.npz.suffix != ".npz":
         raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
     folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out or Path("out"))
-    with processes(options.device_of(arguments.device)) as device:
-        process, of = place()
+    with distributed(options.device_of(arguments.device)) as device:
+        process, of = rank_and_world_size()
         if arguments.sheet and of > 1:
             raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
         model = options.load_model(arguments, device)
@@ -105,19 +105,19 @@ def run(arguments: argparse.Namespace) -> None:
 
         if arguments.npz:
             asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
-            output = Shards(arguments.npz, {**facts, **asked})
-            finished = agreed(lambda: output.begin(arguments.resume))
+            output = SampleSet(arguments.npz, {**facts, **asked})
+            finished = broadcast_from_rank_0(lambda: output.begin(arguments.resume))
         elif arguments.sheet:
             output, finished = Sheet(), set()
         else:
             output = Files(folder, name_of, facts_of)
-            finished = agreed(lambda: output.finished(list(wanted)) if arguments.resume else set())
+            finished = broadcast_from_rank_0(lambda: output.finished(list(wanted)) if arguments.resume else set())
         began = time.perf_counter()
-        batches = batches_left(list(wanted), finished, arguments.batch, whole=arguments.dtype == "int8")
+        batches = remaining_batches(list(wanted), finished, arguments.batch, whole=arguments.dtype == "int8")
         title = f"process 1 of {of}" if of > 1 else None
         _draw(model, decoding, task, wanted, batches[process::of], output, title)
         wait_for_all()
-        if not is_first_process():
+        if not is_rank_0():
             return
         seconds = time.perf_counter() - began
         if arguments.npz:
@@ -150,13 +150,13 @@ def task_of(arguments: argparse.Namespace, model) -> Callable:
         shape = options.extrapolation_of(arguments, model)
 
         def draw(classes, decoding, on_call):
-            return extrapolate(model.decoder, classes, arguments.factor, decoding, on_call=on_call, **shape)
+            return extrapolate(model.transformer, classes, arguments.factor, decoding, on_call=on_call, **shape)
 
     else:
         size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
 
         def draw(classes, decoding, on_call):
-            return generate(model.decoder, classes, decoding, *size, on_call=on_call)
+            return generate(model.transformer, classes, decoding, *size, on_call=on_call)
 
     # The last cells may reach beyond the size that is asked for.
     part = ..., slice(arguments.height), slice(arguments.width)
@@ -170,10 +170,10 @@ def _draw(
     import torch
     from tqdm import tqdm
 
-    from ..runtime.distributed import is_first_process
+    from ..runtime.distributed import is_rank_0
 
     device = options.device_of_model(model)
-    bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
+    bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_rank_0())
     with torch.inference_mode(), bar:
         for pictures in batches:
             pixels = task(
@@ -201,20 +201,18 @@ def _file_name(picture: int, class_name: str) -> str:
 
 def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
     """What every picture carries beside its class and its index, enough to draw it again."""
-    from ..checkpoints.locate import locate_model
-
     defaults, large = model.defaults, arguments.factor is not None
     # The line from a start to an end has no power.
     default_power = None if large or len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
-        "weights": options.digest_of(locate_model(arguments.model, arguments.tokenizer)),
+        "weights": options.digest_of(model.files),
         "seed": arguments.seed,
         "width": arguments.width,
         "height": arguments.height,
         "overlap": arguments.overlap,
         # Of a family that draws one token a call the steps say nothing.
-        "steps": decoding.steps if model.decoder.parallel else model.decoder.config.grid**2,
+        "steps": decoding.steps if model.transformer.parallel else model.transformer.config.grid**2,
         "guidance": arguments.guidance or [options.LARGE_GUIDANCE if large else defaults.guidance],
         "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
         "temperature": decoding.sampling.temperature,

@@ -24,18 +24,16 @@ def _tokenizer(arguments: argparse.Namespace):
     """The tokenizer that the options name: a file of its own, or the one of the model."""
     import torch
 
-    from ..checkpoints.bundle import load_tokenizer
-    from ..checkpoints.locate import locate, locate_model
+    from ..checkpoints.build import build
+    from ..checkpoints.locate import locate
+    from ..checkpoints.model import load_tokenizer, open_model
 
     device = options.device_of(arguments.device)
-    if arguments.tokenizer:
-        path = locate(arguments.tokenizer)
-    else:
-        decoder, tokenizer = locate_model(arguments.model)
-        path = tokenizer or decoder
     # Rounded weights would give other ids: float32 unless asked otherwise.
     dtype = getattr(torch, "float32" if arguments.dtype == "auto" else arguments.dtype)
-    return load_tokenizer(path, device, dtype), device
+    if arguments.tokenizer:
+        return load_tokenizer(locate(arguments.tokenizer), device, dtype), device
+    return build(open_model(arguments.model).tokenizer, device, dtype), device
 
 
 def _encode(arguments: argparse.Namespace) -> None:
@@ -43,14 +41,14 @@ def _encode(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from ..io.atomic import replacing
+    from ..io.atomic import atomic_write
     from ..io.images import read_pixels
 
     tokenizer, device = _tokenizer(arguments)
     with torch.inference_mode():
         ids = tokenizer.encode(read_pixels(arguments.picture).to(device))[0]
     out = arguments.out or arguments.picture.with_suffix(".json")
-    with replacing(out) as part:
+    with atomic_write(out) as part:
         part.write_text(json.dumps({"codebook_size": tokenizer.codebook_size, "ids": ids.tolist()}), encoding="utf-8")
     print(f"{out}: {ids.shape[0]} × {ids.shape[1]} ids")
 

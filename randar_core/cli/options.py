@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def device_of(name: str):
 
 def precision(arguments: argparse.Namespace, device=None):
     """The precision that --dtype asks for on `device` or that of the options."""
-    from ..runtime.packed_linear import precision_of
+    from ..runtime.precision import precision_of
 
     return precision_of(arguments.dtype, device or device_of(arguments.device))
 
@@ -132,15 +133,16 @@ def load_model(arguments: argparse.Namespace, device=None):
     """The model that the options name, in their precision, on `device` or theirs."""
     import torch
 
-    from ..checkpoints.bundle import load
-    from ..checkpoints.locate import locate_model
+    from ..checkpoints.model import open_model
     from ..runtime.packed_linear import pack
 
     device = device or device_of(arguments.device)
-    path, tokenizer = locate_model(arguments.model, arguments.tokenizer)
     wanted = precision(arguments, device)
-    model = load(path, tokenizer, device, wanted.dtype)
-    pack(model.decoder, wanted.bits)
+    opened = open_model(arguments.model, arguments.tokenizer)
+    for note in opened.notes:
+        print(f"randar: {note}", file=sys.stderr)
+    model = opened.build(device, wanted.dtype)
+    pack(model.transformer, wanted.bits)
     if device.type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
         model.tokenizer.to(memory_format=torch.channels_last)
     return model
@@ -245,7 +247,7 @@ def spatial_weight(arguments: argparse.Namespace) -> float:
 
 
 def device_of_model(model):
-    return next(model.decoder.parameters()).device
+    return next(model.transformer.parameters()).device
 
 
 def classes_of(given: Sequence[str], model) -> list[int]:

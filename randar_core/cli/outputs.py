@@ -1,4 +1,4 @@
-"""Where `randar generate` puts its pictures: single files or a contact sheet; a set is `shards.Shards`."""
+"""Where `randar generate` puts its pictures: single files or a contact sheet; a set is `shards.SampleSet`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..io.images import contact_sheet, read_facts, save_png
+from ..io.images import contact_sheet, read_metadata, save_png
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Files:
         return {
             picture
             for picture in pictures
-            if read_facts(self.folder / self.name(picture)) == json.loads(json.dumps(self.facts(picture)))
+            if read_metadata(self.folder / self.name(picture)) == json.loads(json.dumps(self.facts(picture)))
         }
 
     def add(self, pictures: Sequence[int], pixels: Tensor) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import options
 
-PROCEDURAL = "procedural"
+PROCEDURAL, SHAPES = "procedural", "procedural-shapes"
 TOKENIZER_NETWORK = {
     "channels": 32,  # of the finest level
     "res_blocks": 1,  # a level
@@ -121,7 +121,9 @@ def register(subparsers) -> None:
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pictures")
     group.add_argument(
-        "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
+        "pictures",
+        help=f"a folder with a sub-folder of pictures for each class, or a drawn set: '{PROCEDURAL}' (landscapes) or "
+        f"'{SHAPES}'",
     )
     group.add_argument(
         "--size",
@@ -130,29 +132,27 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         help="pixels of a side; pictures are scaled down (default: 128)",
     )
     group.add_argument(
-        "--count", type=options.at_least(1), help=f"pictures of the drawn set (default: {PROCEDURAL_PICTURES})"
+        "--count", type=options.at_least(1), help=f"pictures of a drawn set (default: {PROCEDURAL_PICTURES})"
     )
     group.add_argument(
         "--turn",
         type=options.at_least(0, whole=False),
         metavar="DEGREES",
-        help="most that objects of the drawn set are turned to either side (default: as far as each shape may be; the "
-        "built-in model ends with 15)",
+        help=f"most that objects of '{SHAPES}' are turned to either side (default: as far as each shape may be)",
     )
     group.add_argument(
         "--extent",
         type=float,
         nargs=2,
         metavar=("LEAST", "GREATEST"),
-        help="extent of the smallest and the largest object of the drawn set, in sides of the picture, from 0.1 to 0.8 "
-        "(default: 0.46 0.74; in the last round of the built-in model 0.6 0.8)",
+        help=f"extent of the smallest and the largest object of '{SHAPES}', in sides of the picture, from 0.1 to 0.8 "
+        "(default: 0.46 0.74)",
     )
     group.add_argument(
         "--one-way",
         action="store_true",
         default=None,
-        help="let moons, houses, trees and fish of the drawn set face one way, as in the last round of the built-in "
-        "model",
+        help=f"let moons, houses, trees and fish of '{SHAPES}' face one way",
     )
     workers = "processes that read pictures ahead (default: 0)"
     group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
@@ -181,15 +181,15 @@ def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, 
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate
+    from ..checkpoints.model import load_tokenizer
     from ..io.images import writable_folder
     from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-    from ..runtime.distributed import processes
+    from ..runtime.distributed import distributed
     from ..training.tokenizer import PixelsRecipe, TokenizerRecipe
     from ..training.train import train_pixels, train_tokenizer
 
-    with processes(options.device_of(arguments.device)) as device:
+    with distributed(options.device_of(arguments.device)) as device:
         defaults = {**TOKENIZER_NETWORK, "multipliers": (1, 1, 2, 4)}
         given = {name: getattr(arguments, name) for name in defaults if getattr(arguments, name) is not None}
         if arguments.pixels_of is None:
@@ -227,19 +227,19 @@ def _train_tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _train_decoder(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.bundle import load_tokenizer
     from ..checkpoints.locate import locate
+    from ..checkpoints.model import load_tokenizer
     from ..checkpoints.releases import Defaults
     from ..io.images import writable_folder
     from ..models.randar import RandARConfig
-    from ..runtime.distributed import processes
+    from ..runtime.distributed import distributed
     from ..training.train import train_decoder
     from ..training.transformer import Prefixes
 
     if arguments.whole_every is not None and arguments.first_cells is None:
         raise ValueError("--whole-every goes with --first-cells; all batches hold whole pictures without it.")
     writable_folder(arguments.out)
-    with processes(options.device_of(arguments.device)) as device:
+    with distributed(options.device_of(arguments.device)) as device:
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
         if arguments.size % tokenizer.factor:
             raise ValueError(
@@ -255,7 +255,7 @@ def _train_decoder(arguments: argparse.Namespace) -> None:
                     f"--{', --'.join(sorted(fixed))}."
                 )
             start = _start(arguments, tokenizer, device)
-            network = {name: getattr(start.decoder.config, name) for name in DECODER_NETWORK} | network
+            network = {name: getattr(start.transformer.config, name) for name in DECODER_NETWORK} | network
         config = RandARConfig(
             **DECODER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
@@ -292,55 +292,61 @@ def _start(arguments: argparse.Namespace, tokenizer, device):
     """The trained decoder that `--start-from` names. ValueError for one that can't go on with `tokenizer`."""
     import torch
 
-    from ..checkpoints.bundle import load
-    from ..checkpoints.detect import recognise
-    from ..checkpoints.locate import locate
-    from ..checkpoints.weights import read
+    from ..checkpoints.build import build
+    from ..checkpoints.model import open_model
     from ..models.randar import RandAR
     from ..training.train import makes_same_ids
     from ..training.transformer import Start
 
-    path = locate(arguments.start_from)
-    model = load(path, locate(arguments.tokenizer), device, torch.float32)
-    if not isinstance(model.decoder, RandAR):
+    opened = open_model(arguments.start_from, arguments.tokenizer)
+    model = opened.build(device, torch.float32)
+    if not isinstance(model.transformer, RandAR):
         raise ValueError(f"'{arguments.start_from}' is of another kind than the decoders trained here.")
-    if recognise(read(path)).tokenizer and not makes_same_ids(load(path, device=device).tokenizer, tokenizer):
+    own = opened.bundled_tokenizer
+    if own and not makes_same_ids(build(own, device), tokenizer):
         raise ValueError(
             f"'{arguments.start_from}' learnt the ids of another tokenizer than '{arguments.tokenizer}', where they "
             f"mean other things. Its own one is in the same file: --tokenizer {arguments.start_from}"
         )
-    return Start(model.decoder, model.class_names)
+    return Start(model.transformer, model.class_names)
 
 
 def _train_builtin(arguments: argparse.Namespace) -> None:
     from ..io.images import writable_folder
-    from ..runtime.distributed import processes
+    from ..runtime.distributed import distributed
     from ..training.builtin import train_builtin
 
     writable_folder(arguments.out)
-    with processes(options.device_of(arguments.device)) as device:
+    with distributed(options.device_of(arguments.device)) as device:
         print(train_builtin(arguments.out, device, arguments.resume, arguments.workers))
 
 
 def _pictures(arguments: argparse.Namespace):
     """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
-    from ..runtime.distributed import agreed, is_first_process
-    from ..training.builtin import procedural_facts
+    from ..procedural.landscape.render import Landscapes
+    from ..procedural.render import Pictures
+    from ..procedural.scene import FREE, Bounds
+    from ..runtime.distributed import broadcast_from_rank_0, is_rank_0
     from ..training.folder import open_folder
-    from ..training.pictures import CLASSES, FREE, Bounds, Pictures
 
-    if arguments.pictures == PROCEDURAL:
+    count = arguments.count or PROCEDURAL_PICTURES
+    if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
         bounds = Bounds(turn, half, not arguments.one_way)
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, bounds)
-        return pictures, procedural_facts(pictures), CLASSES
-    for name in ("count", "turn", "extent", "one-way"):
+        pictures = Pictures(arguments.seed, count, arguments.size, bounds)
+        return pictures, pictures.facts(), pictures.classes
+    for name in ("turn", "extent", "one-way"):
         if getattr(arguments, name.replace("-", "_")) is not None:
-            raise ValueError(f"--{name} is for '{PROCEDURAL}'; a folder is taken as it is. Leave it out.")
+            raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
+    if arguments.pictures == PROCEDURAL:
+        pictures = Landscapes(arguments.seed, count, arguments.size)
+        return pictures, pictures.facts(), pictures.classes
+    if arguments.count is not None:
+        raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
-    folder = agreed(lambda: open_folder(Path(arguments.pictures), arguments.size))
-    if is_first_process():
+    folder = broadcast_from_rank_0(lambda: open_folder(Path(arguments.pictures), arguments.size))
+    if is_rank_0():
         _report(folder)
     return folder, folder.facts(), folder.classes
 

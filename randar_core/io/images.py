@@ -8,40 +8,42 @@ import math
 import tempfile
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
-from .atomic import replacing
+from .atomic import atomic_write
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
+# What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
+# AVIF from version 11.3 on.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS += ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
 
-def to_levels(pixels: Tensor) -> Tensor:
+def to_uint8(pixels: Tensor) -> Tensor:
     """Pixels in 0…1 (values beyond are clamped) as uint8."""
     return (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture `[3, H, W]`, or `[4, H, W]` with alpha, in 0…1 (values beyond are clamped) as 8-bit RGB or RGBA."""
-    return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
+    return Image.fromarray(rearrange(to_uint8(pixels), "c h w -> h w c").cpu().numpy())
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def to_8_bits(image: Image.Image) -> Image.Image:
     """`image`, or one of 8 bits where it holds 16 of grey: converted by Pillow, all above 255 would be white.
 
     Which value stands for transparent, where one does, isn't kept.
     """
     if not image.mode.startswith("I"):
         return image
-    levels = numpy.asarray(image)
+    levels = np.asarray(image)
     if image.mode == "I" and levels.max(initial=0) <= 255:  # 32 bits, which older versions of Pillow read 16 as
         return image
-    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
+    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
 
 
 def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
@@ -49,7 +51,7 @@ def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
 
     Else it is on white where it is transparent: what is hidden there is junk.
     """
-    image = eight_bits(ImageOps.exif_transpose(image))
+    image = to_8_bits(ImageOps.exif_transpose(image))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         if alpha:
@@ -60,7 +62,7 @@ def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
 
 def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
     """An image as `[1, 3, H, W]` in 0…1, `upright`; with `alpha` as `[1, 4, H, W]` where it has one."""
-    levels = numpy.array(upright(image, alpha))
+    levels = np.array(upright(image, alpha))
     return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
 
 
@@ -98,7 +100,7 @@ def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
     if facts:
         information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
     try:
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             to_image(pixels).save(part, "PNG", pnginfo=information)
     except OSError as error:
         raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
@@ -110,7 +112,7 @@ def reason_of(error: OSError) -> str:
     return f" ({error.strerror or error})." + (" Make room on the disk." if full else "")
 
 
-def read_facts(path: Path) -> dict | None:
+def read_metadata(path: Path) -> dict | None:
     """What `save_png` was told of the picture; None where there is no such picture, or none that can be read."""
     try:
         with Image.open(path, formats=FORMATS) as image:

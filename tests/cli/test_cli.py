@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from randar_core.checkpoints.bundle import load, save_bundle
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import main
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -45,7 +46,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one_class(bundle, tmp_path_factory):
     """A model that draws a single class."""
-    path, tokenizer = tmp_path_factory.mktemp("models") / "one.safetensors", load(bundle).tokenizer
+    path, tokenizer = tmp_path_factory.mktemp("models") / "one.safetensors", load_model(bundle).tokenizer
     decoder = RandAR(RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=1, grid=4))
     randomise(decoder)
     save_bundle(path, decoder, tokenizer, NAMES[:1], Defaults(guidance=2.0, steps=5), "one")
@@ -119,7 +120,7 @@ def test_encode_and_decode_are_inverse_on_decoded_pictures(bundle, tmp_path):
 def test_info_says_what_a_file_is(bundle, capsys):
     assert run("info", bundle) == 0
     said = capsys.readouterr().out
-    assert "decoder: randar" in said and "tokenizer: llamagen" in said and "star, fish, house" in said
+    assert "transformer: randar" in said and "tokenizer: llamagen" in said and "star, fish, house" in said
     assert "every key and shape is as expected" in said
 
 
@@ -324,7 +325,7 @@ def test_guidance_takes_a_start_or_a_power_but_not_both(bundle, tmp_path, capsys
     assert run(*common, "--guidance", 1, 3) == 0
     assert run(*common, "--guidance", 3, "--guidance-power", 2) == 0
     assert run(*common, "--guidance", 1, 3, "--guidance-power", 2) == 2
-    assert "give one of the two" in capsys.readouterr().err
+    assert "Give one of the two" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("model", ["bundle", "one_class"])
@@ -345,9 +346,9 @@ def test_the_demo_shows_every_step_of_a_picture_that_fills_in(bundle, tmp_path):
 
 
 def test_extrapolating_shapes_the_places_as_suits_the_model(bundle, tmp_path):
-    model = load(bundle)
+    model = load_model(bundle)
     picture, own = tmp_path / "small.png", tmp_path / "own.safetensors"
-    save_bundle(own, model.decoder, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5, boundary=0), "own")
+    save_bundle(own, model.transformer, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5, boundary=0), "own")
     Image.fromarray(numpy.full((8, 8, 3), 90, numpy.uint8)).save(picture)
 
     def drawn(path, *words):

@@ -2,17 +2,17 @@
 
 import errno
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from randar_core.io import images
-from randar_core.io.images import read_facts, read_mask, read_pixels, save_png
+from randar_core.io.images import read_mask, read_metadata, read_pixels, save_png
 
 
 def saved(path, rgba) -> str:
-    Image.fromarray(numpy.array(rgba, dtype=numpy.uint8)).save(path)
+    Image.fromarray(np.array(rgba, dtype=np.uint8)).save(path)
     return path
 
 
@@ -31,7 +31,7 @@ def test_a_mask_of_strokes_on_a_transparent_ground_marks_the_strokes(tmp_path):
 
 
 def test_a_damaged_picture_is_named(tmp_path):
-    whole = saved(tmp_path / "a.png", numpy.random.default_rng(0).integers(0, 255, (64, 64, 3))).read_bytes()
+    whole = saved(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64, 3))).read_bytes()
     for path, content in (
         (tmp_path / "cut.png", whole[:300]),
         (tmp_path / "chunk.png", whole.replace(b"IDAT", b"IDA\0")),
@@ -39,13 +39,13 @@ def test_a_damaged_picture_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"{path.name}' (can't be read as a picture|is no picture)"):
             read_pixels(path)
-        assert read_facts(path) is None
+        assert read_metadata(path) is None
 
 
 def test_a_picture_of_too_many_pixels_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ValueError, match="wide.png' can't be read as a picture: .*exceeds limit"):
-        read_pixels(saved(tmp_path / "wide.png", numpy.zeros((5, 5, 3))))
+        read_pixels(saved(tmp_path / "wide.png", np.zeros((5, 5, 3))))
 
 
 def test_a_picture_appears_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -59,4 +59,4 @@ def test_a_picture_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(images.Image.Image, "save", full)
     with pytest.raises(OSError, match="a.png' can't be written .*Make room on the disk"):
         save_png(path, torch.ones(3, 4, 4), {"seed": 2})
-    assert read_facts(path) == {"seed": 1} and list(tmp_path.iterdir()) == [path]
+    assert read_metadata(path) == {"seed": 1} and list(tmp_path.iterdir()) == [path]

@@ -7,18 +7,19 @@ import subprocess
 import sys
 import tracemalloc
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from randar_core.checkpoints.bundle import load, save_bundle
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import main
-from randar_core.io.sample_set import Shards, batches_left
+from randar_core.io.sample_set import SampleSet, remaining_batches
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.runtime.packed_linear import can_pack_in
+from randar_core.runtime.capabilities import can_pack_in
 from randar_core.tasks import generate
 
 NAMES = ("star", "fish", "house")
@@ -48,12 +49,12 @@ def words(bundle):
 def whole(words, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "set.npz"
     assert main([*words, "--npz", str(path)]) == 0
-    with numpy.load(path) as found:
+    with np.load(path) as found:
         return {name: found[name] for name in found.files}
 
 
 def same(path, whole) -> bool:
-    with numpy.load(path) as found:
+    with np.load(path) as found:
         return all((found[name] == whole[name]).all() for name in ("arr_0", "arr_1", "pictures"))
 
 
@@ -73,8 +74,8 @@ def cut(monkeypatch):
 
 
 def test_a_set_is_what_an_evaluator_reads(whole):
-    assert whole["arr_0"].shape == (12, 8, 8, 3) and whole["arr_0"].dtype == numpy.uint8
-    assert len(numpy.unique(whole["arr_0"], axis=0)) == 12
+    assert whole["arr_0"].shape == (12, 8, 8, 3) and whole["arr_0"].dtype == np.uint8
+    assert len(np.unique(whole["arr_0"], axis=0)) == 12
 
 
 def test_classes_take_turns_in_a_set(whole):
@@ -89,7 +90,7 @@ def test_a_set_says_how_it_was_drawn(whole):
 def test_a_picture_of_a_set_can_be_drawn_alone(words, whole, bundle, tmp_path):
     one = ["generate", "house", "--first", "5", *words[2:], "--count", "1", "--out", str(tmp_path)]
     assert main(one) == 0
-    assert (numpy.asarray(Image.open(tmp_path / "00005_house.png")) == whole["arr_0"][5]).all()
+    assert (np.asarray(Image.open(tmp_path / "00005_house.png")) == whole["arr_0"][5]).all()
 
 
 def test_two_processes_write_the_set_of_one(words, whole, tmp_path):
@@ -145,7 +146,7 @@ def test_a_set_that_is_there_is_not_overwritten(words, tmp_path, capsys):
     small = [*words, "--count", "1", "--npz", str(tmp_path / "set.npz")]
     assert main(small) == 0
     assert main(small) == 2
-    assert "set.npz' is there already. Add --resume" in capsys.readouterr().err
+    assert "set.npz' exists already. Add --resume" in capsys.readouterr().err
 
 
 def test_a_set_of_other_settings_is_named_at_a_resume(words, tmp_path, capsys, cut):
@@ -158,11 +159,11 @@ def test_a_set_of_other_settings_is_named_at_a_resume(words, tmp_path, capsys, c
 def test_other_weights_of_the_same_name_are_noticed_at_a_resume(words, bundle, tmp_path, capsys, cut):
     path, other = tmp_path / "set.npz", tmp_path / "other" / bundle.name
     assert main([*words, "--npz", str(path)]) == 130
-    model = load(bundle)
+    model = load_model(bundle)
     with torch.no_grad():
-        model.decoder.output.weight.mul_(2)
+        model.transformer.output.weight.mul_(2)
     other.parent.mkdir()
-    save_bundle(other, model.decoder, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
+    save_bundle(other, model.transformer, model.tokenizer, NAMES, Defaults(guidance=2.0, steps=5), "tiny")
     assert main([*words, "--model", str(other), "--npz", str(path), "--resume"]) == 2
     assert "begun with other settings (weights: " in capsys.readouterr().err
 
@@ -170,7 +171,7 @@ def test_other_weights_of_the_same_name_are_noticed_at_a_resume(words, bundle, t
 def test_without_classes_all_take_turns_until_so_many_pictures_are_drawn(bundle, tmp_path):
     path = tmp_path / "set.npz"
     assert main(["generate", "--count", "5", "--model", str(bundle), "--device", "cpu", "--npz", str(path)]) == 0
-    with numpy.load(path) as found:
+    with np.load(path) as found:
         assert found["arr_1"].tolist() == [0, 1, 2, 0, 1]
 
 
@@ -196,7 +197,7 @@ def test_single_files_that_are_there_are_kept_by_a_resume(words, tmp_path, cut):
 
 
 def test_missing_shards_are_told(tmp_path):
-    shards = Shards(tmp_path / "set.npz", {})
+    shards = SampleSet(tmp_path / "set.npz", {})
     shards.begin(resume=False)
     shards.add([0], torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="1 of 2 pictures are missing .* the first is 7"):
@@ -204,7 +205,7 @@ def test_missing_shards_are_told(tmp_path):
 
 
 def test_a_set_is_assembled_without_being_held_in_memory(tmp_path):
-    shards = Shards(tmp_path / "set.npz", {})
+    shards = SampleSet(tmp_path / "set.npz", {})
     shards.begin(resume=False)
     for shard in range(16):
         shards.add([2 * shard, 2 * shard + 1], torch.rand(2, 3, 256, 256))
@@ -217,8 +218,8 @@ def test_a_set_is_assembled_without_being_held_in_memory(tmp_path):
 
 
 def test_batches_stay_the_same_whatever_is_finished():
-    assert batches_left(range(7), {0, 1, 4}, 2) == [[2, 3], [5], [6]]
-    assert batches_left(range(7), {0, 1, 4}, 2, whole=True) == [[2, 3], [4, 5], [6]]
+    assert remaining_batches(range(7), {0, 1, 4}, 2) == [[2, 3], [5], [6]]
+    assert remaining_batches(range(7), {0, 1, 4}, 2, whole=True) == [[2, 3], [4, 5], [6]]
 
 
 @pytest.mark.parametrize("file", ["00000002.npz", "facts.json"])
@@ -234,7 +235,7 @@ def test_a_set_that_cannot_be_written_leaves_no_half_and_says_what_to_do(words, 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(numpy, "savez", full)
+    monkeypatch.setattr(np, "savez", full)
     assert main([*words, "--npz", str(tmp_path / "set.npz")]) == 2
     said = capsys.readouterr().err
     assert "00000000.npz' can't be written" in said and "Make room on the disk" in said and "--resume" in said

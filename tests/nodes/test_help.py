@@ -49,11 +49,10 @@ def default_of(socket) -> str:
 
 def row_of(pack, release) -> str:
     """A released transformer's row in the README's table: GiB of weights, MiB of state of a picture with guidance."""
-    detect, releases = (pack.module(f"randar_core.checkpoints.{name}") for name in ("detect", "releases"))
-    family = next(family for family in detect.FAMILIES if family.name == release.family)
-    transformer = family.network(family.config(**release.config), device="meta")
+    families, releases = (pack.module(f"randar_core.checkpoints.{name}") for name in ("families", "releases"))
+    transformer = families.family_of(release.config).network(release.config, device="meta")
     half = release.parameters * 2 / 2**30
-    state = transformer.state_bytes(rows=2, cells=release.config["grid"] ** 2, element_bytes=2) / 2**20
+    state = transformer.state_bytes(rows=2, cells=release.config.grid**2, element_bytes=2) / 2**20
     files = f"`{release.file}`, `{releases.find_release(release.tokenizer).file}`"
     return (
         f"| {release.name} | {files} | {release.parameters / 1e6:.0f} M | {half:.1f} / {2 * half:.1f} GiB | "

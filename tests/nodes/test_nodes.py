@@ -85,14 +85,14 @@ def test_a_model_brings_its_vae(pack, tiny, model):
 
 @pytest.mark.parametrize("choice", ["default", "bf16", "fp32", "int8"])
 def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, choice):
-    packing = pack.module("randar_core.runtime.packed_linear")
-    if choice == "int8" and not packing.can_pack_in(choice):
+    precisions = pack.module("randar_core.runtime.precision")
+    if choice == "int8" and not precisions.can_pack_in(choice):
         pytest.skip("no kernels for weights in int8 here")
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype=choice)
     name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32", "int8": "int8"}[choice]
-    wanted = packing.precision_of(name, model.device)
+    wanted = precisions.precision_of(name, model.device)
     assert next(model.transformer.parameters()).dtype == wanted.dtype
-    whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.bundle").load_decoder(tiny).parameters())
+    whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.model").load_transformer(tiny).parameters())
     linears = [m for m in model.transformer.modules() if hasattr(m, "in_features")]
     packed = sum(layer.in_features * layer.out_features for layer in linears)
     itemsize = {None: wanted.dtype.itemsize, "float16": 2, "int8": 1}[wanted.bits]
@@ -105,9 +105,9 @@ def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, 
 def parts(pack, tiny):
     """The tiny model in two files: a decoder alone and its tokenizer."""
     bundle = pack.module("randar_core.checkpoints.bundle")
-    whole = bundle.load(tiny)
+    whole = pack.module("randar_core.checkpoints.model").load_model(tiny)
     decoder, tokenizer = pack.models / "decoder.safetensors", pack.models / "codes.safetensors"
-    bundle.save_bundle(decoder, decoder=whole.decoder)
+    bundle.save_bundle(decoder, transformer=whole.transformer)
     bundle.save_bundle(tokenizer, tokenizer=whole.tokenizer)
     yield decoder, tokenizer
     for path in pack.models.iterdir():
@@ -127,7 +127,9 @@ def test_the_only_tokenizer_that_fits_is_found(pack, tiny, parts):
 
 def test_of_several_tokenizers_the_user_chooses(pack, parts):
     decoder, tokenizer = parts  # the bundle holds a tokenizer too
-    with pytest.raises(ValueError, match="Several tokenizers fit.*codes.safetensors.*Choose one as `tokenizer`"):
+    with pytest.raises(
+        ValueError, match="Several tokenizers fit.*codes.safetensors.*Name one of them as the tokenizer"
+    ):
         pack.run("RandARLoadModel", model_name=decoder.name)
     pack.run("RandARLoadModel", model_name=decoder.name, tokenizer=tokenizer.name)
 
@@ -137,9 +139,7 @@ def test_a_decoder_without_a_tokenizer_says_what_is_missing(pack, tiny, parts):
     tokenizer.unlink()
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
-        with pytest.raises(
-            ValueError, match="holds a decoder alone, and no tokenizer that fits it is in models/randar"
-        ):
+        with pytest.raises(ValueError, match="without a tokenizer, and no tokenizer that fits it was found"):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
@@ -150,7 +150,9 @@ def test_a_tokenizer_that_cannot_be_read_is_named_where_none_is_found(pack, tiny
     tokenizer.write_bytes(tokenizer.read_bytes()[:100])
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
-        with pytest.raises(ValueError, match="Unreadable: codes.safetensors. Choose one as `tokenizer`"):
+        with pytest.raises(
+            ValueError, match="These files can't be read: codes.safetensors. Name one of them as the tokenizer"
+        ):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
@@ -177,7 +179,7 @@ def test_a_download_is_run_again_when_its_file_has_gone(pack):
 
 
 def test_a_tokenizer_is_no_model(pack, parts):
-    with pytest.raises(ValueError, match="is a tokenizer, not a model. Choose the decoder's file"):
+    with pytest.raises(ValueError, match="tokenizer without a transformer. Give the file of the model"):
         pack.run("RandARLoadModel", model_name=parts[1].name)
 
 
@@ -641,7 +643,7 @@ def test_a_download_is_interrupted(pack, monkeypatch, wrapped):
 def rar(pack, tiny):
     """A tiny RAR model, as `model` is a tiny RandAR."""
     bundle, releases = pack.module("randar_core.checkpoints.bundle"), pack.module("randar_core.checkpoints.releases")
-    family, whole = pack.module("randar_core.models.rar"), bundle.load(tiny)
+    family, whole = pack.module("randar_core.models.rar"), pack.module("randar_core.checkpoints.model").load_model(tiny)
     decoder = family.RAR(family.RARConfig(32, 2, 4, mlp_width=64, codebook_size=32, classes=3, grid=4))
     generator = torch.Generator().manual_seed(0)
     for parameter in decoder.parameters():
