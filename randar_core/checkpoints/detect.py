@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models.llamagen import LlamaGenConfig
+from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
 from ..models.randar import RandARConfig
 from ..models.rar import RARConfig
@@ -73,7 +74,7 @@ class Network:
 
     path: Path
     family: Family
-    config: RandARConfig | RARConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | LlamaGenConfig | MaskGITConfig
     tensors: dict[str, Tensor]
     mismatch: ShapeMismatch
     versions: tuple[FileVersion, ...] = ()

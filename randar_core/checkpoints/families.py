@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.lpd import LPD, LPDConfig
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.rar import RAR, RARConfig
@@ -52,6 +53,7 @@ FAMILIES = (
         RARConfig,
         frozenset({"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"}),
     ),
+    Family("lpd", "transformer", LPD, LPDConfig, frozenset({"token_emb.weight"})),  # other keys are those of MAR too
     Family(
         "llamagen",
         "tokenizer",
