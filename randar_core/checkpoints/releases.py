@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 from ..decoding.orders import ORDERS
+from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
 from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
@@ -70,7 +71,7 @@ class Release:
     """
 
     name: str
-    config: RandARConfig | RARConfig | LPDConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     repo: str
     file: str | None
     parameters: int
@@ -126,8 +127,14 @@ def lpd(name: str, size: tuple[int, int, int], grid: int, parameters: int, steps
     return Release(name, config, f"mit-han-lab/{name.replace('-', '_')}", file, parameters, LLAMAGEN.name, defaults)
 
 
+def arpg(name: str, file: str, size: tuple[int, int, int], parameters: int, guidance: float) -> Release:
+    config = ARPGConfig(*size, LLAMAGEN.config.codebook_size)
+    return Release(name, config, "hp-l33/ARPG", file, parameters, LLAMAGEN.name, Defaults(guidance, steps=64))
+
+
 # RandAR: arXiv 2412.01827, by width, layers, heads. RAR: arXiv 2411.00776, by width, layers, heads, width of the MLP.
 # LPD: arXiv 2507.01957, by width, layers, heads; with the fewest calls that its authors evaluate.
+# ARPG: arXiv 2503.10568, by width, layers of both stacks, heads.
 # Guidance and temperature are those of the authors' evaluations.
 RELEASES = (
     randar(
@@ -164,6 +171,9 @@ RELEASES = (
     lpd("lpd-xxl-256", (1536, 48, 24), 16, 1_412_184_576, 20, 5.9),
     lpd("lpd-l-512", (1024, 24, 16), 32, 337_943_552, 48, 7.3),
     lpd("lpd-xl-512", (1280, 36, 20), 32, 752_930_560, 48, 6.0),
+    arpg("arpg-l", "arpg_300m.pt", (1024, 24, 16), 319_845_376, 5.0),
+    arpg("arpg-xl", "arpg_700m.pt", (1280, 36, 20), 718_997_760, 6.0),
+    arpg("arpg-xxl", "arpg_1b.pt", (1536, 48, 24), 1_302_449_664, 7.5),
     LLAMAGEN,
     MASKGIT,
 )
