@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..runtime.huge_pages import ask_for_huge_pages
-from ..runtime.memory import is_out_of_memory
+from ..runtime.out_of_memory import is_out_of_memory
 from . import demo, edit, files, generate, images, train
 
 
