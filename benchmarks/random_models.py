@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from randar_core.checkpoints.detect import FAMILIES
+from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.releases import find_release
 from randar_core.models import layers
 from randar_core.models.family import TokenModel
@@ -14,8 +14,8 @@ from randar_core.models.family import TokenModel
 def random_model(name: str, device="cpu", dtype: torch.dtype | None = None, operations=layers, **changes) -> TokenModel:
     """The transformer of the release `name` with small random weights and `changes` to its configuration."""
     release = find_release(name)
-    family = next(family for family in FAMILIES if family.name == release.family)
-    config = family.config(**release.config)
+    family = family_of(release.config)
+    config = release.config
     return randomized(family.network(dataclasses.replace(config, **changes), device, dtype, operations))
 
 

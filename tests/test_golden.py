@@ -8,6 +8,8 @@ import copy
 import json
 import os
 import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
+from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
@@ -91,14 +95,15 @@ def randar(case: Case) -> RandAR:
     )
 
 
-def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tensor:
+def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str | None = None) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
-    options = DecodingOptions(guidance, steps, 0, GREEDY, order)
+    options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
     conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
     decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
     if model.traits.parallel:
-        assert decoded.calls == (2 if steps == 1 else min(steps, canvas.cells))
+        least = 1 if schedule == "arccos" else 2
+        assert decoded.calls == min(max(steps, least), canvas.cells)
     assert decoded.known.all()
     return decoded.ids.flatten(1)
 
@@ -176,6 +181,91 @@ def check_rar(case: Case):
             assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
 
 
+def arpg(case: Case) -> ARPG:
+    config = case.config
+    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
+    return case.load(
+        ARPG(
+            ARPGConfig(
+                width=config["dim"],
+                layers=config["n_layer"],
+                heads=config["n_head"],
+                codebook_size=config["vocab_size"],
+                classes=config["num_classes"],
+                grid=round(config["block_size"] ** 0.5),
+            )
+        )
+    )
+
+
+def check_arpg(case: Case):
+    model, order, classes = arpg(case), case.input("order"), case.input("class_ids")
+    along = case.input("tokens").gather(1, order)
+    for name, ids in (("", classes), (".null", torch.full_like(classes, model.null_class))):
+        assert_close(model(model.class_embedding(ids), along, order), case.output(f"teacher_forced_logits{name}"))
+    assert_close(model.rope_table, case.output("rope_table"))
+    for course, schedule in product(("linear", "constant"), ("arccos", "cosine")):
+        for (steps, weight), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}\.{course}\.{schedule}"):
+            guidance = Guidance(Linear(1.0 if course == "linear" else weight, weight))
+            for form in (model, pack(copy.deepcopy(model))):
+                drawn = draw_greedily(form, case, case.input("shared_order"), guidance, int(steps), schedule)
+                assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
+
+
+def lpd(case: Case) -> LPD:
+    config = case.config
+    assert (config["mlp_ratio"], config["norm_eps"]) == (4, 1e-6)
+    return case.load(
+        LPD(
+            LPDConfig(
+                width=config["decoder_embed_dim"],
+                layers=config["decoder_depth"],
+                heads=config["decoder_num_heads"],
+                codebook_size=config["vqgan_vocab_size"],
+                classes=config["class_num"],
+                grid=config["img_size"] // config["vqgan_stride"],
+            )
+        )
+    )
+
+
+def check_lpd(case: Case):
+    model, order, class_ids = lpd(case), case.input("order"), case.input("class_ids")
+    along, condition = case.input("tokens").gather(1, order), model.class_embedding(class_ids)
+    for name in sorted(case.unread):
+        kind, sizes, scale, schedule = re.fullmatch(
+            r"out\.(teacher_forced_logits|greedy)\.groups([\d-]+)(?:\.cfg([\d.]+)\.(linear|constant))?", name
+        ).groups()
+        sizes, expected = tuple(int(size) for size in sizes.split("-")), case.output(name.removeprefix("out."))
+        if kind == "greedy":
+            start = 1.0 if schedule == "linear" else float(scale)
+            guidance = Guidance(Linear(start, float(scale)))
+            for form in (model, pack(copy.deepcopy(model))):
+                assert torch.equal(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
+        else:
+            assert_close(lpd_logits(model, condition, along, order, sizes), expected)
+            assert_close(model(condition, along, order, group_sizes=sizes), expected)
+            if max(sizes) == 1:
+                assert_close(model(condition, along, order), expected)
+
+
+def lpd_logits(model, condition, along, order, sizes) -> torch.Tensor:
+    """Logits of a decode in groups of `sizes` that is fed the tokens `along` whatever it draws."""
+    state, logits, done, fed = model.start(condition, order), [], 0, 0
+    for size in sizes:
+        logits.append(model.step(state, along[:, fed:done], size))
+        fed, done = done, done + size
+    return torch.cat(logits, 1)
+
+
+def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
+    grid = model.config.grid
+    canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
+    plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
+    conditions = Conditions.of(class_ids).on_cells(grid, grid)
+    return decode(model, canvas, plan, conditions, options).ids.flatten(1)
+
+
 def check_sampling(case: Case):
     for (temperature, top_k, top_p), expected in case.outputs(
         rf"probabilities\.temperature{NUMBER}\.top_k{NUMBER}\.top_p{NUMBER}"
@@ -236,8 +326,10 @@ def check_tokenizer_of(model, case: Case):
 
 
 CHECKS = {
+    "arpg": check_arpg,
     "decoder": check_decoder,
     "extrapolation": check_extrapolation,
+    "lpd": check_lpd,
     "rar": check_rar,
     "sampling": check_sampling,
     "tokenizer": check_tokenizer,

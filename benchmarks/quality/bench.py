@@ -174,7 +174,9 @@ class Bench:
 
     def generate(self, pictures: range, canvas: tuple[int, int] | None = None, **changes) -> DecodeProgress:
         """Generated pictures, on a `canvas` of other rows and columns than the model's if one is passed."""
-        return generate(self.model.transformer, classes_of(pictures), self.options(pictures, **changes), *(canvas or ()))
+        return generate(
+            self.model.transformer, classes_of(pictures), self.options(pictures, **changes), *(canvas or ())
+        )
 
     def judged_samples(self, count: int, title: str, **changes) -> dict:
         """The judge's figures on `count` generated pictures; `changes` as in `options`."""

@@ -120,7 +120,5 @@ FAMILIES = Section(
     "Families",
     families_rows,
     families_text,
-    plot=Plot(
-        "families", "Fréchet distance of every model by calls and by seconds", plots.families, ("families",)
-    ),
+    plot=Plot("families", "Fréchet distance of every model by calls and by seconds", plots.families, ("families",)),
 )

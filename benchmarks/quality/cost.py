@@ -94,7 +94,14 @@ def precisions_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 def precisions_text(records: Records) -> str:
     rows = (
-        (record["title"], record["count"], percent(record["off"]), percent(record["same"]), share(record), distance(record))
+        (
+            record["title"],
+            record["count"],
+            percent(record["off"]),
+            percent(record["same"]),
+            share(record),
+            distance(record),
+        )
         for record in records.values()
     )
     header = ("weights", "pictures", "logits off by", "same likeliest token", "recognised", "Fréchet distance")

@@ -133,9 +133,7 @@ def inpainting_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
     yield row("class-edit", "class edit of the whole object", masks=boxes_of, classes=new_classes)
     for denoise in (0.8, 0.6):
         title = f"class edit, denoise {denoise}"
-        yield row(
-            f"class-edit-{denoise}", title, scope.few, masks=boxes_of, classes=new_classes, denoise=denoise
-        )
+        yield row(f"class-edit-{denoise}", title, scope.few, masks=boxes_of, classes=new_classes, denoise=denoise)
     # Another kind of picture than the model was trained on last, but known to its tokenizer: what users may bring.
     yield row("half-free", "half inpainted, any size, turn and facing", bounds=FREE)
 

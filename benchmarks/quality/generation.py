@@ -74,9 +74,7 @@ GUIDANCE = Section(
     guidance_rows,
     guidance_text,
     (Target("at least 95 % of the samples are recognised at the default settings", ("default",), recognised(0.95)),),
-    Plot(
-        "guidance", "Class accuracy and Fréchet distance by guidance weight", plots.guidance, ("guidance", "floors")
-    ),
+    Plot("guidance", "Class accuracy and Fréchet distance by guidance weight", plots.guidance, ("guidance", "floors")),
 )
 
 

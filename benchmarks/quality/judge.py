@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from randar_core.io.atomic import replacing
+from randar_core.io.atomic import atomic_write
 from randar_core.procedural.render import batch
 from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
 from randar_core.procedural.shapes import CLASSES
@@ -178,7 +178,7 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": PORTRAIT.facts()}
     facts = facts | measured
     reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         save_file(weights | reference, part, {"facts": json.dumps(facts)})
         part.chmod(0o644)
     return accuracy
@@ -189,7 +189,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=8000, help="training pictures")
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and for the reference")
+    parser.add_argument(
+        "--fresh", type=int, default=3000, help="fresh pictures for the accuracy, and for the reference"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()

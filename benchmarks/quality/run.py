@@ -34,7 +34,7 @@ from tqdm import tqdm
 from randar_core.checkpoints.locate import locate
 from randar_core.cli.options import PRECISIONS as DTYPES
 from randar_core.decoding.schedule import SCHEDULES as CALL_SIZES
-from randar_core.io.atomic import replacing
+from randar_core.io.atomic import atomic_write
 from randar_core.runtime.precision import precision_of
 
 SECTIONS = (
@@ -103,7 +103,7 @@ def read_report(path: Path, tested: dict) -> dict:
 
 def write_text(path: Path, text: str) -> None:
     """An atomic write in UTF-8."""
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 

@@ -217,9 +217,7 @@ SEAMS = Section(
             seamless("ratio_inside"),
         ),
         Target("no seam in outpainted pictures, likewise", ("outpainted",), seamless("ratio_inside")),
-        Target(
-            "the same of pictures outpainted by several windows", ("outpainted-far",), seamless("ratio_inside")
-        ),
+        Target("the same of pictures outpainted by several windows", ("outpainted-far",), seamless("ratio_inside")),
         Target(
             "the same of panoramas, against the same columns redrawn by one window",
             ("panorama",),

@@ -1,11 +1,11 @@
 """Speed and memory: `python benchmarks/speed COMMAND`, and `python benchmarks/speed COMMAND --help`.
 
-    decode           a whole decode, next to what the machine allows and to other implementations
-    tokenizer        encoding and decoding pictures
-    linear_layers    the products of a call by the form of their weights
-    launches         tensor operations and bytes of a call by layer and operator
-    memory           the peak of a decode next to what the nodes ask for
-    comfyui_layers   what ComfyUI's layers cost; in ComfyUI's own Python
+decode           a whole decode, next to what the machine allows and to other implementations
+tokenizer        encoding and decoding pictures
+linear_layers    the products of a call by the form of their weights
+launches         tensor operations and bytes of a call by layer and operator
+memory           the peak of a decode next to what the nodes ask for
+comfyui_layers   what ComfyUI's layers cost; in ComfyUI's own Python
 """
 
 import importlib
@@ -22,7 +22,7 @@ if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
 if sys.argv[1] == "comfyui_layers":  # ComfyUI's Python doesn't have this repository installed
     sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
-from randar_core.runtime.huge_pages import ask_for_large_pages  # noqa: E402
+from randar_core.runtime.huge_pages import ask_for_huge_pages  # noqa: E402
 
-ask_for_large_pages()  # as the command line does, before torch is imported
+ask_for_huge_pages()  # as the command line does, before torch is imported
 importlib.import_module(f"speed.{sys.argv[1]}").main(sys.argv[2:])

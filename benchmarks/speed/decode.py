@@ -110,11 +110,15 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest available)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--calls", type=int, help="stop after this number of calls; the time of an image is then projected")
+    parser.add_argument(
+        "--calls", type=int, help="stop after this number of calls; the time of an image is then projected"
+    )
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a decode is stopped and projected")
     parser.add_argument("--profile", action="store_true", help="report which operators take the time")
     parser.add_argument("--plain", action="store_true", help="leave the weights in torch's ordinary layout")
-    parser.add_argument("--other", action="append", default=[], metavar="NAME=COMMAND", help="time this in the same run")
+    parser.add_argument(
+        "--other", action="append", default=[], metavar="NAME=COMMAND", help="time this in the same run"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/decode.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from randar_core.checkpoints.detect import FAMILIES
+from randar_core.checkpoints.families import FAMILIES, family_of
 from randar_core.checkpoints.releases import RELEASES
 from randar_core.models.family import TokenModel
 
@@ -152,8 +152,8 @@ def by_operator(results: Sequence[dict]) -> list[str]:
 
 def first_releases() -> dict[str, str]:
     """The first release of every family of transformers, by the name of the family."""
-    families = [family.name for family in FAMILIES if family.part == "decoder"]
-    return {name: next(release.name for release in RELEASES if release.family == name) for name in families}
+    families = [family.name for family in FAMILIES if family.role == "transformer"]
+    return {name: next(r.name for r in RELEASES if family_of(r.config).name == name) for name in families}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -164,7 +164,9 @@ def main(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--families", nargs="+", choices=releases, default=list(releases))
-    parser.add_argument("--dtypes", nargs="+", choices=("bfloat16", "float16", "float32"), default=["bfloat16", "float32"])
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=("bfloat16", "float16", "float32"), default=["bfloat16", "float32"]
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: cpu)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--out", type=Path, default=Path("out/launches.md"))

@@ -22,8 +22,8 @@ from speed.machine import fastest, forget_peak, held, measure_machine_in_process
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from randar_core.checkpoints.bundle import load_tokenizer
 from randar_core.checkpoints.locate import locate
+from randar_core.checkpoints.model import load_tokenizer
 from randar_core.models import tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
@@ -48,9 +48,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest available)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--limit", type=float, default=30, help="seconds of a measurement; fewer repeats if it is long"
-    )
+    parser.add_argument("--limit", type=float, default=30, help="seconds of a measurement; fewer repeats if it is long")
     parser.add_argument("--whole", action="store_true", help="a batch at once, not in slices as the library does")
     parser.add_argument("--out", type=Path, default=Path("out/tokenizer.md"))
     parser.add_argument("--case", help=argparse.SUPPRESS)

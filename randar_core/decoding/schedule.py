@@ -10,8 +10,9 @@ from .lpd_groups import LPD_GROUPS
 def call_sizes(cells: int, steps: int, known: int = 0, schedule: str = "cosine", parallel: bool = True) -> list[int]:
     """Tokens drawn by each call on a canvas of `cells` cells of which `known` are set, by a key of `SCHEDULES`.
 
-    From an empty canvas `steps` calls (two for 1 step, `cells` for more steps than cells), the first of one token; on a
-    partly known canvas fewer. A model that is not `parallel` draws one token a call.
+    From an empty canvas `steps` calls (`cells` for more steps than cells), on a partly known canvas fewer. All but
+    "arccos" begin with a call of one token, and so take two calls for 1 step. A model that is not `parallel` draws one
+    token a call.
     """
     if steps < 1:
         raise ValueError(f"{steps} steps were asked for; at least 1 is needed.")
@@ -71,10 +72,29 @@ def lpd(cells: int, steps: int, known: int) -> list[int]:
     return sorted_cosine(cells, steps, known)
 
 
+def arccos(cells: int, steps: int, known: int) -> list[int]:
+    """ARPG's default (arXiv 2503.10568): nearly even calls, the last ones much larger. The first may be of several.
+
+    A partly known canvas enters it at the phase where that share is drawn, as with the cosine. The expressions are
+    evaluated in Python floats as the authors write them.
+    """
+    entry = math.sin(math.pi / 2 * known / cells)
+    calls = math.ceil(min(steps, cells) * (1 - entry))
+    sizes: list[int] = []
+    done = known
+    for call in range(1, calls):
+        phase = entry + (1 - entry) * call / calls
+        left = max(1, min(cells - done - 1, int(cells * (math.acos(phase) / (math.pi * 0.5)))))
+        sizes.append(cells - done - left)
+        done = cells - left
+    return [*sizes, cells - done] if done < cells else sizes
+
+
 SCHEDULES: dict[str, Callable[[int, int, int], list[int]]] = {
     "cosine": cosine,
     "sorted cosine": sorted_cosine,
     "lpd": lpd,
+    "arccos": arccos,
 }
 
 

@@ -21,7 +21,9 @@ def test_every_schedule_draws_every_unknown_cell_once(schedule, cells, steps, da
     sizes = call_sizes(cells, steps, known, schedule)
     assert sum(sizes) == cells - known
     assert all(size >= 1 for size in sizes)
-    if known == 0:
+    if known == 0 and schedule == "arccos":
+        assert len(sizes) == min(steps, cells)
+    elif known == 0:
         assert sizes[0] == 1
         assert len(sizes) == min(max(steps, 2), cells)
 
@@ -59,6 +61,28 @@ def test_lpd_draws_256_cells_in_20_calls_and_1024_in_48():
     assert call_sizes(256, 20, known=200, schedule="lpd") == [16, 20, 20]
     large = call_sizes(1024, 48, schedule="lpd")
     assert large[:22] == list(range(1, 23)) and large[-3:] == [33, 33, 34]
+
+
+def test_arccos_draws_256_cells_in_calls_of_three_that_end_in_a_burst():
+    sizes = call_sizes(256, 64, schedule="arccos")
+    assert sizes[:6] == [3, 3, 2, 3, 2, 3] and sizes[-6:] == [7, 7, 7, 10, 12, 28]
+    sizes = call_sizes(256, 32, schedule="arccos")
+    assert sizes[:3] == [6, 5, 5] and sizes[-3:] == [14, 17, 40]
+    assert call_sizes(256, 1, schedule="arccos") == [256]
+
+
+@shared
+@given(cells=st.integers(1, 1024), steps=st.integers(1, 1200), data=st.data())
+def test_arccos_takes_the_fewer_calls_the_more_is_known_and_no_more_than_there_are_cells(cells, steps, data):
+    known = data.draw(st.integers(0, cells))
+    calls = [len(call_sizes(cells, steps, count, "arccos")) for count in (0, known, cells)]
+    assert calls == sorted(calls, reverse=True)
+    assert calls[1] <= cells - known
+
+
+def test_a_partly_known_canvas_enters_arccos_at_the_phase_where_that_share_is_drawn():
+    # Three quarters are drawn at the phase sin(3π/8) = 0.924: ceil(64 · 0.076) calls are left.
+    assert call_sizes(256, 64, known=192, schedule="arccos") == [7, 8, 9, 12, 28]
 
 
 def test_an_unknown_schedule_is_refused_with_the_names_of_those_there_are():

@@ -22,8 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import BUILTIN
+from randar_core.checkpoints.model import load_model
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear, PowerCosine
 from randar_core.decoding.options import DecodingOptions
@@ -61,8 +61,8 @@ class Subject:
 
 
 def built_in() -> Subject:
-    model = load(BUILTIN, dtype=torch.float32)
-    return Subject(model.decoder, model.tokenizer)
+    model = load_model(BUILTIN, dtype=torch.float32)
+    return Subject(model.transformer, model.tokenizer)
 
 
 def random_randar() -> Subject:
