@@ -10,7 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import DECODE_BYTES, ENCODE_BYTES, Codebook, Tokenizer, pictures_at_once
+from ..randar_core.models.codebook import Codebook
+from ..randar_core.models.tiling import DECODE_BYTES, ENCODE_BYTES, pictures_at_once
+from ..randar_core.models.tokenizer import Tokenizer
 from .checks import extremes, in_unit_range
 from .memory import split_to_fit
 

@@ -152,7 +152,7 @@ def read_mask(path: str | Path) -> Tensor:
     return ((bright if pixels.shape[1] == 3 else bright * pixels[:, 3]) >= 0.5).float()
 
 
-def save_png(path: Path, pixels: Tensor, metadata: dict | None = None, profile: bytes | None = None) -> None:
+def save_png(path: str | Path, pixels: Tensor, metadata: dict | None = None, profile: bytes | None = None) -> None:
     """Write a picture as PNG, whole or not at all. Raises OSError, naming the picture, where it can't be written.
 
     path: the file.

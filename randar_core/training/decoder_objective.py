@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.codebook import DISTANCES_AT_ONCE
 from ..models.llamagen import LlamaGenTokenizer
-from ..models.tokenizer import DISTANCES_AT_ONCE
 from .reconstruction import border_weights, reconstruction_loss
 from .samples import ExchangedSamples, PixelSamples
 
