@@ -196,7 +196,7 @@ class RandAR(nn.Module):
     def interleaved(
         self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The whole sequence `[R, 1 + 2N, D]`, see the first lines of this file, and its rope `[2, R, 1 + 2N, 3, 1, d]`."""
+        """The sequence `[R, 1 + 2N, D]` of the first lines of this file, and its rope `[2, R, 1 + 2N, 3, 1, d]`."""
         rope = rope_of(order, self.rope_table())
         embedded = self.tok_embeddings(tokens)
         if context_mask is not None:
