@@ -75,7 +75,7 @@ def test_no_command_shows_the_first_steps(capsys):
     with pytest.raises(SystemExit) as exit_:
         run()
     said = capsys.readouterr().err
-    assert exit_.value.code == 2 and "randar generate house fish" in said and "train-tokenizer" in said
+    assert exit_.value.code == 2 and "randar generate house tree" in said and "train-tokenizer" in said
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,11 @@ def test_a_seed_that_generators_do_not_take_is_refused(bundle, capsys, seed):
     with pytest.raises(SystemExit):
         run("generate", "star", "--model", bundle, "--seed", seed)
     assert "--seed: it must be a whole number" in capsys.readouterr().err
+
+
+def test_a_wrong_option_gets_one_line_and_not_the_whole_usage(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run("generate", "star", "--first", "-1")
+    said = capsys.readouterr().err.splitlines()
+    assert exit_.value.code == 2 and len(said) == 2
+    assert said[0].startswith("randar generate: argument --first: it must be a whole number of at least 0")
