@@ -143,8 +143,9 @@ class RandARInpaint(io.ComfyNode):
             shared_bytes=pictures * height * width * PIXEL_BYTES + crop_pixels * CROP_BYTES,
         )
         painted = run(model, workload, options, task)
-        ids = painted.ids
-        if ids is None:
+        if painted.decoded:
+            ids = painted.decoded.ids
+        else:
             ids = model.vae.encode_ids(middle_squares(painted.pixels[:, :3], model.side))
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 

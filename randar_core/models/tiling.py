@@ -69,5 +69,5 @@ def tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 def fade(length: int, overlap: int) -> Tensor:
     """`[length]`: rising to 1 over `overlap` from either end, also at the end of the picture, where it cancels out."""
-    away = torch.arange(1, length + 1, device="cpu")
+    away = torch.arange(1, length + 1, dtype=torch.float32, device="cpu")
     return torch.minimum(away, away.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)

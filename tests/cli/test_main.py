@@ -29,7 +29,7 @@ from randar_core.cli import COMMANDS
         (("generate", "star", "--model", "gone.safetensors"), "There is no file 'gone.safetensors'"),
         (("generate", "star", "--model", "randar-x"), "Did you mean"),
         (("encode", "gone.png"), "There is no file 'gone.png'"),
-        (("encode", __file__), "is no picture"),
+        (("encode", __file__), "is not a picture"),
         (("decode", __file__), "isn't a file of `randar encode`"),
         (("decode", __file__, "--out", "a.jpg"), "'a.jpg' doesn't end in .png"),
     ],

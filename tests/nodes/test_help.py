@@ -121,8 +121,8 @@ def test_workflows_that_help_names_exist():
     named = {
         name
         for page in DOCS.glob("*.md")
-        for sentence in re.findall(r"[Ww]orkflows? [^.:]*", page.read_text(encoding="utf-8"))
-        for name in re.findall(r"\*([a-z-]+)\*", sentence)
+        for sentence in re.findall(r"[Ww]orkflows?\s[^.:]*", page.read_text(encoding="utf-8"))
+        for name in re.findall(r"\*(\d\d [^*]+)\*", sentence)
     }
     assert named
     assert named <= {path.stem for path in (ROOT / "workflows").glob("*.json")}
