@@ -15,9 +15,22 @@ class RandAROrder(io.ComfyNode):
             display_name="RandAR Order",
             category="RandAR",
             description="Chooses which cells are drawn first. Models of the RAR family were trained for raster.",
-            search_aliases=["order", "decoding order", "raster", "spiral", "hierarchical", "locality", "random order"],
+            search_aliases=[
+                "order",
+                "decoding order",
+                "raster",
+                "spiral",
+                "hierarchical",
+                "locality",
+                "random order",
+                "halton",
+            ],
             inputs=[
-                io.Combo.Input("order", options=list(ORDERS), tooltip="random is what RandAR was trained on."),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    tooltip="random is what RandAR was trained on, proximity is the order of LPD.",
+                ),
             ],
             outputs=[OrderSocket.Output(display_name="order", tooltip="The order, for a sampler.")],
         )

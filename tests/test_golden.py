@@ -244,6 +244,7 @@ def check_lpd(case: Case):
                 assert torch.equal(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
         else:
             assert_close(lpd_logits(model, condition, along, order, sizes), expected)
+            assert_close(model(condition, along, order, group_sizes=sizes), expected)
             if max(sizes) == 1:
                 assert_close(model(condition, along, order), expected)
 

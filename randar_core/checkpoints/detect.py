@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
+from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
 from ..models.randar import RandARConfig
 from ..models.rar import RARConfig
@@ -73,7 +75,7 @@ class Network:
 
     path: Path
     family: Family
-    config: RandARConfig | RARConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     tensors: dict[str, Tensor]
     mismatch: ShapeMismatch
     versions: tuple[FileVersion, ...] = ()

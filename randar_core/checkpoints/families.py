@@ -5,7 +5,9 @@ from typing import Literal
 
 from torch import nn
 
+from ..models.arpg import ARPG, ARPGConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.lpd import LPD, LPDConfig
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.rar import RAR, RARConfig
@@ -51,6 +53,14 @@ FAMILIES = (
         RAR,
         RARConfig,
         frozenset({"target_aware_pos_embed", "timesteps_embeddings", "adaln_before_head.adaLN_modulation.1.weight"}),
+    ),
+    Family("lpd", "transformer", LPD, LPDConfig, frozenset({"token_emb.weight"})),  # other keys are those of MAR too
+    Family(
+        "arpg",
+        "transformer",
+        ARPG,
+        ARPGConfig,
+        frozenset({"layers.cross_dec.0.attn.to_q.weight", "layers.to_k.weight"}),
     ),
     Family(
         "llamagen",

@@ -5,7 +5,9 @@ import math
 from dataclasses import dataclass
 
 from ..decoding.orders import ORDERS
+from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
+from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
 from ..models.randar import RandARConfig
 from ..models.rar import RARConfig
@@ -69,7 +71,7 @@ class Release:
     """
 
     name: str
-    config: RandARConfig | RARConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     repo: str
     file: str | None
     parameters: int
@@ -118,7 +120,21 @@ def rar(
     return Release(name, RARConfig(*size), "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
 
 
+def lpd(name: str, size: tuple[int, int, int], grid: int, parameters: int, steps: int, guidance: float) -> Release:
+    config = LPDConfig(*size, LLAMAGEN.config.codebook_size, grid=grid)
+    defaults = Defaults(guidance, steps=steps, order="proximity")
+    file = f"{name.replace('-', '_')}.pth"
+    return Release(name, config, f"mit-han-lab/{name.replace('-', '_')}", file, parameters, LLAMAGEN.name, defaults)
+
+
+def arpg(name: str, file: str, size: tuple[int, int, int], parameters: int, guidance: float) -> Release:
+    config = ARPGConfig(*size, LLAMAGEN.config.codebook_size)
+    return Release(name, config, "hp-l33/ARPG", file, parameters, LLAMAGEN.name, Defaults(guidance, steps=64))
+
+
 # RandAR: arXiv 2412.01827, by width, layers, heads. RAR: arXiv 2411.00776, by width, layers, heads, width of the MLP.
+# LPD: arXiv 2507.01957, by width, layers, heads; with the fewest calls that its authors evaluate.
+# ARPG: arXiv 2503.10568, by width, layers of both stacks, heads.
 # Guidance and temperature are those of the authors' evaluations.
 RELEASES = (
     randar(
@@ -150,6 +166,14 @@ RELEASES = (
     rar("rar-l", (1024, 24, 16, 4096), 461_668_352, 1.02, 15.5, 2.5),
     rar("rar-xl", (1280, 32, 16, 5120), 955_425_024, 1.02, 6.9, 1.5),
     rar("rar-xxl", (1408, 40, 16, 6144), 1_498_520_704, 1.02, 8.0, 1.2),
+    lpd("lpd-l-256", (1024, 24, 16), 16, 337_157_120, 20, 4.8),
+    lpd("lpd-xl-256", (1280, 36, 20), 16, 751_947_520, 20, 4.9),
+    lpd("lpd-xxl-256", (1536, 48, 24), 16, 1_412_184_576, 20, 5.9),
+    lpd("lpd-l-512", (1024, 24, 16), 32, 337_943_552, 48, 7.3),
+    lpd("lpd-xl-512", (1280, 36, 20), 32, 752_930_560, 48, 6.0),
+    arpg("arpg-l", "arpg_300m.pt", (1024, 24, 16), 319_845_376, 5.0),
+    arpg("arpg-xl", "arpg_700m.pt", (1280, 36, 20), 718_997_760, 6.0),
+    arpg("arpg-xxl", "arpg_1b.pt", (1536, 48, 24), 1_302_449_664, 7.5),
     LLAMAGEN,
     MASKGIT,
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def load_model(arguments: argparse.Namespace, device: torch.device | None = None
     asked = precision(arguments, device)
     opened = open_model(arguments.model, arguments.tokenizer)
     for note in opened.notes:
-        print(note)
+        print(f"randar: {note}", file=sys.stderr)
     model = opened.build(device, asked.dtype)
     pack(model.transformer, asked.bits)
     if device.type == "cpu":  # a tenth faster at encoding, see benchmarks/speed
@@ -90,7 +91,6 @@ def decoding_of(arguments: argparse.Namespace, model: Model, guidance: Guidance 
         seed=arguments.seed,
         sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
         order=order,
-        schedule=arguments.schedule,
         batch_size=WINDOWS_TOGETHER,
     )
 

@@ -150,7 +150,7 @@ class Proximity:
         known = request.known.view(height, width).cpu().numpy()
         order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
         count = int(known.sum())  # of cells that are read in one go: at random, as in training
-        shuffled = torch.randperm(count, generator=request.generator)
+        shuffled = torch.randperm(count, generator=request.generator, dtype=torch.long, device="cpu")
         return torch.cat([order[:count][shuffled], order[count:]])
 
 

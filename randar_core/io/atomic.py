@@ -10,12 +10,13 @@ NAME_KEPT = 40  # characters of the file's name in that of its temporary file: n
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary file to write, next to `path`; it replaces `path` when the block ends and is deleted if that fails.
 
     It is on the disk by then, so that not even a power cut leaves half of it under the name. Its own name is unique:
     two programs that write the same file don't touch each other's. Raises what the block does, and OSError.
     """
+    path = Path(path)
     temporary = path.with_name(f"{path.name[:NAME_KEPT]}.{secrets.token_hex(4)}.part")
     try:
         yield temporary

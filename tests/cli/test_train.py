@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_cli import randar
+from tiny_pictures import save_picture
 from tiny_trainings import losses
 
-from randar_core.checkpoints.model import load_model
+from randar_core.checkpoints.model import load_model, load_tokenizer
+from randar_core.cli import train as command
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import PORTRAIT
 from randar_core.training import run_state
@@ -49,24 +52,24 @@ def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsy
     monkeypatch.setattr(
         torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
     )
-    monkeypatch.setattr("randar_core.training.folder.fault_of", None)  # nothing is read
+    monkeypatch.setattr("randar_core.training.folder.check_picture", None)  # nothing is read
     arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
-    assert command._pictures(arguments)[0] == found
+    assert command.pictures_of(arguments).pictures == found
     assert capsys.readouterr().out == ""
     heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
     with pytest.raises(ValueError, match="green"):
-        command._pictures(arguments)
+        command.pictures_of(arguments)
 
 
 def test_what_is_skipped_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     save_picture(pictures / "blue" / "small.png", 15, 40)
-    command._pictures(
+    command.pictures_of(
         SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
     )
     said = capsys.readouterr().out
-    assert "6 pictures in 2 classes: blue, red" in said and "Skipped in all: 2." in said
-    assert "noise.png: it can't be read" in said and "small.png: it has 15×40 pixels" in said
+    assert "6 pictures in 2 classes: blue, red" in said and "Left out in all: 2." in said
+    assert "noise.png: it isn't a picture" in said and "small.png: it has 15×40 pixels" in said
 
 
 def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monkeypatch):
@@ -88,12 +91,12 @@ def test_what_can_be_refused_is_before_the_ids_are_made(pictures, tmp_path, monk
     def encode(*_, **__):
         raise AssertionError("ids were made")
 
-    monkeypatch.setattr(trainings, "encoded", encode)
+    monkeypatch.setattr(trainings, "encode_once", encode)
     with pytest.raises(ValueError, match="holds a training already"):
         randar(*short, *network)
     with pytest.raises(ValueError, match="can't have 3 heads"):
         randar(*short[:-1], tmp_path / "e", "--width", 16, "--heads", 3)
-    with pytest.raises(ValueError, match="Guidance goes from 1.0 to nan"):
+    with pytest.raises(SystemExit):
         randar(*short[:-1], tmp_path / "e", *network, "--guidance", "nan")
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         randar(*short[:-1], tmp_path / "e", *network, "--resume")
@@ -125,7 +128,9 @@ def test_a_trained_model_goes_on_with_other_classes(pictures, tmp_path):
         if name != classes:
             torch.testing.assert_close(fewer.transformer.state_dict()[name], weights)
     # Of "blue", "red" and none, "red" is gone.
-    torch.testing.assert_close(fewer.transformer.state_dict()[classes], before.transformer.state_dict()[classes][[0, 2]])
+    torch.testing.assert_close(
+        fewer.transformer.state_dict()[classes], before.transformer.state_dict()[classes][[0, 2]]
+    )
     with pytest.raises(ValueError, match="but for added layers; leave out --heads, --width"):
         randar("train", pictures, "--out", tmp_path / "x", *short, *network, "--start-from", first)
     oversampled = (*still, "--layers", 3, "--oversample", "Blue=2", "--oversample", "0=2")
@@ -194,13 +199,11 @@ def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):
 
 
 def test_better_pixels_of_the_same_codes(tmp_path):
-    from randar_core.checkpoints.model import load_tokenizer
-
     short = ("--batch", 2, "--device", "cpu", "--size", 16, "--count", 12, "--rate", 0.01, "--warmup", 1)
     small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
-    randar("train-tokenizer", "procedural", "--out", tmp_path / "t", *short, *small, "--steps", 3)
+    randar("train-tokenizer", "procedural-shapes", "--out", tmp_path / "t", *short, *small, "--steps", 3)
     first = tmp_path / "t" / trainings.TOKENIZER_FILE
-    randar("train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--pixels-of", first)
+    randar("train-tokenizer", "procedural-shapes", "--out", tmp_path / "p", *short, "--steps", 60, "--pixels-of", first)
     before, after = load_tokenizer(first), load_tokenizer(tmp_path / "p" / trainings.TOKENIZER_FILE)
     for name, weights in before.state_dict().items():
         fixed = name.startswith(("encoder.", "quant_conv.", "quantize."))
@@ -212,20 +215,20 @@ def test_better_pixels_of_the_same_codes(tmp_path):
         errors = [F.mse_loss(each.decode(ids), pixels).item() for each in (before, after)]
         assert errors[1] < 0.9 * errors[0]
     with pytest.raises(ValueError, match="leave out --channels, --codebook-size"):
-        randar("train-tokenizer", "procedural", "--pixels-of", first, *small[:2], "--codebook-size", 8)
+        randar("train-tokenizer", "procedural-shapes", "--pixels-of", first, *small[:2], "--codebook-size", 8)
     changes = ("--decoder-multipliers", 1, 4, "--margin", 0, "--steps", 2)
-    randar("train-tokenizer", "procedural", "--out", tmp_path / "w", *short, *changes, "--pixels-of", first)
+    randar("train-tokenizer", "procedural-shapes", "--out", tmp_path / "w", *short, *changes, "--pixels-of", first)
     wide = load_tokenizer(tmp_path / "w" / trainings.TOKENIZER_FILE)
     assert before.config.margin == after.config.margin == 1
     assert wide.config == replace(before.config, decoder_multipliers=(1, 4), margin=0)
     assert torch.equal(wide.encode(pixels), ids)
     with pytest.raises(ValueError, match="begun with other settings"):
         randar(
-            "train-tokenizer", "procedural", "--out", tmp_path / "p", *short, "--steps", 60, "--resume",
+            "train-tokenizer", "procedural-shapes", "--out", tmp_path / "p", *short, "--steps", 60, "--resume",
             "--pixels-of", tmp_path / "p" / trainings.TOKENIZER_FILE, "--seed", 1,
         )  # fmt: skip
 
 
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="--size 15 is no multiple of 8"):
+    with pytest.raises(ValueError, match="--size 15 isn't a multiple of 8"):
         randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)
