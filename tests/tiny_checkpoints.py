@@ -23,6 +23,14 @@ RELEASED = {
     "rar_l": "rar-l",
     "rar_xl": "rar-xl",
     "rar_xxl": "rar-xxl",
+    "lpd_l_256": "lpd-l-256",
+    "lpd_xl_256": "lpd-xl-256",
+    "lpd_xxl_256": "lpd-xxl-256",
+    "lpd_l_512": "lpd-l-512",
+    "lpd_xl_512": "lpd-xl-512",
+    "arpg_l": "arpg-l",
+    "arpg_xl": "arpg-xl",
+    "arpg_xxl": "arpg-xxl",
 }
 DECODER = RandARConfig(width=32, layers=2, heads=2, codebook_size=24, classes=5, grid=4)
 LLAMAGEN = LlamaGenConfig(8, (1, 2), 1, codebook_size=24, codebook_dim=4, z_channels=8, norm_groups=4)

@@ -1,5 +1,8 @@
 """Models from files: the tokenizer that belongs to a transformer, names and defaults."""
 
+import os
+import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +10,17 @@ import pytest
 import torch
 from tiny_checkpoints import KEYS, LLAMAGEN, MASKGIT, filled, same_weights, save_raw
 
+from randar_core.checkpoints import weights
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.detect import detect
 from randar_core.checkpoints.locate import locate
-from randar_core.checkpoints.model import load_model
+from randar_core.checkpoints.model import load_model, open_model
 from randar_core.checkpoints.pairing import check_pair
-from randar_core.checkpoints.releases import Defaults
-from randar_core.checkpoints.weights import Checkpoint, CheckpointError
+from randar_core.checkpoints.releases import Defaults, find_release
+from randar_core.checkpoints.weights import Checkpoint, CheckpointError, read_weights
 from randar_core.models.llamagen import LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITTokenizer
+from randar_core.tasks.generate import generate
 
 
 def test_a_decoder_and_its_tokenizer_make_a_model(tmp_path, small_releases, decoder, tokenizer):
@@ -93,3 +98,108 @@ def test_a_folder_of_a_releases_name_is_not_taken_for_its_file(tmp_path, monkeyp
     (tmp_path / "rar-b").mkdir()
     with pytest.raises(FileNotFoundError, match="Fetch it with `randar download rar-b`"):
         locate("rar-b")
+
+
+# Which tokenizer is found
+
+
+@pytest.fixture
+def lonely(tmp_path, small_releases, decoder, monkeypatch):
+    """A transformer of a release's size, alone in a folder; no downloads."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    return save_raw(tmp_path / "d.safetensors", decoder, config=False)
+
+
+def test_the_release_next_to_a_transformer_is_found_by_its_name(lonely, tokenizer):
+    path = save_raw(lonely.with_name("vq_ds16_c2i.safetensors"), tokenizer, config=False)
+    opened = open_model(lonely)
+    assert opened.tokenizer.path == path and opened.notes == ()
+    assert opened.files == (lonely, path)
+
+
+def test_a_tokenizer_found_by_its_codebook_alone_is_told(lonely, tokenizer):
+    path = save_raw(lonely.with_name("codes.safetensors"), tokenizer, config=False)
+    assert open_model(lonely).notes == (f"The tokenizer '{path}' was found by the size of its codebook alone.",)
+
+
+def test_the_text_to_image_tokenizer_is_not_taken_for_the_class_conditional_one(lonely, tokenizer):
+    """Same shapes, another codebook."""
+    path = save_raw(lonely.with_name("vq_ds16_t2i.safetensors"), tokenizer, config=False)
+    with pytest.raises(CheckpointError, match="no tokenizer that fits it was found"):
+        open_model(lonely)
+    with pytest.raises(CheckpointError, match="has the shapes of llamagen-vq16 but another codebook, by its name"):
+        open_model(lonely, path)
+    title = detect(read_weights(path)).tokenizer.title
+    assert title.startswith("llamagen of the size of llamagen-vq16 (shapes don't tell") and "vq_ds16_t2i.pt" in title
+
+
+def test_a_release_is_claimed_by_its_name_and_shapes_together(lonely, decoder):
+    file = find_release("randar-l-llamagen").file
+    named = detect(read_weights(save_raw(lonely.with_name(file), decoder, config=False)))
+    other = detect(read_weights(lonely))
+    assert named.transformer.title == "randar, release randar-l-llamagen"
+    assert "of the size of randar-l-llamagen" in other.transformer.title
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes links and a pipe")
+def test_unreadable_files_of_others_are_passed_over(lonely, tokenizer):
+    """Cut, foreign, a pipe, a loop of links, a folder of a model's name, one that may not be read."""
+    folder = lonely.parent
+    (folder / "a.safetensors").write_bytes(b"\x10\0\0")
+    (folder / "b.pt").write_bytes(pickle.dumps(Exception))
+    (folder / "c.bin").symlink_to(folder / "c.bin")
+    (folder / "e.ckpt").symlink_to(folder / "nowhere")
+    (folder / "f.pt").mkdir()
+    os.mkfifo(folder / "g.pt")
+    (folder / "h.pt").write_bytes(b"secret")
+    (folder / "h.pt").chmod(0)
+    path = save_raw(folder / "codes.safetensors", tokenizer, config=False)
+    assert open_model(lonely).tokenizer.path == path
+
+
+def test_several_tokenizers_that_fit_are_named(lonely, tokenizer):
+    for name in ("one", "two"):
+        save_raw(lonely.with_name(f"{name}.safetensors"), tokenizer, config=False)
+    with pytest.raises(CheckpointError, match="Several tokenizers fit .*: one.safetensors, two.safetensors. Name one"):
+        open_model(lonely)
+
+
+def test_only_the_files_that_are_searched_are_taken(lonely, tokenizer):
+    save_raw(lonely.with_name("vq_ds16_c2i.safetensors"), tokenizer, config=False)
+    with pytest.raises(CheckpointError, match="no tokenizer that fits it was found"):
+        open_model(lonely, search=[])
+
+
+def test_each_file_of_a_model_is_opened_once(lonely, tokenizer, monkeypatch):
+    save_raw(lonely.with_name("codes.safetensors"), tokenizer, config=False)
+    opened, real = [], weights.read_file
+
+    def counted(path):
+        opened.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(weights, "read_file", counted)
+    load_model(lonely)
+    assert sorted(opened) == ["codes.safetensors", "d.safetensors"]
+
+
+def test_a_model_makes_options_and_conditions(tmp_path, decoder, tokenizer):
+    path = tmp_path / "b.safetensors"
+    defaults = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.9, steps=12, order="raster")
+    save_bundle(path, decoder, tokenizer, ["star", "fish", "moon", "sun", "tree"], defaults)
+    model = load_model(path)
+    options = model.options(seed=3, steps=5)
+    assert (options.seed, options.steps, options.sampling.temperature) == (3, 5, 0.9)
+    assert (options.guidance.schedule(0), options.guidance.schedule(1)) == (2.0, 4.0)
+    conditions = model.conditions("moon", 1)
+    assert [item.conditions[0].classes for item in conditions.items] == [(2,), (1,)]
+    with pytest.raises(ValueError, match="There is no class named 'car'"):
+        model.conditions("car")
+    picture = generate(model.transformer, conditions, options)
+    assert picture.ids.shape == (2, 4, 4)
+
+
+def test_files_of_a_bundle_are_its_own(tmp_path, decoder, tokenizer):
+    path = tmp_path / "b.safetensors"
+    save_bundle(path, decoder, tokenizer)
+    assert load_model(path).files == (path,)

@@ -18,7 +18,7 @@ def test_a_program_under_a_pictures_name_is_never_run(bundle, picture, tmp_path,
     program.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
     pictures = (program,) if command == "refine" else (picture, program)
     assert run(command, *pictures, "star", "--model", bundle) == 2
-    assert "a.png' is no picture that can be read" in capsys.readouterr().err
+    assert "a.png' is not a picture that can be read" in capsys.readouterr().err
 
 
 def test_inpaint_keeps_every_pixel_outside_of_the_mask(bundle, picture, tmp_path):

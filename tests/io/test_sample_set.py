@@ -32,4 +32,3 @@ def test_a_set_is_assembled_without_being_held_in_memory(tmp_path):
 def test_batches_stay_the_same_whatever_is_finished():
     assert remaining_batches(range(7), {0, 1, 4}, 2) == [[2, 3], [5], [6]]
     assert remaining_batches(range(7), {0, 1, 4}, 2, whole=True) == [[2, 3], [4, 5], [6]]
-

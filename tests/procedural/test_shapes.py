@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from randar_core.checkpoints.model import load_model
 
 from randar_core.checkpoints.locate import locate
 from randar_core.checkpoints.model import load_model
