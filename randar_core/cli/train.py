@@ -133,7 +133,7 @@ def run_train(arguments: argparse.Namespace) -> None:
                 )
             start = warm_start(arguments, tokenizer, device)
             network = {name: getattr(start.transformer.config, name) for name in names} | network
-        config = TRAINABLE[arguments.family][1](
+        config = TRAINABLE[arguments.family].config(
             **TRANSFORMER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
             classes=len(pictures.class_names),
