@@ -34,7 +34,7 @@ TOKENIZER = LlamaGenConfig(
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=2400, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=3000, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ PIXELS_ROUNDS = (
 
 DECODER = RandARConfig(width=256, layers=4, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
 DECODER_LOOP = LoopSetting(
-    steps=1200, batch=24, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.995, optimizer="muon"
+    steps=500, batch=48, learning_rate=3e-3, warmup=50, weight_decay=0.05, average=0.99, optimizer="muon"
 )
 
 
@@ -83,7 +83,7 @@ class Round:
 # Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. Later
 # ones have more layers, see more of what comes after a picture's beginning, where edges become clean, and last longer.
 DECODER_ROUNDS = (
-    Round(Landscapes(seed=2, count=12_000), DECODER_LOOP, Prefixes(cells=48, whole_every=12)),
+    Round(Landscapes(seed=2, count=8_000), DECODER_LOOP, Prefixes(cells=48, whole_every=8)),
     Round(
         Landscapes(seed=3, count=24_000),
         replace(DECODER_LOOP, steps=6000, learning_rate=2e-3, average=0.999, seed=1),
@@ -115,7 +115,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
         TOKENIZER,
         TokenizerRecipe(),
         TOKENIZER_LOOP,
-        Reporting(tokenizer_folder, save_every=200, sample_every=400, workers=workers),
+        Reporting(tokenizer_folder, save_every=100, sample_every=400, workers=workers),
         device,
         resume and (tokenizer_folder / CHECKPOINT).exists(),
     )
@@ -129,7 +129,7 @@ def train_builtin(folder: Path, device: torch.device, resume: bool = False, work
             CLASSES,
             DEFAULTS,
             each.loop,
-            Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
+            Reporting(decoder_folder, save_every=100, sample_every=250, workers=workers),
             device,
             resume and (decoder_folder / CHECKPOINT).exists(),
             prefixes=each.prefixes,
