@@ -5,7 +5,6 @@ file that makes a plain record, and any other name ends the reading. Nothing is 
 the disk, described by records, until they are asked for.
 """
 
-import argparse
 import io
 import mmap
 import pickle
@@ -68,6 +67,23 @@ class OtherTensor(NamedTuple):
     kind: str
 
 
+class Items(OrderedDict):
+    """An OrderedDict that keeps its methods, whatever attributes the pickle sets on it."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class Settings:
+    """An object with settings of a training, which nothing here needs."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 def plain_tensor(storage, offset, shape, strides, *_) -> TensorRecord:
     return TensorRecord(storage, offset, shape, strides)
 
@@ -110,8 +126,8 @@ REBUILD: dict[str, Callable] = {
     "_rebuild_device_tensor_from_cpu_tensor": parameter,
 }
 NAMES: dict[tuple[str, str], object] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("argparse", "Namespace"): argparse.Namespace,  # the arguments of a training
+    ("collections", "OrderedDict"): Items,
+    ("argparse", "Namespace"): Settings,
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("_codecs", "encode"): text_bytes,
