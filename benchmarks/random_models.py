@@ -7,10 +7,11 @@ from torch import nn
 
 from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.releases import find_release
+from randar_core.models import layers
 from randar_core.models.family import TokenModel
 
 
-def random_model(name: str, device="cpu", dtype: torch.dtype | None = None, operations=nn, **changes) -> TokenModel:
+def random_model(name: str, device="cpu", dtype: torch.dtype | None = None, operations=layers, **changes) -> TokenModel:
     """The transformer of the release `name` with small random weights and `changes` to its configuration."""
     release = find_release(name)
     family = family_of(release.config)

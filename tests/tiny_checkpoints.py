@@ -28,9 +28,9 @@ RELEASED = {
     "lpd_xxl_256": "lpd-xxl-256",
     "lpd_l_512": "lpd-l-512",
     "lpd_xl_512": "lpd-xl-512",
-    "arpg_300m": "arpg-l",
-    "arpg_700m": "arpg-xl",
-    "arpg_1b": "arpg-xxl",
+    "arpg_l": "arpg-l",
+    "arpg_xl": "arpg-xl",
+    "arpg_xxl": "arpg-xxl",
 }
 DECODER = RandARConfig(width=32, layers=2, heads=2, codebook_size=24, classes=5, grid=4)
 LLAMAGEN = LlamaGenConfig(8, (1, 2), 1, codebook_size=24, codebook_dim=4, z_channels=8, norm_groups=4)

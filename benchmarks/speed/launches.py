@@ -49,7 +49,7 @@ class Launches(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if function.is_view or name == "_unsafe_view":
             self.views[name] += 1
-        elif function.namespace != "prim":
+        elif not name.startswith(("empty", "new_empty")):  # an allocation launches nothing
             self.operations[name] += 1
             self.bytes[name] += moved_bytes(name, tensors_of((args, kwargs)), tensors_of(out))
         return out
@@ -145,7 +145,7 @@ def by_operator(results: Sequence[dict]) -> list[str]:
         cells = []
         for result in results:
             count = result["layer"].get(name)
-            cells.append(f"{count} ({result['layer_bytes'][name] / 1e3:.0f} kB)" if count else "")
+            cells.append(f"{count} ({result['layer_bytes'].get(name, 0) / 1e3:.0f} kB)" if count else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 

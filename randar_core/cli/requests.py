@@ -63,7 +63,21 @@ def conditions_of(texts: Sequence[str], model: Model) -> list[Condition]:
     words = [word for word in words if word.strip()]
     if not words:
         raise ValueError(f"'{' '.join(texts)}' names no class. Give ids, names or 'all'.")
-    return [condition_of(word, model) for word in words]
+    try:
+        return [condition_of(word, model) for word in words]
+    except ValueError as error:
+        if not is_condition(whole := " ".join(texts), model):
+            raise
+        # A shell splits at spaces what isn't in quotes.
+        raise ValueError(f'{error} Put a name or a blend of several words in quotes: "{whole}".') from error
+
+
+def is_condition(text: str, model: Model) -> bool:
+    try:
+        parse_condition(text, model.class_names)
+    except ValueError:
+        return False
+    return True
 
 
 def condition_of(text: str, model: Model) -> Condition:

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import layers
 from .attention import CausalMask, attend
-from .family import Traits
+from .family import Traits, check_layer
 from .kv_cache import KVCache
-from .rope import extrapolated_table, rope_of, rotate, trained_table
+from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class DecodeState:
     """What one decode keeps between steps: R rows, N cells."""
 
     inputs: Tensor  # [R, 1 + 2N, D]: class, then instruction and token of each cell; a token once it is known
-    rope: Tensor  # [2, R, 1 + 2N, 1, d] of the same positions, see `rope.rotate`
+    rope: Tensor  # [2, R, 1 + 2N, 3, 1, d] of the same positions, see `rope.with_values`
     context_mask: Tensor | None  # [R, N, 1] along the order, 0 where the embedding of a token is set to zero
     cache: KVCache  # of 1 + 2N slots
     mask: CausalMask
@@ -67,16 +68,12 @@ class Attention(nn.Module):
         `mask` `[queries, S]` is added to the scores. Without one, `queries` must be T, which see causally, or 1, which
         sees every key.
         """
-        query_key, value = rearrange(self.wqkv(x), "r t (three h d) -> r t (three h) d", three=3, h=self.heads).split(
-            [2 * self.heads, self.heads], 2
-        )
-        query_key, value = rotate(query_key, rope).transpose(1, 2), value.transpose(1, 2)
-        query, key = query_key.chunk(2, 1)
-        query = query[:, :, -queries:]
-        if cache is not None:
-            key, value = cache.update(layer, key, value)
+        # In one product and one copy: each operation costs a call of a small model as much as its arithmetic.
+        qkv = rotate(self.wqkv(x).unflatten(-1, (3, self.heads, -1)), rope)
+        query, key_value = qkv[:, -queries:, 0].transpose(1, 2), qkv[:, :, 1:].permute(2, 0, 3, 1, 4)
+        key, value = key_value if cache is None else cache.update_pair(layer, key_value)
         out = attend(query, key, value, mask, causal=mask is None and queries > 1)
-        return self.wo(rearrange(out, "r h t d -> r t (h d)"))
+        return self.wo(out.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -116,11 +113,11 @@ class ClassEmbedding(nn.Module):
 
 
 class RandAR(nn.Module):
-    """The transformer. `operations` supplies the layers: `torch.nn`, or a host's own that cast their weights."""
+    """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     traits = Traits(parallel=True, order="random", schedule="cosine", guidance_progress="before call")
 
-    def __init__(self, config: RandARConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: RandARConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         if config.width % config.heads or config.head_width % 4:
             raise ValueError(
@@ -164,6 +161,11 @@ class RandAR(nn.Module):
         vector = self.pos_instruct_embeddings.to(rope.device)
         return rotate(rearrange(vector, "one (h d) -> one h d", h=self.config.heads), rope).flatten(2)
 
+    def sequence_rope(self, cell_rope: Tensor) -> Tensor:
+        """Rope `[2, R, 1 + 2N, 3, 1, d]` of a whole sequence, of that of its cells `[2, R, N, 1, d]`."""
+        pairs = cell_rope.repeat_interleave(2, 2)
+        return with_values(torch.cat([torch.zeros_like(pairs[:, :, :1]), pairs], 2))
+
     def blocks(
         self,
         x: Tensor,
@@ -187,17 +189,33 @@ class RandAR(nn.Module):
 
     def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
+        x, rope = self.interleaved(condition, tokens, order, context_mask)
+        x = self.blocks(x[:, :-1], rope[:, :, :-1])  # the last token predicts nothing
+        return self.head(x[:, 1::2])
+
+    def interleaved(
+        self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sequence `[R, 1 + 2N, D]` of the first lines of this file, and its rope `[2, R, 1 + 2N, 3, 1, d]`."""
         rope = rope_of(order, self.rope_table())
         embedded = self.tok_embeddings(tokens)
         if context_mask is not None:
             embedded = embedded * context_mask.unsqueeze(-1).to(embedded.dtype)
         instructions = self.position_instructions(rope).to(embedded.dtype)
         pairs = rearrange([instructions, embedded], "two r n d -> r (n two) d")
-        # The last token predicts nothing.
-        x = torch.cat([condition.unsqueeze(1), pairs[:, :-1]], 1)
-        pair_rope = rope.repeat_interleave(2, 2)[:, :, :-1]
-        x = self.blocks(x, torch.cat([torch.zeros_like(pair_rope[:, :, :1]), pair_rope], 2))
-        return self.head(x[:, 1::2])
+        return torch.cat([condition.unsqueeze(1), pairs], 1), self.sequence_rope(rope)
+
+    @property
+    def feature_layers(self) -> int:
+        return self.config.layers
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        """Hidden states `[R, M, D]` at the tokens after `layer`, see `TokenModel`."""
+        check_layer(layer, self.feature_layers)
+        x, rope = self.interleaved(condition, tokens, order)
+        for index, block in enumerate(self.layers[:layer]):
+            x = block(x, rope, index, None, None, x.shape[1])
+        return x[:, 2::2]
 
     def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
         """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
@@ -206,11 +224,9 @@ class RandAR(nn.Module):
         positions = 1 + 2 * cells
         inputs = condition.new_empty(rows, positions, config.width)
         inputs[:, 0], inputs[:, 1::2] = condition, self.position_instructions(cell_rope)
-        rope = cell_rope.new_zeros(2, rows, positions, 1, config.head_width)
-        rope[:, :, 1::2] = rope[:, :, 2::2] = cell_rope
         return DecodeState(
             inputs=inputs,
-            rope=rope,
+            rope=self.sequence_rope(cell_rope),
             context_mask=None if context_mask is None else context_mask.unsqueeze(-1).to(condition),
             cache=KVCache.allocate(condition, config.layers, rows, config.heads, positions, config.head_width),
             mask=CausalMask(condition, positions),
@@ -250,7 +266,7 @@ class RandAR(nn.Module):
         """Bytes of the KV cache, the inputs and the rope, which is in float32."""
         config, positions = self.config, 1 + 2 * cells
         elements = (2 * config.layers + 1) * config.width
-        return rows * positions * (elements * element_bytes + 8 * config.head_width)
+        return rows * positions * (elements * element_bytes + 24 * config.head_width)
 
     def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured (benchmarks/speed/memory.py). Rotation is done in float32."""

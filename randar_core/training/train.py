@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.bundle import save_bundle
+from ..checkpoints.families import family_of
 from ..checkpoints.model import Model
 from ..checkpoints.releases import Defaults
 from ..decoding.schedule import call_sizes
@@ -26,7 +27,7 @@ from .settings import PictureSet, Run
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from .tokens import check_ids, encode_once
-from .transformer import TRAINABLE, Transformer, TransformerConfig, initialise, objective_of
+from .transformer import Transformer, TransformerConfig, initialise, objective_of
 from .warm_start import WarmStart, begin_with
 
 TOKENIZER_FILE, MODEL_FILE, SHEETS = "tokenizer.safetensors", "model.safetensors", "samples-*.png"
@@ -130,15 +131,15 @@ def train_transformer(
     - `start`: a RandAR model, see `begin_with`; None for weights from the seed.
     - `oversample`: pictures of a class in it, by name or id, come that many times as often as others.
     """
-    family, network = next((name, known[0]) for name, known in TRAINABLE.items() if isinstance(config, known[1]))
-    transformer = network(config)
+    family = family_of(config)
+    transformer = family.network(config)
     initialise(transformer, run.setting.seed)
     if start is not None:
         begin_with(transformer, pictures.class_names, start)
     token_facts = pictures.facts | {"tokenizer": fingerprint(tokenizer)}
     facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
-    if family != "randar":  # which trainings from before there were others don't say
-        facts["family"] = family
+    if family.name != "randar":  # trainings from before there were other families don't say it
+        facts["family"] = family.name
     if prefixes is not None:
         facts["prefixes"] = asdict(prefixes)
     often = oversampling(oversample, pictures.class_names)
@@ -153,7 +154,7 @@ def train_transformer(
     make_optimizers(transformer, run.setting)
     model = Model(folder.name, transformer, tokenizer, pictures.class_names, defaults)
     model.guidance()
-    call_sizes(config.grid**2, defaults.steps, schedule=network.traits.schedule)
+    call_sizes(config.grid**2, defaults.steps, schedule=transformer.traits.schedule)
     tokens = encode_once(tokenizer, replace(pictures, facts=token_facts), run)
     tokenizer = tokenizer.to(run.device).eval()
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoints.families import FAMILIES
 from ..decoding.lpd_groups import LPD_GROUPS
 from ..decoding.schedule import call_sizes
 from ..decoding.seeding import generator_for
@@ -19,12 +20,8 @@ from .cpu_attention import QuickCausalAttention
 TransformerConfig = RandARConfig | ARPGConfig | LPDConfig
 Transformer = RandAR | ARPG | LPD
 
-TRAINABLE: dict[str, tuple[type[Transformer], type[TransformerConfig]]] = {
-    "randar": (RandAR, RandARConfig),
-    "arpg": (ARPG, ARPGConfig),
-    "lpd": (LPD, LPDConfig),
-}
-"""Network and configuration of the families that learn here, by name: those that are trained in random orders alone."""
+TRAINABLE = {family.name: family for family in FAMILIES if family.name in ("randar", "arpg", "lpd")}
+"""The families that learn here, by name: those whose authors train them in random orders throughout."""
 
 OUTPUT_LAYERS = ("output.weight", "head.weight")
 NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "_ln.weight")

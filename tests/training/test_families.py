@@ -26,8 +26,7 @@ SIZE = {"width": 32, "layers": 2, "heads": 2, "codebook_size": CODES, "classes":
 
 
 def new(family: str, seed: int = 0) -> torch.nn.Module:
-    network, config = TRAINABLE[family]
-    model = network(config(**SIZE))
+    model = TRAINABLE[family].network(TRAINABLE[family].config(**SIZE))
     initialise(model, seed)
     return model
 
