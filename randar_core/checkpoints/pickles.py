@@ -74,8 +74,8 @@ class Items(OrderedDict):
         pass
 
 
-class Settings:
-    """An object with settings of a training, which nothing here needs."""
+class Ignored:
+    """An object of a training next to its weights: arguments, numbers and random states of NumPy, paths."""
 
     def __init__(self, *_, **__):
         pass
@@ -111,6 +111,14 @@ def other(kind: str) -> Callable[..., OtherTensor]:
     return lambda *_, **__: OtherTensor(kind)
 
 
+IGNORED = (
+    ("argparse", "Namespace"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *((f"{room}.multiarray", name) for room in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+    *((f"{room}.numeric", "_frombuffer") for room in ("numpy.core", "numpy._core")),
+    *(("pathlib", name) for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+)
 REBUILD: dict[str, Callable] = {
     "_rebuild_tensor": plain_tensor,
     "_rebuild_tensor_v2": plain_tensor,
@@ -127,7 +135,7 @@ REBUILD: dict[str, Callable] = {
 }
 NAMES: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): Items,
-    ("argparse", "Namespace"): Settings,
+    **{name: Ignored for name in IGNORED},
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("_codecs", "encode"): text_bytes,
