@@ -11,18 +11,19 @@ from randar_core.training.log import Log
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_of_by_the_row_or_the_sheet_that_found_no_room(tmp_path):
+def test_a_full_disk_is_told_of_by_the_row_or_the_sheet_that_found_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("randar_core.io.atomic.secrets.token_hex", lambda size: "full")
     with Log(tmp_path / "log.csv", ["loss"], 0, 2, write=True) as log:
         log.file.close()
         log.file = open("/dev/full", "w")
         log.writer = log.writer_to(log.file)
         with pytest.raises(OSError, match=r"log '.*log.csv' can't be written \(No space .*Make room.* --resume"):
             log.write(1, 0.1, 4, {"loss": 1.0})
-    (tmp_path / "next.csv.part").symlink_to("/dev/full")
+    (tmp_path / "next.csv.full.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="next.csv' can't be written .*Make room"):
         Log(tmp_path / "next.csv", ["loss"], 0, 2, write=True).__enter__()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
-    (tmp_path / "sheet.png.part").symlink_to("/dev/full")
+    (tmp_path / "sheet.png.full.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"picture '.*sheet.png' can't be written \(No space.*Make room"):
         save_png(tmp_path / "sheet.png", torch.zeros(3, 64, 64))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv"]
