@@ -119,7 +119,7 @@ class Graph:
             return low
         if chance < 0.63:
             return high
-        if chance < 0.66:
+        if chance < 0.635:
             return self.random.choice((low - 1, options.get("max", 100) + 1, 1e30, float("nan"), "x", None))
         if input_type == "INT":
             return self.random.randint(int(low), int(min(high, 2**62)))

@@ -8,17 +8,6 @@ import torch
 
 
 @pytest.fixture
-def star(pack):
-    return pack.run("RandARClassList", class_list="star")[0]
-
-
-@pytest.fixture
-def run(pack, model, star):
-    common = {"model": model, "classes": star, "seed": 1, "steps": 4, "cfg": 2.0}
-    return lambda node_id, **inputs: pack.run(node_id, **(common | inputs))
-
-
-@pytest.fixture
 def long_runs(model):
     """Inputs of runs that take several windows, by node; and the most calls that each may take."""
     picture = torch.rand(1, 16, 64, 3, generator=torch.Generator().manual_seed(0))
