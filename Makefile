@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-comfyui fuzz bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/randar demo --out out
+	$(BIN)/randar demo --out out --force
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -87,7 +87,10 @@ def fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
     try:
         found = get_hf_file_metadata(url)
     except Exception as error:  # the hub library's HTTP client, and with it the exceptions, differ between its versions
-        raise DownloadError(f"{url} can't be reached: {reason_of(error)}") from error
+        raise DownloadError(
+            f"{url} can't be reached: {reason_of(error)} Check the connection to the internet; behind a proxy, set "
+            f"HTTPS_PROXY. A file that was fetched in another way belongs into '{target.parent}'."
+        ) from error
     version = re.sub(r"\W", "", found.etag or "")
     partial = target.with_name(f"{target.name}.{version[:16]}.part")
     if not version:  # nothing says whether the rest would belong to what is there

@@ -44,7 +44,7 @@ COMMANDS = {
 FIRST_STEPS = """
 first steps:
   randar demo                            a tour, drawn by the built-in model
-  randar generate house fish             two pictures by the built-in model, into the folder 'out'
+  randar generate house tree             two pictures by the built-in model, into the folder 'out'
   randar download                        the list of released models
   randar download randar-l-llamagen      fetch one of them, then add --model randar-l-llamagen
   randar COMMAND --help                  the options of a command
@@ -80,8 +80,15 @@ def run(argv: Sequence[str]) -> None:
     arguments.run(arguments)
 
 
+class Parser(argparse.ArgumentParser):
+    """One line for a mistake: the usage of a command has twenty lines, and hides what is wrong."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}\n'{self.prog} --help' shows how it is used.\n")
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="randar",
         description="Random-order autoregressive image models: draw, repaint and extend pictures token by token.",
         epilog=FIRST_STEPS,

@@ -28,7 +28,7 @@ def windows_and_calls(
 ) -> tuple[int, int]:
     """Windows and calls that `fill` takes for one canvas, `known` `[h, w]` bool on the CPU, drawn one by one."""
     grid = model.transformer.config.grid
-    overlap = default_overlap(grid) if overlap is None else min(max(overlap, 0), grid - 1)
+    overlap = default_overlap(grid) if overlap is None else overlap
     shown = torch.ones_like(known)
     padding = (0, max(0, grid - known.shape[1]), 0, max(0, grid - known.shape[0]))
     windows = windows_of(F.pad(known, padding)[None], grid, overlap, F.pad(shown, padding))
@@ -40,6 +40,8 @@ def say_generation(
 ) -> None:
     """The cost of `pictures` of a `generate`, where it is long."""
     grid, factor = model.transformer.config.grid, model.tokenizer.factor
+    if arguments.overlap is not None and not 0 <= arguments.overlap < grid:
+        return  # the task refuses it
     if arguments.factor is not None:
         height = width = arguments.factor * grid
         windows, calls = 1, calls_for(model, options, grid**2) + calls_for(model, options, height * width, grid**2)
@@ -65,7 +67,8 @@ def say_generation(
 def say_outpainting(arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor) -> None:
     """The cost of an `outpaint`, where it is long."""
     factor, (height, width) = model.tokenizer.factor, pixels.shape[2:]
-    if min(arguments.left, arguments.top, arguments.right, arguments.bottom) < 0:
+    grid, overlap = model.transformer.config.grid, arguments.overlap
+    if min(arguments.left, arguments.top, arguments.right, arguments.bottom) < 0 or not 0 <= (overlap or 0) < grid:
         return  # the task refuses it
     y, x = Axis(height, arguments.top, arguments.bottom, factor), Axis(width, arguments.left, arguments.right, factor)
     known = torch.zeros(y.cells, x.cells, dtype=torch.bool, device="cpu")

@@ -36,9 +36,9 @@ from .requests import Request, condition_facts, requests_of
 EXAMPLES = """
 A blend of classes, regions, and a sweep from one class to another:
 
-  randar generate "0.7*fish + 0.3*moon"
-  randar generate house --region left.png tree --region right.png star --width 512
-  randar generate --sweep fish moon --count 16
+  randar generate "0.7*house + 0.3*tree"
+  randar generate house --region left.png tree --width 512
+  randar generate --sweep house tree --count 16
 
 50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight GPUs (torch's launcher starts the
 processes, on one machine or several that share the folder); the same command with --resume continues where it was cut:
@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
     drawn = sum(map(len, batches))
     existed = f"{len(requests) - drawn} existed, " if drawn < len(requests) else ""
     rate = f"{drawn / seconds:.2f} a second" if drawn else "none was drawn"
-    print(f"{len(requests)} pictures in {arguments.npz or folder} ({existed}{rate})")
+    print(f"{len(requests):,} picture{'s' if len(requests) > 1 else ''} in {arguments.npz or folder} ({existed}{rate})")
 
 
 def check(arguments: argparse.Namespace) -> None:

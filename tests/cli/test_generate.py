@@ -270,3 +270,9 @@ def test_a_panorama_says_what_it_costs_before_it_begins(bundle, tmp_path, capsys
 def test_a_log_gets_a_line_every_few_seconds_and_not_one_a_call(bundle, tmp_path, capsys):
     assert run("generate", "star", "--count", 6, "--batch", 1, "--steps", 16, "--model", bundle, "--out", tmp_path) == 0
     assert len(capsys.readouterr().err.splitlines()) <= 1
+
+
+def test_a_blend_without_quotes_is_answered_with_them(bundle, tmp_path, capsys):
+    words = ("0.5*star", "+", "0.5*fish", "--model", bundle, "--out", tmp_path)
+    assert run("generate", *words) == 2
+    assert 'in quotes: "0.5*star + 0.5*fish"' in capsys.readouterr().err

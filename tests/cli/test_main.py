@@ -29,7 +29,7 @@ from randar_core.cli import COMMANDS
         (("generate", "star", "--model", "gone.safetensors"), "There is no file 'gone.safetensors'"),
         (("generate", "star", "--model", "randar-x"), "Did you mean"),
         (("encode", "gone.png"), "There is no file 'gone.png'"),
-        (("encode", __file__), "is no picture"),
+        (("encode", __file__), "is not a picture"),
         (("decode", __file__), "isn't a file of `randar encode`"),
         (("decode", __file__, "--out", "a.jpg"), "'a.jpg' doesn't end in .png"),
     ],
@@ -75,7 +75,7 @@ def test_no_command_shows_the_first_steps(capsys):
     with pytest.raises(SystemExit) as exit_:
         run()
     said = capsys.readouterr().err
-    assert exit_.value.code == 2 and "randar generate house fish" in said and "train-tokenizer" in said
+    assert exit_.value.code == 2 and "randar generate house tree" in said and "train-tokenizer" in said
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,11 @@ def test_a_seed_that_generators_do_not_take_is_refused(bundle, capsys, seed):
     with pytest.raises(SystemExit):
         run("generate", "star", "--model", bundle, "--seed", seed)
     assert "--seed: it must be a whole number" in capsys.readouterr().err
+
+
+def test_a_wrong_option_gets_one_line_and_not_the_whole_usage(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run("generate", "star", "--first", "-1")
+    said = capsys.readouterr().err.splitlines()
+    assert exit_.value.code == 2 and len(said) == 2
+    assert said[0].startswith("randar generate: argument --first: it must be a whole number of at least 0")
