@@ -23,8 +23,10 @@ def long_runs(model):
 def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, caplog, node_id):
     with caplog.at_level(logging.INFO):
         run(node_id, **long_runs[node_id])
-    said = re.search(r"1 pictures of (\d+) cells in (\d+) windows each, up to (\d+) calls of the model", caplog.text)
-    cells, windows, calls = map(int, said.groups())
+    said = re.search(
+        r"(\d+) windows for (\d+) cells, up to (\d+) calls of the model, for each picture of a batch of 1", caplog.text
+    )
+    windows, cells, calls = map(int, said.groups())
     assert cells == {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8}[node_id]
     assert windows > 1 and max(total for _, total, _ in reports) <= calls
 

@@ -45,7 +45,9 @@ def test_widgets_are_saved_in_the_order_of_the_schema(pack, workflow):
         linked = {each["name"] for each in node["inputs"] if "widget" not in each}
         for each in pack.nodes[node["type"]].GET_SCHEMA().inputs:
             if each.id not in linked:
-                names += [each.id, "control_after_generate"] if getattr(each, "control_after_generate", None) else [each.id]
+                names += (
+                    [each.id, "control_after_generate"] if getattr(each, "control_after_generate", None) else [each.id]
+                )
         saved = node.get("widgets_values_named", {})
         assert list(saved) == names
         assert list(saved.values()) == node.get("widgets_values", [])
