@@ -24,13 +24,13 @@ def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, 
         pytest.skip("no kernels for weights in int8 here")
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype=choice)
     name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32", "int8": "int8"}[choice]
-    wanted = precisions.precision_of(name, model.device)
-    assert next(model.transformer.parameters()).dtype == wanted.dtype
+    expected = precisions.precision_of(name, model.device)
+    assert next(model.transformer.parameters()).dtype == expected.dtype
     whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.model").load_transformer(tiny).parameters())
     linears = [m for m in model.transformer.modules() if hasattr(m, "in_features")]
     packed = sum(layer.in_features * layer.out_features for layer in linears)
-    itemsize = {None: wanted.dtype.itemsize, "float16": 2, "int8": 1}[wanted.bits]
-    assert model.patcher.model_size() == (whole - packed) * wanted.dtype.itemsize + packed * itemsize
+    itemsize = {None: expected.dtype.itemsize, "float16": 2, "int8": 1}[expected.bits]
+    assert model.patcher.model_size() == (whole - packed) * expected.dtype.itemsize + packed * itemsize
     latent, _ = pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
     assert latent["samples"].dtype == torch.float32
 

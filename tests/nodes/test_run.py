@@ -12,7 +12,7 @@ import torch
 
 
 def test_a_gpu_has_a_few_calls_in_flight(pack, monkeypatch):
-    module, card, done = pack.module("nodes.progress"), torch.device("cuda"), []
+    module, gpu, done = pack.module("nodes.progress"), torch.device("cuda"), []
 
     class Stream:
         def record_event(self):
@@ -22,10 +22,10 @@ def test_a_gpu_has_a_few_calls_in_flight(pack, monkeypatch):
     numbers, in_flight = count(1), module.InFlight()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
     for _ in range(module.CALLS_IN_FLIGHT):
-        in_flight.add(card)
+        in_flight.add(gpu)
     assert done == []
-    in_flight.add(card)
-    in_flight.add(card)
+    in_flight.add(gpu)
+    in_flight.add(gpu)
     assert done == [1, 2]
     in_flight.wait()
     assert done == list(range(1, module.CALLS_IN_FLIGHT + 3))
@@ -60,15 +60,15 @@ def test_a_preview_of_a_wide_canvas_is_no_larger_than_what_is_shown(pack, model,
 @pytest.fixture
 def caches(model, monkeypatch):
     """Weak references to the KV caches that are made, in order."""
-    kept, start = [], type(model.transformer).start
+    references, start = [], type(model.transformer).start
 
     def watched(self, *arguments, **more):
         state = start(self, *arguments, **more)
-        kept.append(weakref.ref(state.cache))
+        references.append(weakref.ref(state.cache))
         return state
 
     monkeypatch.setattr(type(model.transformer), "start", watched)
-    return kept
+    return references
 
 
 def test_an_interrupt_ends_the_run_within_a_call_and_leaves_nothing(pack, sample, caches, monkeypatch):

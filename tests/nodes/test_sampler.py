@@ -87,9 +87,9 @@ def test_several_classes_redraw_one_picture_each_way(pack, sample, model, model_
 
 def test_the_latent_that_comes_in_is_left_alone(sample, model, model_picture):
     given = {"samples": model.vae.encode(model_picture), "noise_mask": torch.ones(1, 1, 16, 16)}
-    kept = given["samples"].clone()
+    before = given["samples"].clone()
     sample(latent_image=given)
-    assert given["samples"].equal(kept) and set(given) == {"samples", "noise_mask"}
+    assert given["samples"].equal(before) and set(given) == {"samples", "noise_mask"}
 
 
 def test_a_latent_of_another_kind_of_model_is_refused(sample):

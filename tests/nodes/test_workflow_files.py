@@ -32,9 +32,9 @@ def test_a_workflow_has_its_picture_and_a_note(path, workflow):
 def test_no_node_lies_on_another(workflow):
     for a, b in combinations(workflow["nodes"], 2):
         (ax, ay), (bx, by) = a["pos"], b["pos"]
-        beside = ax + a["size"][0] <= bx or bx + b["size"][0] <= ax
+        side_by_side = ax + a["size"][0] <= bx or bx + b["size"][0] <= ax
         below = ay + a["size"][1] <= by - TITLE or by + b["size"][1] <= ay - TITLE
-        assert beside or below, (a["type"], b["type"])
+        assert side_by_side or below, (a["type"], b["type"])
 
 
 def test_widgets_are_saved_in_the_order_of_the_schema(pack, workflow):
