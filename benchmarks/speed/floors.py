@@ -10,9 +10,9 @@ def call_positions(
 ) -> list[tuple[int, int]]:
     """For each call, the positions in the cache before it and those it feeds; the calls draw `sizes` tokens.
 
-    A sequence of RandAR and RAR begins with two positions. In RandAR's, the `parallel` one, a cell takes two more, and a
-    call asks at as many positions as it draws tokens; RAR asks at the last token. Where queries are apart, in LPD, the
-    sequence is the class and one position a cell, and a call feeds its queries in addition.
+    A sequence of RandAR and RAR begins with two positions. In RandAR's, the `parallel` one, a cell takes two more, and
+    a call asks at as many positions as it draws tokens; RAR asks at the last token. Where queries are apart, in LPD,
+    the sequence is the class and one position a cell, and a call feeds its queries in addition.
     """
     positions, before, done = [], 0, known
     for size in sizes:
