@@ -13,6 +13,7 @@ from tiny_trainings import losses
 
 from randar_core.checkpoints.model import load_model, load_tokenizer
 from randar_core.cli import train as command
+from randar_core.io.run_lock import RunLock
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import PORTRAIT
 from randar_core.training import run_state
@@ -251,3 +252,47 @@ def test_better_pixels_of_the_same_codes(tmp_path):
 def test_a_size_that_tokens_do_not_divide_is_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match="--size 15 isn't a multiple of 8"):
         randar("train-tokenizer", pictures, "--out", tmp_path / "t", "--size", 15)
+
+
+SMALL = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+SHORT = ("--batch", 2, "--device", "cpu", "--size", 16, "--steps", 1)
+
+
+@pytest.mark.parametrize("family", ["arpg", "lpd"])
+def test_other_families_are_trained_too(family, pictures, tmp_path):
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *SHORT, *SMALL)
+    tokenizer = tmp_path / "t" / trainings.TOKENIZER_FILE
+    network = ("--width", 16, "--layers", 2, "--heads", 2, "--sheet-steps", 3, "--family", family)
+    randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "d", *SHORT, *network)
+    assert type(load_model(tmp_path / "d" / trainings.MODEL_FILE).transformer).__name__ == family.upper()
+    with pytest.raises(ValueError, match="--start-from is for models of the family randar"):
+        start = ("--start-from", tmp_path / "d" / trainings.MODEL_FILE, "--family", family)
+        randar("train", pictures, "--tokenizer", tokenizer, "--out", tmp_path / "e", *SHORT, *start)
+
+
+@pytest.mark.parametrize("name", [trainings.TOKENIZER_FILE, "samples-000001.png", "log.csv"])
+def test_a_training_replaces_files_by_force_alone(name, pictures, tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / name).write_text("another program's")
+    with pytest.raises(ValueError, match=f"files that a new training would replace .{name}"):
+        randar("train-tokenizer", pictures, "--out", tmp_path / "t", *SHORT, *SMALL)
+    assert (tmp_path / "t" / name).read_text() == "another program's"
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *SHORT, *SMALL, "--force")
+    assert (tmp_path / "t" / name).read_bytes() != b"another program's"
+
+
+def test_two_trainings_do_not_share_a_folder(pictures, tmp_path):
+    (tmp_path / "t").mkdir()
+    lock = RunLock(tmp_path / "t" / command.LOCK, "the folder")
+    lock.acquire()
+    with pytest.raises(ValueError, match="Another run is writing to the folder '.*t'"):
+        randar("train-tokenizer", pictures, "--out", tmp_path / "t", *SHORT, *SMALL)
+    lock.release()
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *SHORT, *SMALL)
+    assert command.LOCK not in {path.name for path in (tmp_path / "t").iterdir()}
+
+
+def test_the_built_in_model_of_an_earlier_training_stays(tmp_path):
+    (tmp_path / "builtin.safetensors").write_text("hours of work")
+    with pytest.raises(ValueError, match="builtin.safetensors' exists already"):
+        randar("train-builtin", "--out", tmp_path, "--device", "cpu")

@@ -151,3 +151,22 @@ def test_products_are_in_bfloat16_where_the_processor_has_them(tmp_path, monkeyp
     trained = transformer_run(tmp_path / "run")
     assert set(seen) == {torch.bfloat16 if computes else torch.float32}
     assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+
+
+def test_a_new_training_replaces_files_by_force_alone(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "log.csv").write_text("another program's\n")
+    with pytest.raises(ValueError, match=r"files that a new training would replace \(log.csv\).*--force"):
+        transformer_run(folder)
+    assert (folder / "log.csv").read_text() == "another program's\n"
+    transformer_run(folder, overwrite=True)
+    assert len(losses(folder)) == SETTING.steps
+
+
+def test_a_resume_never_continues_the_training_that_was_replaced(tmp_path):
+    transformer_run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        transformer_run(tmp_path / "run", on_sample=kill_at(1), overwrite=True)  # before its first checkpoint
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        transformer_run(tmp_path / "run", resume=True)
