@@ -26,6 +26,9 @@ spec.loader.exec_module(memory)
         ("randar-l-maskgit", torch.bfloat16, (1, 8, 0, 1.0, True)),
         ("rar-b", torch.bfloat16, (1, 8, 0, 1.0, True)),
         ("rar-b", torch.float32, (1, 8, 192, 1.0, False)),
+        ("lpd-l-256", torch.float32, (1, 8, 0, 1.0, False)),
+        ("lpd-l-256", torch.bfloat16, (1, 8, 192, 1.0, False)),
+        ("lpd-l-256", torch.float32, (1, 8, 0, 1.0, True)),
     ],
 )
 def test_the_stated_memory_lies_within_15_percent_of_the_peak(name, dtype, setting):
