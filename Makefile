@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Windows has the same commands written out in README.md.
 
-.PHONY: demo test test-comfyui bench clean
+.PHONY: demo test test-comfyui fuzz bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/randar demo --out out
+	$(BIN)/randar demo --out out --force
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -30,6 +30,14 @@ test-comfyui: $(VENV)/.installed
 		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/nodes
 	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
+
+# Random graphs in the ComfyUI of COMFYUI_DIR, N of them from SEED on. Failures go to build/fuzz.
+N ?= 200
+SEED ?= 0
+
+fuzz: $(VENV)/.installed
+	@test -f "$(COMFYUI_DIR)/main.py" || { echo "COMFYUI_DIR='$(COMFYUI_DIR)' has no main.py: give the folder of a ComfyUI."; exit 2; }
+	$(BIN)/python tests/fuzz/graphs.py --comfyui "$(COMFYUI_ROOT)" --python "$(COMFYUI_PYTHON)" --count $(N) --seed $(SEED)
 
 # Seconds after which a measurement is cut and projected. With 8 all of it took 53 minutes on two cores.
 BENCH_LIMIT ?= 15

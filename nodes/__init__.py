@@ -2,17 +2,17 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .classes import ChooseClass, ListClasses
-from .download import DownloadModel
-from .extrapolate import Extrapolate
+from .classes import RandARClass, RandARClassBlend, RandARClassList, RandARClassRegion, RandARClassSweep
+from .download import RandARDownloadModel
+from .extrapolate import RandARExtrapolate
 from .files import register_folder
-from .guidance import ChooseGuidance
-from .inpaint import Inpaint
-from .load import LoadModel
-from .order import ChooseOrder, PaintOrder
-from .outpaint import DrawCanvas, Outpaint
-from .refine import Confidence, HeatMap, Refine
-from .sampler import Sampler
+from .guidance import RandARGuidance
+from .inpaint import RandARInpaint
+from .load import RandARLoadModel
+from .order import RandAROrder, RandARPaintedOrder
+from .outpaint import RandARCanvas, RandAROutpaint
+from .refine import RandARConfidence, RandARHeatMap, RandARRefine
+from .sampler import RandARSampler
 
 register_folder()
 
@@ -20,19 +20,22 @@ register_folder()
 class RandARExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
-            LoadModel,
-            ChooseClass,
-            ListClasses,
-            Sampler,
-            ChooseGuidance,
-            ChooseOrder,
-            PaintOrder,
-            Inpaint,
-            Outpaint,
-            DrawCanvas,
-            Extrapolate,
-            Refine,
-            Confidence,
-            HeatMap,
-            DownloadModel,
+            RandARLoadModel,
+            RandARClass,
+            RandARClassList,
+            RandARClassBlend,
+            RandARClassRegion,
+            RandARClassSweep,
+            RandARSampler,
+            RandARGuidance,
+            RandAROrder,
+            RandARPaintedOrder,
+            RandARInpaint,
+            RandAROutpaint,
+            RandARCanvas,
+            RandARExtrapolate,
+            RandARRefine,
+            RandARConfidence,
+            RandARHeatMap,
+            RandARDownloadModel,
         ]

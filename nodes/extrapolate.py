@@ -2,14 +2,16 @@
 
 from comfy_api.latest import io
 
-from ..randar_core.decoding.guidance import Linear, spatial_guidance
+from ..randar_core.decoding.guidance import Linear
 from ..randar_core.tasks.extrapolate import extrapolate
-from .latents import result, start_from
-from .run import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
-from .sockets import RandARClass, RandARModel
+from .chosen import conditions_for, shared_batch_index
+from .convert import latent_result, mask_of, sampler_start
+from .run import Workload, run
+from .sockets import ClassSocket, ModelSocket
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
 
 
-class Extrapolate(io.ComfyNode):
+class RandARExtrapolate(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -17,7 +19,7 @@ class Extrapolate(io.ComfyNode):
             display_name="RandAR Extrapolate",
             category="RandAR",
             description="Draws a picture 2, 3 or 4 times as large as the model was trained for, from a class or around "
-            "the tokens of a given picture. RandAR models only.",
+            "the tokens of a picture. RandAR models only.",
             search_aliases=[
                 "high resolution",
                 "hires",
@@ -27,15 +29,15 @@ class Extrapolate(io.ComfyNode):
                 "512",
             ],
             inputs=[
-                RandARModel.Input("model", tooltip="The model that draws, of the RandAR family."),
-                RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
-                *common_widgets(cfg=3.0, cfg_course="at once: here it is the same throughout"),
+                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR family."),
+                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                *common_widgets(cfg=3.0, cfg_schedule="at once: here it is the same throughout"),
                 io.Int.Input(
                     "factor",
                     default=2,
                     min=2,
                     max=4,
-                    tooltip="How many times as wide and high. 2 is what the paper shows.",
+                    tooltip="How many times as wide and high. The paper shows 2.",
                 ),
                 io.Float.Input(
                     "spatial_cfg",
@@ -44,9 +46,10 @@ class Extrapolate(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="How strongly the picture holds to its small version. 1 is none; more makes steps slower.",
+                    tooltip="How strongly the picture follows its small version. 1 is no spatial guidance; every other "
+                    "value makes steps slower.",
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="Pictures of each class."),
+                batch_size_widget(),
                 io.Float.Input(
                     "drop_ratio",
                     default=0.5,
@@ -62,21 +65,23 @@ class Extrapolate(io.ComfyNode):
                     min=-1,
                     max=64,
                     advanced=True,
-                    tooltip="How many of the fastest frequencies keep their true places in the larger picture; the "
-                    "others are squeezed into the trained one. -1 takes what suits the model.",
+                    tooltip="How many of the fastest frequencies keep their true positions in the larger picture; the "
+                    "positions of the others are squeezed into the trained range. -1: what suits the model.",
                 ),
-                *COMMON_SOCKETS,
+                *common_sockets(),
                 io.Latent.Input(
                     "latent_image",
                     optional=True,
-                    tooltip="The small version: a picture of the model's own size through VAE Encode, or a sampler's. "
-                    "All of it counts, whatever a noise mask says.",
+                    tooltip="The small version: a picture of the model's own size from VAE Encode, or a sampler's "
+                    "latent. All of it is used; a noise mask has no effect.",
                 ),
+                negative_socket(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
                 io.Mask.Output(
-                    display_name="confidence", tooltip="How sure the model was; 1 for tokens that were given."
+                    display_name="confidence",
+                    tooltip="The model's confidence in each token; 1 for the tokens of a connected latent.",
                 ),
             ],
         )
@@ -94,30 +99,34 @@ class Extrapolate(io.ComfyNode):
         boundary=-1,
         guidance=None,
         latent_image=None,
+        negative=None,
         **settings,
     ) -> io.NodeOutput:
-        start = start_from(latent_image, model, len(classes), batch_size)
-        course = guidance or Linear(cfg, cfg)
-        options = options_for(model, start.pictures, cfg=cfg, guidance=course, **settings)
-        in_space = spatial_guidance(course, Linear(spatial_cfg, spatial_cfg))
-        ids = class_ids(model, classes, start.canvas.batch)
-        low = start.canvas.ids.to(model.device) if start.filled else None
+        start = sampler_start(latent_image, model, len(classes), batch_size)
+        batch_index = shared_batch_index(classes, start.batch_index)
+        schedule, spatial = guidance or Linear(cfg, cfg), Linear(spatial_cfg, spatial_cfg)
+        options = options_for(model, batch_index, cfg=cfg, guidance=schedule, spatial=spatial, **settings)
+        conditions = conditions_for(model, classes, start.canvas.batch, negative)
 
-        def task(options, on_call):
+        def task(options, progress):
             return extrapolate(
-                model.decoder,
-                ids,
-                factor,
+                model.transformer,
+                conditions,
                 options,
-                in_space,
-                low,
+                factor,
+                ids=start.canvas.ids if start.filled else None,
                 boundary=model.defaults.boundary if boundary < 0 else boundary,
                 drop_ratio=drop_ratio,
-                on_call=on_call,
+                on_step=progress,
             )
 
-        cells = (factor * model.grid) ** 2
-        decoded = run(model, task, options, len(ids), cells=cells, known=model.grid**2, rows=len(in_space.rows))
+        workload = Workload(
+            pictures=start.canvas.batch,
+            rows=conditions.rows(options.guidance),
+            cells=(factor * model.grid) ** 2,
+            known=model.grid**2,
+        )
+        drawn = run(model, workload, options, task)
         return io.NodeOutput(
-            result(latent_image, model.vae.vectors(decoded.ids), start.pictures), mask_of(model, decoded.confidence)
+            latent_result(latent_image, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
         )

@@ -2,53 +2,52 @@
 
 import torch
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.tasks.inpaint import inpaint, scaled, widest_square
-from .run import (
-    COMMON_SOCKETS,
-    LoadedTokenizer,
-    class_ids,
+from ..randar_core.tasks.crops import resize_square, widest_square
+from ..randar_core.tasks.inpaint import THRESHOLD, inpaint
+from .chosen import conditions_for, shared_batch_index
+from .convert import image_of, latent_of, masks_of, pixels_of, to_host
+from .run import Workload, run
+from .sockets import ClassSocket, ModelSocket
+from .widgets import (
+    common_sockets,
     common_widgets,
-    latent_of,
+    denoise_widget,
+    mask_threshold_widget,
+    negative_socket,
     options_for,
-    pixels_of,
-    run,
-    to_host,
 )
-from .sockets import RandARClass, RandARModel
 
-PIXEL_BYTES = 64  # of all pictures at once: what was given, what comes out, masks, regions, opacity, and on the way
-SQUARE_BYTES = 32  # a pixel of one square, which may be as wide as the picture is long
+PIXEL_BYTES = 64  # per pixel of all pictures: input, output, masks, regions, opacity and intermediate results
+CROP_BYTES = 32  # per pixel of one crop, which may be as wide as the picture is long
 
 
-class Inpaint(io.ComfyNode):
+class RandARInpaint(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="RandARInpaint",
             display_name="RandAR Inpaint",
             category="RandAR",
-            description="Repaints the masked part of a picture of any size. Another class changes what is there.",
+            description="Repaints the masked part of a picture of any size. With another class it replaces the object.",
             search_aliases=["inpaint", "class edit", "replace object", "remove", "fill mask", "repaint", "img2img"],
             inputs=[
-                RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input(
+                ModelSocket.Input("model", tooltip="The model that draws."),
+                ClassSocket.Input(
                     "classes",
-                    tooltip="What the picture is to show, or what is to come into the mask. Fewer classes than "
-                    "pictures take turns.",
+                    tooltip="What the picture is to show, or what to paint into the mask. Fewer classes than pictures "
+                    "are used in turn.",
                 ),
-                io.Image.Input("image", tooltip="The picture, of any size. Outside of the mask it stays as it is."),
-                io.Mask.Input("mask", tooltip="What to repaint. Regions far apart are repainted each by itself."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The picture, of any size. Outside the mask it stays as it is. Values outside 0…1 are "
+                    "clamped.",
+                ),
+                io.Mask.Input("mask", tooltip="What to repaint. Regions that are far apart are repainted separately."),
                 *common_widgets(),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How much of the mask is redrawn. Below 1, the tokens that fit the class best stay.",
+                denoise_widget(
+                    "The share of the mask that is redrawn. Below 1, the tokens that fit the class best stay."
                 ),
                 io.Float.Input(
                     "context",
@@ -57,92 +56,105 @@ class Inpaint(io.ComfyNode):
                     max=16.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="How much of the picture the model sees: the width of the square around a region, in "
-                    "widths of the region. At least the model's own picture where there is room.",
+                    tooltip="How much of the picture the model sees: the width of the crop around a region, as a "
+                    "multiple of the region's width. At least the model's own picture where there is room.",
                 ),
                 io.Int.Input(
                     "grow_mask_by",
                     default=8,
                     min=0,
                     max=1024,
-                    tooltip="Pixels by which the mask grows first. Beyond that no pixel changes.",
+                    tooltip="Pixels by which the mask is dilated first. No pixel outside the dilated mask changes.",
                 ),
                 io.Int.Input(
                     "seam",
                     default=8,
                     min=0,
                     max=1024,
-                    tooltip="Pixels inside the grown mask over which the new picture fades in.",
+                    tooltip="Pixels over which the new picture is feathered, inside the dilated mask.",
                 ),
-                *COMMON_SOCKETS,
+                *common_sockets(),
+                mask_threshold_widget(),
+                negative_socket(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="The tokens of the squares that were repainted, and so not one latent a picture; of the "
-                    "picture's middle square where none was.",
+                    tooltip="The tokens of the crops that were repainted, so the number of latents may differ from the "
+                    "number of pictures. Where nothing was repainted: of the square in the picture's middle.",
                 ),
                 io.Mask.Output(
                     display_name="confidence",
-                    tooltip="How sure the model was of what it drew; 1 where nothing was drawn.",
+                    tooltip="The model's confidence in the tokens that it drew; 1 where nothing was drawn.",
                 ),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model, classes, image, mask, denoise=1.0, context=2.0, grow_mask_by=8, seam=8, **settings
+        cls,
+        model,
+        classes,
+        image,
+        mask,
+        denoise=1.0,
+        context=2.0,
+        grow_mask_by=8,
+        seam=8,
+        mask_threshold=THRESHOLD,
+        negative=None,
+        **settings,
     ) -> io.NodeOutput:
-        options = options_for(model, None, **settings)
-        pixels, masks = pixels_of(image), mask.reshape(-1, *mask.shape[-2:])
-        if not masks.any():  # Load Image gives 64×64 zeros for a picture without alpha, whatever its size
+        pixels, masks = pixels_of(image), masks_of(mask)
+        if not (masks > mask_threshold).any():
+            # An empty mask has any size: Load Image gives 64×64 zeros for a picture without alpha.
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
-        batch, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
-        ids = class_ids(model, classes, batch)
+        pictures, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
+        options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
+        conditions = conditions_for(model, classes, pictures, negative)
 
-        def task(options, on_call):
+        def task(options, progress):
             return inpaint(
-                model.decoder,
-                LoadedTokenizer(model.vae),
+                model.transformer,
+                model.vae.tokenizer,
                 pixels.to(model.device),
                 masks.to(model.device),
-                ids,
+                conditions,
                 options,
-                denoise,
-                grow_mask_by,
-                seam,
-                context,
-                on_call,
+                denoise=denoise,
+                grow=grow_mask_by,
+                seam=seam,
+                context=context,
+                threshold=mask_threshold,
+                on_step=progress,
+                on_score=progress.on_score,
             )
 
-        painted = run(
-            model,
-            task,
-            options,
-            batch,
+        crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context)
+        workload = Workload(
+            pictures=pictures,
+            rows=conditions.rows(options.guidance),
+            cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,
-            size=(model.side, model.side),
-            windowed=True,
-            whole=batch * height * width * PIXEL_BYTES + square_pixels(masks, grow_mask_by, context) * SQUARE_BYTES,
+            decoded_size=(model.side, model.side),
+            canvas_cells=height * width // model.vae.factor**2,
+            shared_bytes=pictures * height * width * PIXEL_BYTES + crop_pixels * CROP_BYTES,
         )
+        painted = run(model, workload, options, task)
         if painted.decoded:
             ids = painted.decoded.ids
         else:
-            ids = model.vae.encode_to_ids(middle_squares(painted.pixels[:, :3], model.side))
-        return io.NodeOutput(
-            rearrange(to_host(painted.pixels), "b c h w -> b h w c"),
-            latent_of(model, ids),
-            to_host(painted.confidence),
-        )
+            ids = model.vae.encode_ids(middle_squares(painted.pixels[:, :3], model.side))
+        return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 
 
-def square_pixels(masks: Tensor, grow: int, context: float) -> int:
-    """Pixels of the largest square, at most, that a region of `masks` `[B, H, W]` is cut out in once it has grown."""
-    lines = [masks.amax((0, axis)).nonzero() for axis in (1, 2)]
+def largest_crop(masked: Tensor, grow: int, context: float) -> int:
+    """Upper bound of the pixels of a crop around a region of `masked` `[B, H, W]` bool that is dilated by `grow`."""
+    lines = [masked.any(0).any(axis).nonzero() for axis in (0, 1)]
     longest = max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
-    return widest_square(*masks.shape[1:], context * longest) ** 2
+    return widest_square(*masked.shape[1:], context * longest) ** 2
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:
@@ -151,4 +163,4 @@ def middle_squares(pixels: Tensor, side: int) -> Tensor:
     shorter = min(height, width)
     top, left = (height - shorter) // 2, (width - shorter) // 2
     squares = pixels[:, :, top : top + shorter, left : left + shorter]
-    return torch.stack([scaled(square, side) for square in squares])
+    return torch.stack([resize_square(square, side) for square in squares])

@@ -1,43 +1,44 @@
-"""Load Model: a file in, the model and its VAE out."""
+"""Load Model: from a file to the model and its VAE."""
 
 from comfy_api.latest import io
 
-from .files import AUTO, file_names, files_of, model_names
+from .files import AUTO, file_names, model_names, versions_of
 from .model import DTYPES, load_model
-from .sockets import RandARModel
+from .sockets import ModelSocket
 
 
-class LoadModel(io.ComfyNode):
+class RandARLoadModel(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="RandARLoadModel",
             display_name="Load RandAR Model",
             category="RandAR",
-            description="Loads a random-order autoregressive image model and its tokenizer, as a VAE.",
+            description="Loads an any-order autoregressive image model, and its tokenizer as a VAE.",
             search_aliases=["randar", "rar", "autoregressive", "load checkpoint", "llamagen", "tokenizer"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=model_names(),
-                    tooltip="The built-in model, or a file in models/randar: a released decoder or a bundle.",
+                    tooltip="The built-in model, or a file in models/randar: a released transformer or a bundle of a "
+                    "transformer and its tokenizer.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=["default", *DTYPES],
                     advanced=True,
-                    tooltip="The precision of the weights and, where the device has it, of computing. default: what "
-                    "suits your device best. int8: on a processor alone; quickest there, at some cost to the pictures.",
+                    tooltip="The precision of the weights and, where the device has it, of the computation. default: "
+                    "the best for your device. int8: on a CPU only; the fastest there, with some loss of quality.",
                 ),
                 io.Combo.Input(
                     "tokenizer",
                     options=[AUTO, *file_names()],
                     advanced=True,
-                    tooltip="The file of the tokenizer. auto: the bundle's own, or the one in models/randar that fits.",
+                    tooltip="The tokenizer's file. auto: the bundle's own, or the file in models/randar that fits.",
                 ),
             ],
             outputs=[
-                RandARModel.Output(display_name="model", tooltip="The model, for the RandAR nodes."),
+                ModelSocket.Output(display_name="model", tooltip="The model, for the RandAR nodes."),
                 io.Vae.Output(
                     display_name="vae",
                     tooltip="The model's tokenizer, for VAE Decode, VAE Encode and other nodes that take a VAE.",
@@ -47,8 +48,8 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name, weight_dtype="default", tokenizer=AUTO):
-        """Load anew when a file that may be of this model has been replaced."""
-        return [(str(path), path.stat().st_mtime) for path in files_of(model_name, tokenizer)]
+        """Load again when a file that may belong to this model has been replaced."""
+        return [version.key for version in versions_of(model_name, tokenizer)]
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", tokenizer=AUTO) -> io.NodeOutput:

@@ -3,10 +3,11 @@
 from comfy_api.latest import io
 
 from ..randar_core.decoding.orders import ORDERS, Painted
-from .sockets import RandAROrder
+from .convert import masks_of, pixels_of
+from .sockets import OrderSocket
 
 
-class ChooseOrder(io.ComfyNode):
+class RandAROrder(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -14,11 +15,24 @@ class ChooseOrder(io.ComfyNode):
             display_name="RandAR Order",
             category="RandAR",
             description="Chooses which cells are drawn first. Models of the RAR family were trained for raster.",
-            search_aliases=["order", "decoding order", "raster", "spiral", "hierarchical", "locality", "random order"],
-            inputs=[
-                io.Combo.Input("order", options=list(ORDERS), tooltip="random is what RandAR was trained on."),
+            search_aliases=[
+                "order",
+                "decoding order",
+                "raster",
+                "spiral",
+                "hierarchical",
+                "locality",
+                "random order",
+                "halton",
             ],
-            outputs=[RandAROrder.Output(display_name="order", tooltip="The order, for a sampler.")],
+            inputs=[
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    tooltip="random is what RandAR was trained on, proximity is the order of LPD.",
+                ),
+            ],
+            outputs=[OrderSocket.Output(display_name="order", tooltip="The order, for a sampler.")],
         )
 
     @classmethod
@@ -26,30 +40,34 @@ class ChooseOrder(io.ComfyNode):
         return io.NodeOutput(ORDERS[order])
 
 
-class PaintOrder(io.ComfyNode):
+class RandARPaintedOrder(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="RandARPaintedOrder",
             display_name="RandAR Painted Order",
             category="RandAR",
-            description="Draws first what is bright in a mask or picture, such as the subject before its surroundings.",
+            description="Draws the bright parts of a mask or picture first, such as the subject before its "
+            "surroundings.",
             search_aliases=["order from mask", "order from image", "paint order", "priority", "mask order", "saliency"],
             inputs=[
                 io.MultiType.Input(
                     "mask",
                     types=[io.Mask, io.Image],
-                    tooltip="A mask or a grey picture: bright comes first, equals at random. It may have any size.",
+                    tooltip="A mask or a grey picture of any size: bright cells come first, equally bright ones in "
+                    "random order.",
                 ),
             ],
-            outputs=[RandAROrder.Output(display_name="order", tooltip="The order, for a sampler.")],
+            outputs=[OrderSocket.Output(display_name="order", tooltip="The order, for a sampler.")],
         )
 
     @classmethod
     def execute(cls, mask) -> io.NodeOutput:
-        # A picture is [B, H, W, C]; some nodes make masks [B, 1, H, W].
-        picture = mask.ndim == 4 and (mask.shape[1] > 1 or mask.shape[3] <= 4)
-        masks = mask[..., :3].mean(-1) if picture else mask.reshape(-1, *mask.shape[-2:])
+        # An IMAGE is [B, H, W, C]; some nodes make masks of [B, 1, H, W].
+        if mask.ndim == 4 and (mask.shape[1] > 1 or mask.shape[3] <= 4):
+            masks = pixels_of(mask, "picture of the order")[:, :3].mean(1)
+        else:
+            masks = masks_of(mask, "mask of the order")
         if len(masks) > 1:
             raise ValueError(
                 f"A painted order takes one mask or picture; found a batch of {len(masks)}. Pick one of them first."

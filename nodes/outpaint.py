@@ -1,25 +1,19 @@
-"""Outpaint and Canvas: pictures larger than the model's own, by a window that slides."""
+"""Outpaint and Canvas: pictures larger than the model's own, drawn by a window that slides."""
 
+import torch
+import torch.nn.functional as F
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
 from ..randar_core.decoding.windows import OVERLAP
 from ..randar_core.tasks.generate import generate
+from ..randar_core.tasks.inpaint import THRESHOLD
 from ..randar_core.tasks.outpaint import outpaint
-from .run import (
-    COMMON_SOCKETS,
-    LoadedTokenizer,
-    class_ids,
-    common_widgets,
-    latent_of,
-    mask_of,
-    options_for,
-    pixels_of,
-    run,
-    to_host,
-)
-from .sockets import RandARClass, RandARModel
+from .chosen import conditions_for, shared_batch_index
+from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
+from .run import Workload, run, windows_over
+from .sockets import ClassSocket, ModelSocket
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
@@ -34,24 +28,26 @@ def overlap_widget() -> io.Input:
         step=0.05,
         round=0.001,
         advanced=True,
-        tooltip="How much of its window lies on what is there already when the window slides on. More holds the "
-        "picture better together and takes longer. Its outermost tokens, up to two, are drawn anew.",
+        tooltip="The share of the window that lies on known tokens when it slides on. A higher share makes a more "
+        "coherent picture and takes longer. Up to two of these tokens, at the edge, are drawn again.",
     )
 
 
-class Outpaint(io.ComfyNode):
+class RandAROutpaint(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="RandAROutpaint",
             display_name="RandAR Outpaint",
             category="RandAR",
-            description="Extends a picture beyond its edges by any amount; its own pixels stay as they are.",
+            description="Extends a picture beyond its edges by any amount. Its own pixels stay as they are.",
             search_aliases=["outpaint", "extend", "expand image", "uncrop", "zoom out", "pad image"],
             inputs=[
-                RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What the picture shows. Fewer classes than pictures take turns."),
-                io.Image.Input("image", tooltip="The picture to extend, of any size."),
+                ModelSocket.Input("model", tooltip="The model that draws."),
+                ClassSocket.Input(
+                    "classes", tooltip="What the picture shows. Fewer classes than pictures are used in turn."
+                ),
+                io.Image.Input("image", tooltip="The picture to extend, of any size. Values outside 0…1 are clamped."),
                 *(
                     io.Int.Input(side, default=64, min=0, max=16384, tooltip=f"Pixels to add: {side}.")
                     for side in SIDES
@@ -64,83 +60,121 @@ class Outpaint(io.ComfyNode):
                     min=0,
                     max=1024,
                     advanced=True,
-                    tooltip="Pixels over which the colours of the new picture adapt to the edge of the old one.",
+                    tooltip="Pixels over which the colours of the new part adapt to the edge of the picture.",
                 ),
-                *COMMON_SOCKETS,
+                *common_sockets(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="The mask of Pad Image for Outpainting, where the picture comes from there. It then says "
-                    "what to draw, and left, top, right and bottom say nothing.",
+                    tooltip="The mask of Pad Image for Outpainting, if the picture comes from there. It then says what "
+                    "to draw; left, top, right and bottom have no effect.",
                 ),
+                negative_socket(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The extended picture."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="Its tokens, whole ones: up to one more on each side than the image shows.",
+                    tooltip="Its tokens. They are whole ones: up to one more on each side than the image shows.",
                 ),
-                io.Mask.Output(display_name="confidence", tooltip="How sure the model was; 1 where nothing was drawn."),
+                io.Mask.Output(
+                    display_name="confidence",
+                    tooltip="The model's confidence in each token; 1 where nothing was drawn.",
+                ),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model, classes, image, left, top, right, bottom, overlap=OVERLAP, seam=64, mask=None, **settings
+        cls,
+        model,
+        classes,
+        image,
+        left,
+        top,
+        right,
+        bottom,
+        overlap=OVERLAP,
+        seam=64,
+        mask=None,
+        negative=None,
+        **settings,
     ) -> io.NodeOutput:
-        options = options_for(model, None, **settings)
         pixels, margins = pixels_of(image), dict(zip(SIDES, (left, top, right, bottom), strict=True))
         if mask is not None:
-            pixels, margins = without_padding(pixels, mask)
-        batch, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
-        ids = class_ids(model, classes, batch)
+            pixels, margins = without_padding(pixels, masks_of(mask))
+        pictures, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
+        options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
+        conditions = conditions_for(model, classes, pictures, negative)
 
-        def task(options, on_call):
+        overlap_cells = int(overlap * model.grid)
+
+        def task(options, progress):
             return outpaint(
-                model.decoder,
-                LoadedTokenizer(model.vae),
+                model.transformer,
+                model.vae.tokenizer,
                 pixels.to(model.device),
-                ids,
+                conditions,
                 options,
                 **margins,
-                overlap=int(overlap * model.grid),
+                overlap=overlap_cells,
                 seam=seam,
-                on_call=on_call,
+                on_step=progress,
             )
 
-        size = (height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"])
-        drawn = run(model, task, options, batch, known=model.grid**2 // 2, size=size, windowed=True)
+        known = cells_of_picture(height, width, margins, model.vae.factor)
+        workload = Workload(
+            pictures=pictures,
+            rows=conditions.rows(options.guidance),
+            cells=model.grid**2,
+            known=model.grid**2 // 2,
+            decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
+            canvas_cells=known.numel(),
+            windows=windows_over(known, model.grid, overlap_cells),
+        )
+        drawn = run(model, workload, options, task)
         y, x, (height, width) = drawn.top, drawn.left, drawn.pixels.shape[2:]
         return io.NodeOutput(
-            rearrange(to_host(drawn.pixels), "b c h w -> b h w c"),
+            image_of(drawn.pixels),
             latent_of(model, drawn.decoded.ids),
             mask_of(model, drawn.decoded.confidence)[:, y : y + height, x : x + width],
         )
 
 
-def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int]]:
-    """The picture inside the frame that a mask covers, and the frame's width on each side.
+def cells_of_picture(height: int, width: int, margins: dict[str, int], factor: int) -> Tensor:
+    """Roughly the cells `[h, w]` bool of the canvas that the picture covers, for the count of windows."""
+    top, left, bottom, right = (-(-margins[side] // factor) for side in ("top", "left", "bottom", "right"))
+    inside = torch.ones(-(-height // factor), -(-width // factor), dtype=torch.bool, device="cpu")
+    return F.pad(inside, (left, right, top, bottom))
 
-    Raises ValueError for masks that differ, for one that is no frame and for another size than the picture's.
+
+def without_padding(pixels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """The picture inside the frame that `masks` `[B, H, W]` cover, and the frame's width on each side.
+
+    Raises ValueError for masks that differ, for a mask that isn't a frame and for one of another size.
     """
-    masks = mask.reshape(-1, *mask.shape[-2:]).cpu()
+    masks = masks.cpu()
     if (masks != masks[0]).any():
         raise ValueError(
-            f"The batch holds {len(masks)} masks that differ; all its pictures grow by the same frame. Connect the "
+            f"The batch has {len(masks)} masks that differ; all its pictures grow by the same frame. Connect the "
             "mask of one Pad Image for Outpainting, or outpaint the pictures one at a time."
         )
     mask, covered = masks[0], masks[0] >= 1
     if covered.shape != pixels.shape[2:]:
         raise ValueError(
             f"The mask is {covered.shape[1]}×{covered.shape[0]} pixels, the picture {pixels.shape[3]}×"
-            f"{pixels.shape[2]}. Connect picture and mask of the same Pad Image for Outpainting."
+            f"{pixels.shape[2]}. Connect the picture and the mask of the same Pad Image for Outpainting."
         )
     rows, columns = ((~covered).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     if not rows:
         raise ValueError("The mask covers the whole picture, so there is nothing to extend. Use RandAR Canvas instead.")
     (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
-    if covered[top:bottom, left:right].any():
-        raise ValueError("The mask is no frame around the picture. RandAR Inpaint repaints masks of any shape.")
+    # A mask with soft values and without a frame comes from another node, such as a segmentation model.
+    if covered[top:bottom, left:right].any() or (mask.max() > THRESHOLD and not covered.any()):
+        raise ValueError(
+            "The mask isn't a frame around the picture, as Pad Image for Outpainting makes one. RandAR Inpaint "
+            "repaints masks of any shape."
+        )
     own_row = first_line_is_the_pictures(mask[:, (left + right) // 2], pixels, top)
     own_column = first_line_is_the_pictures(mask[(top + bottom) // 2], pixels.mT, left)
     top, left = top - own_row, left - own_column
@@ -150,22 +184,22 @@ def without_padding(pixels: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, int
 
 
 def first_line_is_the_pictures(profile: Tensor, pixels: Tensor, start: int) -> bool:
-    """Whether the last covered row of a frame that ends at row `start` is the picture's own first one.
+    """Whether the last covered row of a frame that ends at row `start` is the picture's own first row.
 
-    Pad Image for Outpainting with feathering gives it the mask 1 too: the distance to the top and to the left counts
-    from 0, to the bottom and to the right from 1. `profile` `[H]` is the mask along the picture's middle column. A
-    feathering of 1 leaves no other trace in the mask than that, and then the grey of the padding in `pixels`
-    `[B, C, H, W]` tells.
+    Pad Image for Outpainting with feathering gives this row the mask 1 too: it counts the distance to the top and to
+    the left from 0, to the bottom and to the right from 1. `profile` `[H]` is the mask along the picture's middle
+    column. A feathering of 2 or more leaves 0.25 or more in the next row. A feathering of 1 leaves no other trace in
+    the mask, and then the grey of the padding in `pixels` `[B, C, H, W]` decides.
     """
     if start < 2:  # a frame and the picture's own row are two rows at least
         return False
-    if profile[start] > 0:
+    if profile[start] > THRESHOLD:
         return True
     outside, last = pixels[:, :, start - 2], pixels[:, :, start - 1]
     return bool((outside == PADDING).all() and (last != PADDING).any())
 
 
-class DrawCanvas(io.ComfyNode):
+class RandARCanvas(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -175,8 +209,8 @@ class DrawCanvas(io.ComfyNode):
             description="Draws a picture of any width and height, such as a panorama, by a window that slides.",
             search_aliases=["panorama", "wide image", "large canvas", "any size", "tiled generation"],
             inputs=[
-                RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                ModelSocket.Input("model", tooltip="The model that draws."),
+                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
                 *common_widgets(),
                 *(
                     io.Int.Input(
@@ -184,24 +218,40 @@ class DrawCanvas(io.ComfyNode):
                     )
                     for name, size in (("width", 512), ("height", 256))
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="Pictures of each class."),
+                batch_size_widget(),
                 overlap_widget(),
-                *COMMON_SOCKETS,
+                *common_sockets(),
+                negative_socket(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
-                io.Mask.Output(display_name="confidence", tooltip="How sure the model was of each token."),
+                io.Mask.Output(display_name="confidence", tooltip="The model's confidence in each token."),
             ],
         )
 
     @classmethod
-    def execute(cls, model, classes, width, height, batch_size=1, overlap=OVERLAP, **settings) -> io.NodeOutput:
-        options, count = options_for(model, None, **settings), batch_size * len(classes)
-        ids = class_ids(model, classes, count)
+    def execute(
+        cls, model, classes, width, height, batch_size=1, overlap=OVERLAP, negative=None, **settings
+    ) -> io.NodeOutput:
+        pictures = batch_size * len(classes)
+        batch_index = shared_batch_index(classes, range(pictures))
+        options = options_for(model, batch_index, **settings)
+        conditions = conditions_for(model, classes, pictures, negative)
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))
+        overlap_cells = int(overlap * model.grid)
 
-        def task(options, on_call):
-            return generate(model.decoder, ids, options, rows, columns, int(overlap * model.grid), on_call)
+        def task(options, progress):
+            return generate(model.transformer, conditions, options, rows, columns, overlap_cells, on_step=progress)
 
-        decoded = run(model, task, options, count, known=int(overlap * model.grid**2), windowed=True)
-        return io.NodeOutput(latent_of(model, decoded.ids), mask_of(model, decoded.confidence))
+        workload = Workload(
+            pictures=pictures,
+            rows=conditions.rows(options.guidance),
+            cells=model.grid**2,
+            known=int(overlap * model.grid**2),
+            canvas_cells=rows * columns,
+            windows=windows_over(torch.zeros(rows, columns, dtype=torch.bool, device="cpu"), model.grid, overlap_cells),
+        )
+        drawn = run(model, workload, options, task)
+        return io.NodeOutput(
+            latent_result(None, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
+        )

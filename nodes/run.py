@@ -1,201 +1,92 @@
-"""What every node that draws shares: its widgets, and how a task of the core is run inside ComfyUI."""
+"""How a task of the core runs inside ComfyUI: weights on the device, memory for the work, progress and interrupt."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import comfy.model_management
-import torch
-from comfy_api.latest import io
-from einops import rearrange
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..randar_core.decoding.guidance import class_guidance
-from ..randar_core.decoding.loop import OnCall
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
-from ..randar_core.decoding.orders import ORDERS
-from ..randar_core.decoding.sampling import Sampling
+from ..randar_core.decoding.schedule import call_sizes
+from ..randar_core.decoding.windows import window_positions
 from ..randar_core.tasks.memory import picture_bytes
-from .classes import ChosenClass
 from .memory import split_to_fit
-from .model import RandARModel
+from .model import LoadedModel
 from .progress import Progress
-from .sockets import RandARGuidance, RandAROrder
-from .vae import TokenizerVAE
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class LoadedTokenizer:
-    """The tokenizer as the core's tasks use it, over a VAE that `run` has loaded. It loads nothing by itself: that
-    might take the decoder's weights away while they are in use.
+class Workload:
+    """How much a task does: for the memory that it asks for, and for what the log says before a long run.
+
+    pictures: in the batch.
+    rows: of a picture, one for each of its conditions and contexts.
+    cells: that are decoded as one canvas, those of the model's window or of an enlarged model.
+    known: cells among them that the first call feeds.
+    scored: whether a scoring pass reads the picture first.
+    decoded_size: height and width in pixels of what the tokenizer encodes and decodes; None: it isn't used.
+    canvas_cells: of a picture that is drawn in several windows; None: a picture is one window.
+    windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
+        each picture.
+    shared_bytes: that the task takes for all pictures together.
     """
 
-    vae: TokenizerVAE
+    pictures: int
+    rows: int
+    cells: int
+    known: int = 0
+    scored: bool = False
+    decoded_size: tuple[int, int] | None = None
+    canvas_cells: int | None = None
+    windows: int = 1
+    shared_bytes: int = 0
 
-    @property
-    def factor(self) -> int:
-        return self.vae.factor
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.vae.codebook.nearest(self.vae.pre_quant_on_device(pixels).cpu())
-
-    def decode(self, ids: Tensor) -> Tensor:
-        return self.vae.decode_on_device(self.vae.codebook.vectors(ids.cpu()))
-
-
-def common_widgets(cfg: float = 4.0, cfg_course: str = "on the model's own course") -> list[io.Input]:
-    """Seed, steps, cfg and how a token is drawn, in KSampler's order."""
-    return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            tooltip="The random seed. What is random in a picture comes from it and the picture's place in the batch.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=88,
-            min=1,
-            max=10000,
-            tooltip="Calls of the model for a whole picture. Fewer are faster and draw more tokens at a time: 88 is "
-            "the paper's choice, 32 a draft, 256 one token at a time. RAR models always draw one at a time.",
-        ),
-        io.Float.Input(
-            "cfg",
-            default=cfg,
-            min=0.0,
-            max=100.0,
-            step=0.1,
-            round=0.01,
-            tooltip=f"The guidance that a picture ends with, reached {cfg_course}. 1 is none. Released with: RandAR-L "
-            "3.4 (LlamaGen) or 4 (MaskGIT), XL 4; RAR-B 16, L 15.5, XL 6.9, XXL 8.",
-        ),
-        io.Float.Input(
-            "temperature",
-            default=1.0,
-            min=0.01,
-            max=10.0,
-            step=0.01,
-            round=0.001,
-            advanced=True,
-            tooltip="Below 1 likely tokens become likelier, above 1 rare ones do. Released with: RAR-L, XL and XXL "
-            "1.02, the built-in model 0.8, all others 1.",
-        ),
-        io.Int.Input(
-            "top_k",
-            default=0,
-            min=0,
-            max=1000000,
-            advanced=True,
-            tooltip="Draw from this many of the likeliest tokens only. 0: from all.",
-        ),
-        io.Float.Input(
-            "top_p",
-            default=1.0,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            round=0.001,
-            advanced=True,
-            tooltip="Draw from the likeliest tokens that together have this probability. 1: from all.",
-        ),
-    ]
+    def cost(self, calls_of_window: int) -> str:
+        """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
+        calls = self.windows * calls_of_window
+        return (
+            f"{self.pictures} pictures of {self.canvas_cells} cells in {self.windows} windows each, "
+            f"up to {calls} calls of the model a picture"
+        )
 
 
-COMMON_SOCKETS = (
-    RandAROrder.Input("order", optional=True, tooltip="Which cells are drawn first. By default the model's own order."),
-    RandARGuidance.Input("guidance", optional=True, tooltip="The course of the guidance, in place of cfg."),
-)
-
-
-def options_for(
-    model: RandARModel,
-    pictures: Sequence[int] | None,
-    seed: int,
-    steps: int,
-    cfg: float,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    order=None,
-    guidance=None,
-) -> DecodingOptions:
-    """What the widgets and sockets above say, for a task."""
-    return DecodingOptions(
-        guidance=model.course_to(cfg) if guidance is None else class_guidance(guidance),
-        steps=steps,
-        seed=seed,
-        sampling=Sampling(temperature, top_k, top_p),
-        order=ORDERS[model.defaults.order] if order is None else order,
-        pictures=pictures,
-    )
-
-
-def class_ids(model: RandARModel, classes: Sequence[ChosenClass], count: int) -> Tensor:
-    """Class ids `[count]` on the model's device: `classes` over and over. Raises ValueError for one it doesn't know."""
-    ids = [chosen.id_for(model.class_names) for chosen in classes]
-    return torch.tensor([ids[place % len(ids)] for place in range(count)], device=model.device)
-
-
-def latent_of(model: RandARModel, ids: Tensor) -> dict:
-    return {"samples": model.vae.vectors(ids)}
-
-
-def pixels_of(image: Tensor) -> Tensor:
-    """An IMAGE [B, H, W, C] as pixels [B, 3 or 4, H, W]."""
-    image = image if image.shape[3] in (3, 4) else image[..., :1].expand(-1, -1, -1, 3)
-    return rearrange(image, "b h w c -> b c h w")
-
-
-def to_host(tensor: Tensor) -> Tensor:
-    """Where ComfyUI keeps what goes from node to node, in float32."""
-    return tensor.to(comfy.model_management.intermediate_device(), torch.float32)
-
-
-def mask_of(model: RandARModel, confidence: Tensor) -> Tensor:
-    """A value a cell `[B, h, w]` as a MASK of the picture's size."""
-    return to_host(confidence).repeat_interleave(model.vae.factor, 1).repeat_interleave(model.vae.factor, 2)
+def windows_over(known: Tensor, grid: int, overlap: int) -> int:
+    """How many windows of `grid` cells draw the unknown cells of `known` `[h, w]` bool, at most."""
+    height, width = known.shape
+    known = F.pad(known.cpu(), (0, max(0, grid - width), 0, max(0, grid - height)))
+    positions = window_positions(known, grid, overlap)
+    return sum(not known[top : top + grid, left : left + grid].all() for top, left in positions)
 
 
 def run(
-    model: RandARModel,
-    task: Callable[[DecodingOptions, OnCall], T],
-    options: DecodingOptions,
-    batch: int,
-    cells: int | None = None,
-    known: int = 0,
-    scored: bool = False,
-    rows: int | None = None,
-    size: tuple[int, int] | None = None,
-    windowed: bool = False,
-    whole: int = 0,
+    model: LoadedModel, workload: Workload, options: DecodingOptions, task: Callable[[DecodingOptions, Progress], T]
 ) -> T:
-    """Run `task` on the model's device, with its weights there and memory for `batch` pictures of `cells` cells.
+    """Run `task` on the model's device, with the weights that it needs loaded and memory for the `workload`.
 
-    `cells`, `known`, `scored` and `rows` are those of `picture_bytes`; by default the cells of the model's own picture
-    and the rows of the options' guidance. A task that decodes pictures of `size`, (height, width),
-    finds the tokenizer loaded too, and memory for that. One that draws a picture in several windows (`windowed`) draws
-    as many of them together as happen to fit: nothing is unloaded for more than one of each picture. `whole` are the
-    bytes that the task takes for all pictures, however many are drawn at a time.
+    A batch that doesn't fit runs in parts. Raises MemoryError, in a user's words, where one picture doesn't fit.
     """
+    if workload.windows > 1:
+        sizes = call_sizes(workload.cells, options.steps, 0, parallel=model.transformer.traits.parallel)
+        logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(len(sizes)))
     progress = Progress(model.vae)
-    rows = rows or len(options.guidance.rows)
-    each = picture_bytes(model.decoder, options, rows, cells or model.grid**2, known, scored)
+    each = picture_bytes(model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored)
     patchers = [model.patcher]
-    if size is not None:
-        each = max(each, model.vae.decode_bytes(*size))
+    if workload.decoded_size is not None:
+        each = max(each, model.vae.decode_bytes(*workload.decoded_size))
         patchers.append(model.vae.patcher)
-    comfy.model_management.load_models_gpu(patchers, memory_required=each * batch + whole, force_full_load=True)
+    needed = each * workload.pictures + workload.shared_bytes
+    comfy.model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
     return split_to_fit(
-        lambda size: task(replace(options, batch=size, on_scored=progress.scored), progress),
-        max(batch, WINDOWS_TOGETHER) if windowed else batch,
+        lambda size: task(replace(options, batch_size=size), progress),
+        max(workload.pictures, WINDOWS_TOGETHER) if workload.canvas_cells else workload.pictures,
         each,
         model.patcher,
-        "There is not enough memory to draw even one picture at a time. Close other programs, draw a smaller picture "
-        "or fewer pictures, choose a smaller model, or load this one with weight_dtype bf16.",
-        whole,
+        "There is not enough memory to draw one picture at a time. Close other programs, draw a smaller picture or "
+        "fewer pictures, choose a smaller model, or load this one with weight_dtype bf16.",
+        workload.shared_bytes,
     )

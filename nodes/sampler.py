@@ -1,15 +1,26 @@
-"""Sampler: draws tokens, from nothing or into a latent."""
+"""Sampler: draws tokens, from an empty canvas or into a latent."""
 
 from comfy_api.latest import io
 
-from ..randar_core.decoding.windows import fill
-from ..randar_core.tasks.confidence import forget_unsure, sureness
-from .latents import result, start_from
-from .run import COMMON_SOCKETS, class_ids, common_widgets, mask_of, options_for, run
-from .sockets import RandARClass, RandARModel
+from ..randar_core.tasks.confidence import remask_least_confident, score_confidence
+from ..randar_core.tasks.fill import fill
+from ..randar_core.tasks.inpaint import THRESHOLD
+from .chosen import conditions_for, shared_batch_index
+from .convert import latent_result, mask_of, sampler_start
+from .run import Workload, run
+from .sockets import ClassSocket, ModelSocket
+from .widgets import (
+    batch_size_widget,
+    common_sockets,
+    common_widgets,
+    denoise_widget,
+    mask_threshold_widget,
+    negative_socket,
+    options_for,
+)
 
 
-class Sampler(io.ComfyNode):
+class RandARSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -19,56 +30,67 @@ class Sampler(io.ComfyNode):
             description="Draws pictures of a class, several tokens at a time, or redraws parts of a latent.",
             search_aliases=["sampler", "ksampler", "sample", "generate", "class to image", "inpaint latent", "randar"],
             inputs=[
-                RandARModel.Input("model", tooltip="The model that draws."),
-                RandARClass.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                ModelSocket.Input("model", tooltip="The model that draws."),
+                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
                 *common_widgets(),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=4096,
-                    tooltip="Pictures of each class. With a latent connected, the latent says how many.",
+                batch_size_widget("Pictures of each class. With a latent connected, the latent says how many."),
+                denoise_widget(
+                    "The share of the latent that is redrawn. Below 1, the tokens with the highest confidence stay."
                 ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How much of the latent is redrawn. Below 1, the tokens that the model is surest of stay.",
-                ),
-                *COMMON_SOCKETS,
+                *common_sockets(),
                 io.Latent.Input(
                     "latent_image",
                     optional=True,
-                    tooltip="A picture to redraw: whole, or where Set Latent Noise Mask says. An empty latent only "
-                    "sets how many pictures are drawn.",
+                    tooltip="A picture to redraw: the whole of it, or where Set Latent Noise Mask says. An empty "
+                    "latent only sets how many pictures are drawn.",
                 ),
+                mask_threshold_widget(),
+                negative_socket(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
                 io.Mask.Output(
                     display_name="confidence",
-                    tooltip="How sure the model was of each token, at the picture's size; 1 where nothing was drawn.",
+                    tooltip="The model's confidence in each token, at the picture's size; 1 where nothing was drawn.",
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, model, classes, batch_size=1, denoise=1.0, latent_image=None, **settings) -> io.NodeOutput:
-        start = start_from(latent_image, model, len(classes), batch_size)
-        options = options_for(model, start.pictures, **settings)
-        canvas, ids = start.canvas.to(model.device), class_ids(model, classes, start.canvas.batch)
+    def execute(
+        cls,
+        model,
+        classes,
+        batch_size=1,
+        denoise=1.0,
+        latent_image=None,
+        mask_threshold=THRESHOLD,
+        negative=None,
+        **settings,
+    ) -> io.NodeOutput:
+        start = sampler_start(latent_image, model, len(classes), batch_size, mask_threshold)
+        canvas, batch_index = start.canvas, shared_batch_index(classes, start.batch_index)
+        options = options_for(model, batch_index, **settings)
+        conditions = conditions_for(model, classes, canvas.batch, negative)
         partly = start.filled and denoise < 1
 
-        def task(options, on_call):
+        def task(options, progress):
             rest = canvas
             if partly:
-                rest = forget_unsure(canvas, sureness(model.decoder, canvas, ids, options), share=denoise)
-            return fill(model.decoder, rest, ids, options, on_call=on_call)
+                confidence = score_confidence(
+                    model.transformer, canvas, conditions, options, on_score=progress.on_score
+                )
+                rest = remask_least_confident(canvas, confidence, share=denoise)
+            return fill(model.transformer, rest, conditions, options, on_step=progress)
 
-        known = int(canvas.known.flatten(1).sum(1).max())
-        decoded = run(model, task, options, canvas.batch, known=known, scored=partly)
+        workload = Workload(
+            pictures=canvas.batch,
+            rows=conditions.rows(options.guidance),
+            cells=model.grid**2,
+            known=int(canvas.known.flatten(1).sum(1).max()),
+            scored=partly,
+        )
+        drawn = run(model, workload, options, task)
         return io.NodeOutput(
-            result(latent_image, model.vae.vectors(decoded.ids), start.pictures), mask_of(model, decoded.confidence)
+            latent_result(latent_image, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
         )

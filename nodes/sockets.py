@@ -1,8 +1,8 @@
-"""The pack's own sockets, for what ComfyUI has no word for."""
+"""The socket types of this pack, for what ComfyUI has no type of its own."""
 
 from comfy_api.latest import io
 
-RandARModel = io.Custom("RANDAR_MODEL")
-RandARClass = io.Custom("RANDAR_CLASS")
-RandAROrder = io.Custom("RANDAR_ORDER")
-RandARGuidance = io.Custom("RANDAR_GUIDANCE")
+ModelSocket = io.Custom("RANDAR_MODEL")
+ClassSocket = io.Custom("RANDAR_CLASS")
+OrderSocket = io.Custom("RANDAR_ORDER")
+GuidanceSocket = io.Custom("RANDAR_GUIDANCE")

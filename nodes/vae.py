@@ -1,6 +1,6 @@
-"""The tokenizer with the face of ComfyUI's VAE, so that the core's own nodes encode and decode with it.
+"""The tokenizer as a VAE of ComfyUI, so that the core's own nodes encode and decode with it.
 
-A LATENT holds the codebook vectors of the tokens, `[B, C, h, w]` in float32; the ids come back from them exactly.
+A LATENT holds the codebook vectors of the tokens, `[B, C, h, w]` in float32; they give exactly these ids back.
 """
 
 import comfy.model_management
@@ -10,21 +10,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..randar_core.models.tokenizer import (
-    DECODE_BYTES,
-    ENCODE_BYTES,
-    Codebook,
-    Tokenizer,
-    in_tiles_if_large,
-    pictures_at_once,
-)
+from ..randar_core.models.codebook import Codebook
+from ..randar_core.models.tiling import DECODE_BYTES, ENCODE_BYTES, pictures_at_once
+from ..randar_core.models.tokenizer import Tokenizer
+from .checks import extremes, in_unit_range
 from .memory import split_to_fit
 
-PIXEL_BYTES = 72  # six float32 copies of a whole picture, as outpainting has at its end
+PIXEL_BYTES = 72  # six float32 copies of a whole picture, as at the end of outpainting
+LARGEST_VALUE = 1e6  # of a latent. Codes lie near 1; the squares of much larger values overflow float32
 
 
 class TokenizerVAE:
-    """`encode`, `decode`, their tiled forms and what else nodes ask of a VAE, over a tokenizer."""
+    """`encode`, `decode`, their tiled forms and the other members that nodes ask of a VAE, over a tokenizer."""
 
     size = None
 
@@ -33,7 +30,9 @@ class TokenizerVAE:
         self.latent_channels, self.output_channels = tokenizer.codebook_dim, 3
         self.vae_dtype = tokenizer.quantize.embedding.weight.dtype
         self.codebook = codebook_copy(tokenizer.quantize)
-        self.colours: Tensor | None = None  # what previews paint a code with, `[V, 3]`; set by the first one
+        self.code_colours: Tensor | None = None  # `[V, 3]`, see preview.py
+        for half in (tokenizer.encoder, tokenizer.decoder):  # each runs once a slice or tile of a long encode
+            half.register_forward_pre_hook(interrupt)
         comfy.model_management.archive_model_dtypes(tokenizer)
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             tokenizer,
@@ -42,12 +41,18 @@ class TokenizerVAE:
         )
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer as the tasks of the core take it. It loads nothing: `run` has loaded it before."""
+        return self.patcher.model
+
+    @property
     def first_stage_model(self) -> Tokenizer:
+        """ComfyUI's name for it."""
         return self.patcher.model
 
     @first_stage_model.setter
     def first_stage_model(self, tokenizer: Tokenizer) -> None:
-        """The core sets it along with a cloned patcher, whose network it is."""
+        """ComfyUI sets it together with a cloned patcher, which has this network."""
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +60,7 @@ class TokenizerVAE:
 
     @device.setter
     def device(self, device: torch.device) -> None:
-        """The core sets it along with a patcher of that device."""
+        """ComfyUI sets it together with a patcher of that device."""
 
     @property
     def output_device(self) -> torch.device:
@@ -63,14 +68,12 @@ class TokenizerVAE:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, H, W, C] in 0…1 -> codebook vectors [B, C, h, w]; sides are cropped to multiples of the factor."""
-        ids = self.encode_to_ids(self.pixels_in(pixels))
-        return self.vectors(ids)
+        return self.vectors(self.encode_ids(self.pixels_in(pixels)))
 
     def decode(self, samples: Tensor) -> Tensor:
         """codebook vectors [B, C, h, w] -> pixels [B, H, W, 3] in 0…1. Vectors between codes blend."""
         self.check(samples)
-        decoded = self.decoded(samples)
-        return rearrange(decoded, "b c h w -> b h w c")
+        return rearrange(self.decode_vectors(samples), "b c h w -> b h w c")
 
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
@@ -79,7 +82,7 @@ class TokenizerVAE:
         tile_x, tile_y = max(1, tile_x // self.factor), max(1, tile_y // self.factor)
         unquantised = comfy.utils.tiled_scale(
             pixels,
-            self.pre_quant_on_device,
+            lambda tile: self.tokenizer.pre_quant(tile.to(self.device, self.vae_dtype)).to(torch.float32),
             tile_x * self.factor,
             tile_y * self.factor,
             min(overlap // self.factor, tile_x // 2, tile_y // 2) * self.factor,
@@ -106,99 +109,100 @@ class TokenizerVAE:
         )
         return rearrange(decoded, "b c h w -> b h w c")
 
-    def encode_to_ids(self, pixels: Tensor) -> Tensor:
-        """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the CPU."""
+    def encode_ids(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the device."""
         sides = pixels.shape[2], pixels.shape[3]
         each = self.encode_bytes(*sides)
-        vectors = self.in_batches(self.pre_quant_on_device, pixels, sides, each, "VAE Encode (Tiled)")
-        return self.codebook.nearest(vectors.cpu())
+        return self.in_batches(
+            lambda some: self.tokenizer.encode(some.to(self.device)), pixels, sides, each, "VAE Encode (Tiled)"
+        )
 
     def decode_ids(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1."""
-        return self.decoded(self.codebook.vectors(ids.cpu()))
+        return self.decode_vectors(self.codebook.vectors(ids.cpu()))
 
-    def decoded(self, vectors: Tensor) -> Tensor:
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> pixels [B, 3, H, W] in 0…1."""
-        sides = self.sides(vectors)
+        sides = vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
         return self.in_batches(self.decode_on_device, vectors, sides, self.decode_bytes(*sides), "VAE Decode (Tiled)")
 
+    def decode_on_device(self, vectors: Tensor) -> Tensor:
+        pixels = self.tokenizer.decode_codes(vectors.to(self.device))
+        return pixels.to(torch.float32).clamp(0, 1).to(self.output_device)
+
     def vectors(self, ids: Tensor) -> Tensor:
-        """ids [B, h, w] -> what a LATENT holds, [B, C, h, w] float32."""
+        """ids [B, h, w] -> the samples of a LATENT, [B, C, h, w] float32."""
         return self.codebook.vectors(ids.cpu()).to(self.output_device)
 
     def ids(self, samples: Tensor) -> Tensor:
-        """What a LATENT holds -> ids [B, h, w] on the CPU, of the nearest codes."""
+        """The samples of a LATENT -> ids [B, h, w] of the nearest codes, on the CPU."""
         self.check(samples)
         return self.codebook.nearest(samples.cpu())
 
-    def pre_quant_on_device(self, pixels: Tensor) -> Tensor:
-        def run(some: Tensor) -> Tensor:
-            return self.first_stage_model.pre_quant(some.to(self.device, self.vae_dtype)).float()
+    def in_batches(self, run, batch: Tensor, sides: tuple[int, int], bytes_each: int, tiled: str) -> Tensor:
+        """`run` over a `batch` [B, C, h, w] of pictures of `sides` pixels, as many at a time as is fast and fits.
 
-        return in_tiles_if_large(run, pixels, self.factor, 1, self.first_stage_model.whole_at_most)
-
-    def decode_on_device(self, vectors: Tensor) -> Tensor:
-        def run(some: Tensor) -> Tensor:
-            pixels = self.first_stage_model.decode_vectors(some.to(self.device, self.vae_dtype))
-            return pixels.float().clamp(0, 1).to(self.output_device)
-
-        return in_tiles_if_large(run, vectors, 1, self.factor, self.first_stage_model.whole_at_most)
-
-    def in_batches(self, run, pieces: Tensor, sides: tuple[int, int], each: int, tiled: str) -> Tensor:
-        """`run` over `pieces` [B, C, h, w] of pictures of `sides` pixels, as many at once as is quick and finds room.
-
-        Each takes so many bytes.
+        Each takes `bytes_each`; `tiled` names the node that needs less.
         """
-        # As many as are quickest together: nothing is unloaded for the room that more of them would take.
-        at_once = min(len(pieces), pictures_at_once(*sides, self.device))
-        self.load(each * at_once)
+        # As many as are fastest together: nothing is unloaded to make room for more of them.
+        at_once = min(len(batch), pictures_at_once(*sides, self.device))
+        self.load(bytes_each * at_once)
         return split_to_fit(
-            lambda size: torch.cat([run(piece) for piece in pieces.split(size)]),
+            lambda size: torch.cat([run(chunk) for chunk in batch.split(size)]),
             at_once,
-            each,
+            bytes_each,
             self.patcher,
-            f"There is not enough memory to take a picture of this size through the tokenizer. {tiled} needs less.",
+            f"There is not enough memory for the tokenizer to take a picture of this size. {tiled} needs less.",
         )
 
-    def sides(self, vectors: Tensor) -> tuple[int, int]:
-        """Height and width in pixels of what vectors [B, C, h, w] decode to."""
-        return vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
-
     def encode_bytes(self, height: int, width: int) -> int:
-        """What a picture of that many pixels takes on its way to vectors, the weights aside."""
-        return self.bytes_of(ENCODE_BYTES * self.first_stage_model.config.channels, height, width)
+        """Bytes that encoding a picture of that many pixels takes, without the weights."""
+        return self.bytes_of(ENCODE_BYTES * self.tokenizer.config.channels, height, width)
 
     def decode_bytes(self, height: int, width: int) -> int:
-        """What a picture of that many pixels takes on its way from vectors, the weights aside."""
-        more = 2 * self.first_stage_model.margin * self.factor
-        return self.bytes_of(DECODE_BYTES * self.first_stage_model.decoded_channels, height + more, width + more)
+        """Bytes that decoding a picture of that many pixels takes, without the weights."""
+        margins = 2 * self.tokenizer.margin * self.factor
+        return self.bytes_of(DECODE_BYTES * self.tokenizer.decoded_channels, height + margins, width + margins)
 
-    def bytes_of(self, a_pixel: float, height: int, width: int) -> int:
-        """`a_pixel` bytes for every byte of the dtype and pixel; a large picture goes in tiles."""
-        at_once = min(height * width, self.first_stage_model.whole_at_most)
-        return int(a_pixel * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
+    def bytes_of(self, bytes_per_pixel: float, height: int, width: int) -> int:
+        """`bytes_per_pixel` for each byte of the dtype; a large picture goes in tiles."""
+        at_once = min(height * width, self.tokenizer.whole_at_most)
+        return int(bytes_per_pixel * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
 
     def load(self, memory_required: int) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
 
-    def pixels_in(self, pixels: Tensor) -> Tensor:
-        """An IMAGE [B, H, W, C] as [B, 3, H, W], its middle cropped to multiples of the factor as the core does."""
-        height, width = ((side // self.factor) * self.factor for side in pixels.shape[1:3])
+    def pixels_in(self, image: Tensor) -> Tensor:
+        """An IMAGE [B, H, W, C] as [B, 3, H, W], its middle cropped to multiples of the factor as the core does.
+
+        Raises ValueError for a picture smaller than a token and for values that are not finite.
+        """
+        if image.ndim != 4:
+            raise ValueError(f"The image has the shape {list(image.shape)}; expected [batch, height, width, channels].")
+        image = in_unit_range(image, "image")
+        height, width = ((side // self.factor) * self.factor for side in image.shape[1:3])
         if not height or not width:
             raise ValueError(
-                f"The picture is {pixels.shape[2]}×{pixels.shape[1]} pixels (width×height); the tokenizer needs "
+                f"The picture is {image.shape[2]}×{image.shape[1]} pixels (width×height); the tokenizer needs "
                 f"{self.factor}×{self.factor} at least. Scale it up first."
             )
-        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        pixels = pixels[:, top : top + height, left : left + width, :3]
-        return rearrange(pixels.expand(-1, -1, -1, 3), "b h w c -> b c h w")
+        top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+        image = image[:, top : top + height, left : left + width, : 3 if image.shape[3] >= 3 else 1]
+        return rearrange(image.expand(-1, -1, -1, 3), "b h w c -> b c h w")
 
     def check(self, samples: Tensor) -> None:
+        """Raises ValueError unless `samples` may be a latent of this tokenizer."""
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
             raise ValueError(
                 f"This latent has the shape {list(samples.shape)}; this VAE takes [batch, {self.latent_channels}, "
                 "rows, columns]. It comes from another kind of model: connect the latent of a RandAR Sampler, or of "
                 "VAE Encode with this VAE."
+            )
+        lowest, highest = extremes(samples, "latent")
+        if max(-lowest, highest) > LARGEST_VALUE:
+            raise ValueError(
+                f"The latent has values from {lowest:g} to {highest:g}; those of this VAE lie near 1. Look for the "
+                "node before this one that makes them."
             )
 
     def spacial_compression_encode(self) -> int:
@@ -217,12 +221,17 @@ class TokenizerVAE:
         return self.patcher.is_dynamic()
 
     def get_sd(self) -> dict[str, Tensor]:
-        return self.first_stage_model.state_dict()
+        return self.tokenizer.state_dict()
+
+
+def interrupt(*_) -> None:
+    """A hook: end the run if the user asked for it."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def codebook_copy(codebook: Codebook) -> Codebook:
-    """The codebook on the CPU in float32, where samplers and latents need it while the tokenizer is not loaded."""
-    copy = Codebook(codebook.size, codebook.dim, codebook.normalised, torch.nn, device="meta")
+    """The codebook on the CPU in float32: samplers and latents need it while the tokenizer isn't loaded."""
+    copy = Codebook(codebook.size, codebook.dim, codebook.normalised, torch.nn, device="meta", dtype=torch.float32)
     weight = codebook.embedding.weight.detach().to("cpu", torch.float32, copy=True)
     copy.load_state_dict({"embedding.weight": weight}, assign=True)
     return copy.requires_grad_(False)

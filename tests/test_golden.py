@@ -8,6 +8,8 @@ import copy
 import json
 import os
 import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,16 +18,20 @@ from einops import rearrange
 from safetensors import safe_open
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, PowerCosine, class_guidance, spatial_guidance
-from randar_core.decoding.loop import Setting, decode
+from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.guidance import Guidance, Linear, PowerCosine
+from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import raster
 from randar_core.decoding.plan import make_plan
 from randar_core.decoding.sampling import Sampling, probabilities
+from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
+from randar_core.models.rope import rope_of
 from randar_core.runtime.packed_linear import pack
 from randar_core.tasks.extrapolate import extrapolate
 
@@ -89,13 +95,15 @@ def randar(case: Case) -> RandAR:
     )
 
 
-def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tensor:
+def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str | None = None) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
-    plan = make_plan(canvas, steps, seed=0, order=order, parallel=model.parallel)
-    decoded = decode(model, canvas, plan, Setting(case.input("class_ids"), guidance, GREEDY))
-    if model.parallel:
-        assert decoded.calls == (2 if steps == 1 else min(steps, canvas.cells))
+    options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
+    conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
+    decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
+    if model.traits.parallel:
+        least = 1 if schedule == "arccos" else 2
+        assert decoded.calls == min(max(steps, least), canvas.cells)
     assert decoded.known.all()
     return decoded.ids.flatten(1)
 
@@ -103,11 +111,13 @@ def draw_greedily(model, case: Case, order, guidance, steps: int) -> torch.Tenso
 def check_decoder(case: Case):
     model, order = randar(case), case.input("order")
     along = case.input("tokens").gather(1, order)
-    assert_close(model(case.input("class_ids"), along, order), case.output("teacher_forced_logits"))
-    assert_close(model.table(), case.output("rope_table"))
-    assert_close(model.instructions(model.cell_angles(order, None)), case.output("position_instruction"))
+    condition = model.class_embedding(case.input("class_ids"))
+    assert_close(model(condition, along, order), case.output("teacher_forced_logits"))
+    assert_close(model.rope_table(), case.output("rope_table"))
+    instructions = model.position_instructions(rope_of(order, model.rope_table()))
+    assert_close(instructions, case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
-        guidance = class_guidance(Linear(start, end))
+        guidance = Guidance(Linear(start, end))
         for form in (model, pack(copy.deepcopy(model))):
             drawn = draw_greedily(form, case, order, guidance, int(steps))
             assert torch.equal(drawn, ids), (form, steps, start, end)
@@ -121,21 +131,20 @@ def check_extrapolation(case: Case):
 def check_extrapolation_of(model, case: Case):
     order, factor = case.input("order"), int(case.config["factor"])
     boundary, grid = case.config["ntk_boundary"], model.config.grid
-    assert_close(model.extrapolated_table(factor, boundary), case.output("rope_table"))
+    assert_close(model.enlarged(factor, boundary).rope_table(), case.output("rope_table"))
     y, x = order[:, : grid**2] // (factor * grid), order[:, : grid**2] % (factor * grid)
     kept = torch.zeros(len(order), grid**2).scatter(1, y // factor * grid + x // factor, case.input("context_kept"))
     for name, run in case.config["runs"].items():
         assert (run["steps"], run["top_k"]) == (-1, 1)
-        course, spatial_course = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
+        schedule, spatial = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
         decoded = extrapolate(
             model,
             case.input("class_ids"),
-            factor,
             # So many steps that every call draws one token.
-            DecodingOptions(class_guidance(course), order.shape[1] ** 2, 0, GREEDY, order),
-            None if spatial_course.is_off else spatial_guidance(course, spatial_course),
+            DecodingOptions(Guidance(schedule, spatial), order.shape[1] ** 2, 0, GREEDY, order),
+            factor,
             boundary=boundary,
-            context_kept=kept.view(-1, grid, grid),
+            context_mask=kept.view(-1, grid, grid),
         )
         assert decoded.calls == order.shape[1]
         same = (decoded.ids.flatten(1) == case.output(f"greedy.{name}")).gather(1, order)
@@ -161,14 +170,100 @@ def rar(case: Case) -> RAR:
 
 def check_rar(case: Case):
     model, order = rar(case), case.input("order")
+    condition = model.class_embedding(case.input("class_ids"))
     for name, one in (("raster", order.sort(1).values), ("order", order)):
         along = case.input("tokens").gather(1, one)
         # The authors' last row, after the last token, predicts nothing.
-        assert_close(model(case.input("class_ids"), along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
+        assert_close(model(condition, along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
     for (scale, power), ids in case.outputs(rf"greedy\.guidance{NUMBER}\.pow{NUMBER}"):
-        guidance = class_guidance(PowerCosine(scale, power))
+        guidance = Guidance(PowerCosine(scale, power))
         for form in (model, pack(copy.deepcopy(model))):
             assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
+
+
+def arpg(case: Case) -> ARPG:
+    config = case.config
+    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
+    return case.load(
+        ARPG(
+            ARPGConfig(
+                width=config["dim"],
+                layers=config["n_layer"],
+                heads=config["n_head"],
+                codebook_size=config["vocab_size"],
+                classes=config["num_classes"],
+                grid=round(config["block_size"] ** 0.5),
+            )
+        )
+    )
+
+
+def check_arpg(case: Case):
+    model, order, classes = arpg(case), case.input("order"), case.input("class_ids")
+    along = case.input("tokens").gather(1, order)
+    for name, ids in (("", classes), (".null", torch.full_like(classes, model.null_class))):
+        assert_close(model(model.class_embedding(ids), along, order), case.output(f"teacher_forced_logits{name}"))
+    assert_close(model.rope_table, case.output("rope_table"))
+    for course, schedule in product(("linear", "constant"), ("arccos", "cosine")):
+        for (steps, weight), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}\.{course}\.{schedule}"):
+            guidance = Guidance(Linear(1.0 if course == "linear" else weight, weight))
+            for form in (model, pack(copy.deepcopy(model))):
+                drawn = draw_greedily(form, case, case.input("shared_order"), guidance, int(steps), schedule)
+                assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
+
+
+def lpd(case: Case) -> LPD:
+    config = case.config
+    assert (config["mlp_ratio"], config["norm_eps"]) == (4, 1e-6)
+    return case.load(
+        LPD(
+            LPDConfig(
+                width=config["decoder_embed_dim"],
+                layers=config["decoder_depth"],
+                heads=config["decoder_num_heads"],
+                codebook_size=config["vqgan_vocab_size"],
+                classes=config["class_num"],
+                grid=config["img_size"] // config["vqgan_stride"],
+            )
+        )
+    )
+
+
+def check_lpd(case: Case):
+    model, order, class_ids = lpd(case), case.input("order"), case.input("class_ids")
+    along, condition = case.input("tokens").gather(1, order), model.class_embedding(class_ids)
+    for name in sorted(case.unread):
+        kind, sizes, scale, schedule = re.fullmatch(
+            r"out\.(teacher_forced_logits|greedy)\.groups([\d-]+)(?:\.cfg([\d.]+)\.(linear|constant))?", name
+        ).groups()
+        sizes, expected = tuple(int(size) for size in sizes.split("-")), case.output(name.removeprefix("out."))
+        if kind == "greedy":
+            start = 1.0 if schedule == "linear" else float(scale)
+            guidance = Guidance(Linear(start, float(scale)))
+            for form in (model, pack(copy.deepcopy(model))):
+                assert torch.equal(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
+        else:
+            assert_close(lpd_logits(model, condition, along, order, sizes), expected)
+            assert_close(model(condition, along, order, group_sizes=sizes), expected)
+            if max(sizes) == 1:
+                assert_close(model(condition, along, order), expected)
+
+
+def lpd_logits(model, condition, along, order, sizes) -> torch.Tensor:
+    """Logits of a decode in groups of `sizes` that is fed the tokens `along` whatever it draws."""
+    state, logits, done, fed = model.start(condition, order), [], 0, 0
+    for size in sizes:
+        logits.append(model.step(state, along[:, fed:done], size))
+        fed, done = done, done + size
+    return torch.cat(logits, 1)
+
+
+def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
+    grid = model.config.grid
+    canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
+    plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
+    conditions = Conditions.of(class_ids).on_cells(grid, grid)
+    return decode(model, canvas, plan, conditions, options).ids.flatten(1)
 
 
 def check_sampling(case: Case):
@@ -231,8 +326,10 @@ def check_tokenizer_of(model, case: Case):
 
 
 CHECKS = {
+    "arpg": check_arpg,
     "decoder": check_decoder,
     "extrapolation": check_extrapolation,
+    "lpd": check_lpd,
     "rar": check_rar,
     "sampling": check_sampling,
     "tokenizer": check_tokenizer,

@@ -1,6 +1,6 @@
-"""Times ARPG (arXiv 2503.10568), uncompiled, for `benchmarks/decode.py --other`.
+"""Times ARPG (arXiv 2503.10568), uncompiled, for `benchmarks/speed decode --other`.
 
-    python benchmarks/decode.py --other "ARPG=python benchmarks/others/arpg.py /path/to/ARPG"
+    python benchmarks/speed decode --other "ARPG=python benchmarks/others/arpg.py /path/to/ARPG"
 
 64 calls by the arccos schedule under constant guidance, as its README has it.
 """

@@ -1,6 +1,6 @@
-"""Times the authors' RandAR, uncompiled, for `benchmarks/decode.py --other`.
+"""Times the authors' RandAR, uncompiled, for `benchmarks/speed decode --other`.
 
-    python benchmarks/decode.py --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
+    python benchmarks/speed decode --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
 
 In the sizes L and XL of its configuration files, with random weights.
 """

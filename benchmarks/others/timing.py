@@ -1,4 +1,4 @@
-"""What the commands here share: the case that `benchmarks/decode.py --other` hands over, and how long it took."""
+"""What the commands here share: the case that `benchmarks/speed decode --other` hands over, and how long it took."""
 
 import argparse
 import json

@@ -1,7 +1,5 @@
 """Fetching released files from their authors' hub repositories."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
@@ -11,25 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ..io.run_lock import RunLock
 from .releases import Release, find_release
+from .weights import CheckpointError, read_weights
 
-OnBytes = Callable[[int, int | None], None]  # bytes that have come, bytes of the whole file if known
+OnBytes = Callable[[int, int | None], None]  # bytes that have arrived, bytes of the whole file if known
 
 
-class DownloadError(RuntimeError):
+class DownloadError(OSError):
     """A file could not be fetched. The message says how far it came and what to do."""
 
 
 def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | None = None) -> Path:
-    """Fetch the release `name` and return where it lies; a file that is there already is not fetched again.
+    """Fetch the release `name` and return its file. A file that exists is not fetched again, unless it can't be read.
 
-    Unless it can't be read, being cut or a web page: then it is replaced, once the new one has come.
+    name: of a release.
+    folder: where to put it; None: `downloads_folder()`.
+    on_bytes: called for every piece that arrives. An exception of its own ends the download, which can be resumed.
 
-    It comes from `HF_ENDPOINT` into `folder`, by default the assets folder of `HF_HOME` (both are looked up now, not
-    when the hub library was imported), with the hub library's progress bar. A download that was cut goes on where it
-    stopped: the hub library alone would start anew, so what has come is kept here, beside the file, and checked in the
-    end. `on_bytes(come, all)` hears of every piece that comes; an exception of its own ends the download, resumably.
-    Raises ValueError for an unknown name, DownloadError where the file can't be had or stored.
+    It comes from `HF_ENDPOINT`, with the hub library's progress bar. A download that was cut is resumed: the hub
+    library alone would start again, so what has arrived is kept here, next to the file. The file gets its name once its
+    size, its kind and, where the hub says it, its hash are right. Raises ValueError for an unknown name, DownloadError
+    where the file can't be fetched or stored.
     """
     release = find_release(name)
     if release.file is None:
@@ -38,36 +39,45 @@ def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | No
         )
     folder = Path(folder) if folder else downloads_folder()
     target = folder / release.file
-    if target.exists() and _is_readable(target):
+    if target.exists() and is_readable(target):
         return target
+    lock = RunLock(target.with_name(f"{target.name}.lock"), f"'{target}'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except ValueError as error:
+        raise DownloadError(str(error)) from error
     except OSError as error:
-        raise DownloadError(f"The folder '{folder}' can't be made: {error}.") from error
-    _fetch(release, target, on_bytes)
+        raise DownloadError(f"Nothing can be written to the folder '{folder}': {error.strerror or error}.") from error
+    try:
+        fetch(release, target, on_bytes)
+    finally:
+        lock.release()
     return target
 
 
 def downloads_folder() -> Path:
-    """Where downloads go by default: the assets folder of the hub library, under `HF_HOME`."""
-    from huggingface_hub import cached_assets_path
+    """Where downloads go by default: a folder among the assets of the hub library. It may not exist.
 
-    home = os.environ.get("HF_HOME")
-    assets = Path(os.path.expandvars(home)).expanduser() / "assets" if home else None
-    return cached_assets_path("randar", namespace="models", assets_dir=assets)
+    Its variables are read now, not when the hub library was imported, and nothing is made: a home that can't be written
+    is no obstacle to reading.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    assets = os.environ.get("HF_ASSETS_CACHE") or os.path.join(home, "assets")
+    return Path(os.path.expanduser(os.path.expandvars(assets)), "randar", "models", "default")
 
 
-def _is_readable(path: Path) -> bool:
-    from .weights import CheckpointError, read  # which import torch; the command line begins without it
-
+def is_readable(path: Path) -> bool:
     try:
-        read(path)
+        read_weights(path)
     except CheckpointError:
         return False
     return True
 
 
-def _fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
+def fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
+    # Over a second to import, which only a download should cost.
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -77,38 +87,61 @@ def _fetch(release: Release, target: Path, on_bytes: OnBytes | None) -> None:
     try:
         found = get_hf_file_metadata(url)
     except Exception as error:  # the hub library's HTTP client, and with it the exceptions, differ between its versions
-        raise DownloadError(f"{url} can't be reached: {_reason(error)}") from error
+        raise DownloadError(
+            f"{url} can't be reached: {reason_of(error)} Check the connection to the internet; behind a proxy, set "
+            f"HTTPS_PROXY. A file that was fetched in another way belongs into '{target.parent}'."
+        ) from error
     version = re.sub(r"\W", "", found.etag or "")
     partial = target.with_name(f"{target.name}.{version[:16]}.part")
-    here = partial.stat().st_size if partial.exists() else 0
+    if not version:  # nothing says whether the rest would belong to what is there
+        partial.unlink(missing_ok=True)
+    there = partial.stat().st_size if partial.exists() else 0
     free = shutil.disk_usage(target.parent).free
-    if found.size and free < found.size - here:
+    if found.size and free < found.size - there:
         raise DownloadError(
-            f"'{target.parent}' has {_megabytes(free)} left; {target.name} takes {_megabytes(found.size)}."
+            f"'{target.parent}' has {megabytes(free)} left; {target.name} takes {megabytes(found.size)}."
         )
     try:
         with partial.open("ab") as file:
-            into = file if on_bytes is None else _Heard(file, on_bytes, found.size)
-            http_get(url, into, resume_size=here, headers=build_hf_headers(), expected_size=found.size)
+            into = file if on_bytes is None else ReportingFile(file, on_bytes, found.size)
+            http_get(url, into, resume_size=there, headers=build_hf_headers(), expected_size=found.size)
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             reason = f"The disk of '{target.parent}' is full."
         else:
-            reason = _reason(error)
-        came = partial.stat().st_size if partial.exists() else 0
+            reason = reason_of(error)
+        arrived = partial.stat().st_size if partial.exists() else 0
         raise DownloadError(
-            f"The download of {target.name} stopped after {_megabytes(came)} of {_megabytes(found.size)}: {reason} "
-            "What has come is kept: start the same download again, and it goes on from there."
+            f"The download of {target.name} stopped after {megabytes(arrived)} of {megabytes(found.size)}: {reason} "
+            "What has arrived is kept: start the same download again to resume it."
         ) from error
-    # Large files have the SHA-256 of their content for an ETag.
-    if len(version) == 64 and _sha256(partial) != version:
-        partial.unlink()
-        raise DownloadError(f"{target.name} came damaged and was deleted. Start the download again.")
+    check(partial, target, version, found.size)
     os.replace(partial, target)
 
 
-class _Heard:
-    """A file that tells how far it has been written."""
+def check(partial: Path, target: Path, version: str, size: int | None) -> None:
+    """Delete what has arrived and raise DownloadError unless its size, its hash and its kind are right."""
+    arrived, problem = partial.stat().st_size, ""
+    # Large files have the SHA-256 of their content for an ETag.
+    if size and arrived != size:
+        problem = f"{megabytes(arrived)} arrived where {megabytes(size)} were announced"
+    elif len(version) == 64 and sha256(partial) != version:
+        problem = "its content doesn't have the announced hash: it was damaged on the way"
+    else:
+        try:
+            read_weights(partial)
+        except CheckpointError as error:
+            problem = str(error).replace(str(partial), target.name)
+    if problem:
+        partial.unlink()
+        raise DownloadError(
+            f"The download of {target.name} was deleted: {problem.rstrip('.')}. If you are behind a proxy or a login "
+            "page, log in first; then start the download again."
+        )
+
+
+class ReportingFile:
+    """A file that reports how far it has been written."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes, size: int | None):
         self.file, self.on_bytes, self.size = file, on_bytes, size
@@ -122,15 +155,15 @@ class _Heard:
         return written
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
 
 
-def _megabytes(size: int | None) -> str:
+def megabytes(size: int | None) -> str:
     return "an unknown size" if size is None else f"{size / 1e6:.1f} MB"
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

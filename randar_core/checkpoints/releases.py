@@ -1,18 +1,29 @@
 """The releases: what their authors published, and what the shapes in a file don't tell (heads, grid, guidance)."""
 
-from __future__ import annotations
-
 import difflib
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
+
+from ..decoding.orders import ORDERS
+from ..models.arpg import ARPGConfig
+from ..models.llamagen import LlamaGenConfig
+from ..models.lpd import LPDConfig
+from ..models.maskgit import MaskGITConfig
+from ..models.randar import RandARConfig
+from ..models.rar import RARConfig
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """How a model is drawn from when the user says nothing.
+    """How a model draws when the user says nothing. Raises ValueError for a value that nothing can be drawn with.
 
-    Guidance goes from `guidance_start` to `guidance` in a line, or with a `guidance_power` by RAR's course. `boundary`
-    is for extrapolation, see `RandAR.extrapolated_table`.
+    guidance: the guidance weight at the end.
+    guidance_start: the weight at the start of the linear schedule, which leads to `guidance`.
+    guidance_power: the power of RAR's schedule, which starts at 1; None: the linear schedule.
+    temperature: of sampling.
+    steps: calls for a whole picture.
+    order: a key of `decoding.orders.ORDERS`.
+    boundary: for extrapolation, see `models.rope.extrapolated_table`.
     """
 
     guidance: float = 1.0
@@ -23,25 +34,51 @@ class Defaults:
     order: str = "random"
     boundary: int = 2
 
+    def __post_init__(self):
+        power = self.guidance_power
+        valid = {
+            "guidance": is_number(self.guidance),
+            "guidance_start": is_number(self.guidance_start),
+            "guidance_power": power is None or (is_number(power) and power >= 0),
+            "temperature": is_number(self.temperature) and self.temperature > 0,
+            "steps": type(self.steps) is int and self.steps >= 1,
+            "order": isinstance(self.order, str),
+            "boundary": type(self.boundary) is int and self.boundary >= 0,
+        }
+        if wrong := [f"{name} is {getattr(self, name)!r}" for name, fits in valid.items() if not fits]:
+            raise ValueError(", ".join(wrong))
+        if self.order not in ORDERS:
+            raise ValueError(f"the order is '{self.order}'; known: {', '.join(ORDERS)}")
+
+
+def is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
 
 @dataclass(frozen=True)
 class Release:
-    """One published file, or a size of a paper that was never published (`file` is None).
+    """One published file, or a size of a paper that was never published.
 
-    `config` holds the fields of the family's configuration class. `tokenizer` names the release that a decoder was
-    trained with. `parameters` counts the weights. `revision` is the commit of the hub repository that a download takes;
-    None takes the newest.
+    name: what a user calls it.
+    config: the configuration of the network; its class says the family.
+    repo: the hub repository.
+    file: the file in it; None: never published.
+    parameters: the number of weights.
+    tokenizer: the name of the release that a transformer was trained with.
+    defaults: how a transformer draws.
+    revision: the commit of the hub repository that a download takes; None: the newest.
+    lookalikes: files with the same keys and shapes and other weights. Shapes don't tell them from this release.
     """
 
     name: str
-    family: str
-    config: Mapping[str, int | tuple[int, ...]]
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
     repo: str
     file: str | None
     parameters: int
     tokenizer: str | None = None
     defaults: Defaults | None = None
     revision: str | None = None
+    lookalikes: tuple[str, ...] = ()
 
     @property
     def url(self) -> str | None:
@@ -51,84 +88,94 @@ class Release:
         return f"https://huggingface.co/{self.repo}/resolve/{self.revision or 'main'}/{self.file}"
 
 
-def _randar(name: str, file: str | None, tokenizer: str, size: tuple[int, int, int], parameters: int, guidance: float):
-    width, layers, heads = size
-    codebook = {"llamagen-vq16": 16384, "maskgit-vqgan": 1024}[tokenizer]
-    config = {"width": width, "layers": layers, "heads": heads, "codebook_size": codebook, "classes": 1000, "grid": 16}
-    return Release(name, "randar", config, "ziqipang/RandAR", file, parameters, tokenizer, Defaults(guidance))
+LLAMAGEN = Release(
+    "llamagen-vq16",
+    LlamaGenConfig(),
+    "FoundationVision/LlamaGen",
+    "vq_ds16_c2i.pt",
+    71_883_403,
+    lookalikes=("vq_ds16_t2i.pt",),  # trained for text-to-image: another codebook
+)
+MASKGIT = Release(
+    "maskgit-vqgan",
+    MaskGITConfig(),
+    "fun-research/TiTok",
+    "maskgit-vqgan-imagenet-f16-256.bin",
+    54_515_587,
+)
 
 
-def _rar(name: str, size: tuple[int, int, int], parameters: int, temperature: float, guidance: float, power: float):
-    width, layers, mlp_width = size
-    config = {"width": width, "layers": layers, "heads": 16, "mlp_width": mlp_width}
-    config |= {"codebook_size": 1024, "classes": 1000, "grid": 16}
+def randar(
+    name: str, file: str | None, tokenizer: Release, size: tuple[int, int, int], parameters: int, guidance: float
+) -> Release:
+    config = RandARConfig(*size, tokenizer.config.codebook_size)
+    return Release(name, config, "ziqipang/RandAR", file, parameters, tokenizer.name, Defaults(guidance))
+
+
+def rar(
+    name: str, size: tuple[int, int, int, int], parameters: int, temperature: float, guidance: float, power: float
+) -> Release:
     defaults = Defaults(guidance, 1.0, power, temperature, steps=256, order="raster")
     file = f"{name.replace('-', '_')}.bin"
-    return Release(name, "rar", config, "yucornetto/RAR", file, parameters, "maskgit-vqgan", defaults)
+    return Release(name, RARConfig(*size), "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
 
 
-# RandAR: arXiv 2412.01827; RAR: arXiv 2411.00776. Guidance and temperature are those of the authors' evaluations.
+def lpd(name: str, size: tuple[int, int, int], grid: int, parameters: int, steps: int, guidance: float) -> Release:
+    config = LPDConfig(*size, LLAMAGEN.config.codebook_size, grid=grid)
+    defaults = Defaults(guidance, steps=steps, order="proximity")
+    file = f"{name.replace('-', '_')}.pth"
+    return Release(name, config, f"mit-han-lab/{name.replace('-', '_')}", file, parameters, LLAMAGEN.name, defaults)
+
+
+def arpg(name: str, file: str, size: tuple[int, int, int], parameters: int, guidance: float) -> Release:
+    config = ARPGConfig(*size, LLAMAGEN.config.codebook_size)
+    return Release(name, config, "hp-l33/ARPG", file, parameters, LLAMAGEN.name, Defaults(guidance, steps=64))
+
+
+# RandAR: arXiv 2412.01827, by width, layers, heads. RAR: arXiv 2411.00776, by width, layers, heads, width of the MLP.
+# LPD: arXiv 2507.01957, by width, layers, heads; with the fewest calls that its authors evaluate.
+# ARPG: arXiv 2503.10568, by width, layers of both stacks, heads.
+# Guidance and temperature are those of the authors' evaluations.
 RELEASES = (
-    _randar(
+    randar(
         "randar-l-llamagen",
         "randar_0.3b_llamagen_360k_bs_1024_lr_0.0004.safetensors",
-        "llamagen-vq16",
+        LLAMAGEN,
         (1024, 24, 16),
         342_912_000,
         3.4,
     ),
-    _randar(
+    randar(
         "randar-l-maskgit",
         "randar_0.3b_maskgit_360k_bs_1024_lr_0.0004.safetensors",
-        "maskgit-vqgan",
+        MASKGIT,
         (1024, 24, 16),
         311_454_720,
         4.0,
     ),
-    _randar(
+    randar(
         "randar-xl-llamagen",
         "randar_0.7b_llamagen_360k_bs_1024_lr_0.0004.safetensors",
-        "llamagen-vq16",
+        LLAMAGEN,
         (1280, 36, 20),
         774_700_800,
         4.0,
     ),
-    _randar("randar-xxl-llamagen", None, "llamagen-vq16", (1536, 48, 24), 1_410_974_208, 4.0),
-    _rar("rar-b", (768, 24, 3072), 260_923_648, 1.0, 16.0, 2.75),
-    _rar("rar-l", (1024, 24, 4096), 461_668_352, 1.02, 15.5, 2.5),
-    _rar("rar-xl", (1280, 32, 5120), 955_425_024, 1.02, 6.9, 1.5),
-    _rar("rar-xxl", (1408, 40, 6144), 1_498_520_704, 1.02, 8.0, 1.2),
-    Release(
-        "llamagen-vq16",
-        "llamagen",
-        {
-            "channels": 128,
-            "multipliers": (1, 1, 2, 2, 4),
-            "res_blocks": 2,
-            "codebook_size": 16384,
-            "codebook_dim": 8,
-            "z_channels": 256,
-            "norm_groups": 32,
-        },
-        "FoundationVision/LlamaGen",
-        "vq_ds16_c2i.pt",
-        71_883_403,
-    ),
-    Release(
-        "maskgit-vqgan",
-        "maskgit",
-        {
-            "channels": 128,
-            "multipliers": (1, 1, 2, 2, 4),
-            "res_blocks": 2,
-            "codebook_size": 1024,
-            "codebook_dim": 256,
-            "norm_groups": 32,
-        },
-        "fun-research/TiTok",
-        "maskgit-vqgan-imagenet-f16-256.bin",
-        54_515_587,
-    ),
+    randar("randar-xxl-llamagen", None, LLAMAGEN, (1536, 48, 24), 1_410_974_208, 4.0),
+    rar("rar-b", (768, 24, 16, 3072), 260_923_648, 1.0, 16.0, 2.75),
+    rar("rar-l", (1024, 24, 16, 4096), 461_668_352, 1.02, 15.5, 2.5),
+    rar("rar-xl", (1280, 32, 16, 5120), 955_425_024, 1.02, 6.9, 1.5),
+    rar("rar-xxl", (1408, 40, 16, 6144), 1_498_520_704, 1.02, 8.0, 1.2),
+    lpd("lpd-l-256", (1024, 24, 16), 16, 337_157_120, 20, 4.8),
+    lpd("lpd-xl-256", (1280, 36, 20), 16, 751_947_520, 20, 4.9),
+    lpd("lpd-xxl-256", (1536, 48, 24), 16, 1_412_184_576, 20, 5.9),
+    lpd("lpd-l-512", (1024, 24, 16), 32, 337_943_552, 48, 7.3),
+    lpd("lpd-xl-512", (1280, 36, 20), 32, 752_930_560, 48, 6.0),
+    arpg("arpg-l", "arpg_300m.pt", (1024, 24, 16), 319_845_376, 5.0),
+    arpg("arpg-xl", "arpg_700m.pt", (1280, 36, 20), 718_997_760, 6.0),
+    arpg("arpg-xxl", "arpg_1b.pt", (1536, 48, 24), 1_302_449_664, 7.5),
+    LLAMAGEN,
+    MASKGIT,
 )
 
 

@@ -1,188 +1,245 @@
 """`randar inpaint`, `outpaint`, `extrapolate`, `refine`, `confidence`: from a picture to another one."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checkpoints.model import Model
+from ..decoding.canvas import Canvas
+from ..decoding.conditions import Conditions
+from ..decoding.loop import DecodeProgress
+from ..decoding.options import DecodingOptions
+from ..io.images import heat_map, read_mask, read_picture, save_png
+from ..runtime.progress import Progress
+from ..tasks.confidence import score_confidence
+from ..tasks.extrapolate import extrapolate
+from ..tasks.inpaint import inpaint
+from ..tasks.outpaint import outpaint
+from ..tasks.refine import refine
 from . import options
+from .build import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
+from .cost import say_outpainting, say_refining
+from .outputs import picture_to_write
+from .requests import condition_facts, condition_of, conditioning_of
 
-KEEP_ALPHA = frozenset({"inpaint", "outpaint", "refine"})
-MASK = "a picture of the same size, white where to repaint; what is darker than half of it stays"
-SHARE = 0.25  # of the cells that refining forgets
+MASK_HELP = "a picture of the same size, white where to repaint; grey is the opacity of the new pixels, see --threshold"
+SHARE = 0.25  # of the cells that refining draws again
 
 
-def register(subparsers) -> None:
-    inpaint = _command(subparsers, "inpaint", _inpaint, "repaint the part of a picture that a mask marks")
-    inpaint.add_argument("mask", type=Path, help=MASK)
-    inpaint.add_argument("class_name", metavar="class", help="what to paint: its own class, or another (class edit)")
-    inpaint.add_argument("--denoise", type=float, default=1.0, help="share of the masked cells that is redrawn")
-    inpaint.add_argument("--grow", type=int, default=8, help="pixels by which the mask grows (default: 8)")
-    inpaint.add_argument("--seam", type=int, default=8, help="pixels over which the new part fades in (default: 8)")
-    inpaint.add_argument("--context", type=float, default=2.0, help="width seen, in widths of the mask (default: 2)")
+@dataclass(frozen=True)
+class Edit:
+    """What an edit works on. `pixels` are `[1, C, H, W]`; `show_step` and `show_score` report the progress."""
 
-    outpaint = _command(subparsers, "outpaint", _outpaint, "extend a picture beyond its edges")
-    outpaint.add_argument("class_name", metavar="class", help="what the whole picture shows")
+    arguments: argparse.Namespace
+    model: Model
+    pixels: Tensor
+    conditions: Conditions
+    decoding: DecodingOptions
+    show_step: Callable[[DecodeProgress], None]
+    show_score: Callable[[int, int], None]
+
+
+def add_inpaint(parser: argparse.ArgumentParser) -> None:
+    add_edit(parser, "inpaint", run_inpaint, alpha=True)
+    parser.add_argument("mask", type=Path, help=MASK_HELP)
+    parser.add_argument(
+        "class_name", metavar="class", help=f"what to paint, its own class or another: {options.CONDITION_HELP}"
+    )
+    options.add_mask_reading(parser)
+    parser.add_argument("--denoise", type=float, default=1.0, help="share of the masked cells that is drawn again")
+    parser.add_argument("--grow", type=int, default=8, help="pixels by which the mask grows (default: 8)")
+    parser.add_argument(
+        "--seam",
+        type=int,
+        default=8,
+        help="pixels over which the new part fades in, inside the grown mask (default: 8)",
+    )
+    parser.add_argument(
+        "--context",
+        type=float,
+        default=2.0,
+        help="width that the model sees, in widths of the masked region (default: 2)",
+    )
+
+
+def add_outpaint(parser: argparse.ArgumentParser) -> None:
+    add_edit(parser, "outpaint", run_outpaint, alpha=True)
+    parser.add_argument("class_name", metavar="class", help=f"what the whole picture shows: {options.CONDITION_HELP}")
     for side in ("left", "top", "right", "bottom"):
-        outpaint.add_argument(f"--{side}", type=int, default=0, help="pixels to add (default: 0)")
-    outpaint.add_argument(
-        "--overlap", type=int, help="cells by which a window overlaps what was there (default: three quarters of it)"
+        parser.add_argument(f"--{side}", type=int, default=0, help="pixels to add (default: 0)")
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        help="cells by which a window overlaps the cells drawn before (default: three quarters of it)",
     )
-    outpaint.add_argument(
-        "--seam", type=int, default=64, help="pixels over which errors at the edge fade (default: 64)"
-    )
-
-    extrapolate = _command(
-        subparsers,
-        "extrapolate",
-        _extrapolate,
-        "redraw a picture with a finer grid",
-        partial(options.add_drawing, guidance=options.LARGE_GUIDANCE_WORDS),
-        options.large_decoding_of,
-    )
-    extrapolate.add_argument("class_name", metavar="class", help="what the picture shows")
-    options.add_extrapolation(extrapolate, factor=2)
-
-    refine = _command(subparsers, "refine", _refine, "forget the tokens the model is least sure of and redraw them")
-    refine.add_argument("class_name", metavar="class", help="what the picture shows")
-    which = refine.add_mutually_exclusive_group()
-    which.add_argument("--share", type=float, help=f"of the cells to forget (default: {SHARE})")
-    which.add_argument("--below", type=float, help="forget the cells below this probability")
-    refine.add_argument("--rounds", type=int, default=1, help="default: 1")
-
-    sure = _command(
-        subparsers,
-        "confidence",
-        _confidence,
-        "show how sure the model is of each cell of a picture",
-        options.add_judging,
-        options.judging_of,
-    )
-    sure.add_argument("class_name", metavar="class", help="what the picture shows")
+    parser.add_argument("--seam", type=int, default=64, help="pixels over which errors at the edge fade (default: 64)")
 
 
-def _command(
-    subparsers, name: str, run, help: str, add_decoding=options.add_drawing, decoding_of=options.decoding_of
-) -> argparse.ArgumentParser:
-    """A command from a picture to another one; `decoding_of` understands the options that `add_decoding` adds."""
-    parser = subparsers.add_parser(name, help=help)
+def add_extrapolate(parser: argparse.ArgumentParser) -> None:
+    add_drawing = partial(options.add_drawing, guidance=options.LARGE_GUIDANCE_HELP)
+    add_edit(parser, "extrapolate", run_extrapolate, add_drawing, large_decoding_of)
+    parser.add_argument("class_name", metavar="class", help=f"what the picture shows: {options.CONDITION_HELP}")
+    options.add_extrapolation(parser, factor=2)
+
+
+def add_refine(parser: argparse.ArgumentParser) -> None:
+    add_edit(parser, "refine", run_refine, alpha=True)
+    parser.add_argument("class_name", metavar="class", help=f"what the picture shows: {options.CONDITION_HELP}")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--share", type=float, help=f"of the cells to draw again (default: {SHARE})")
+    which.add_argument("--below", type=float, help="draw the cells below this probability again")
+    parser.add_argument("--rounds", type=int, default=1, help="default: 1")
+
+
+def add_confidence(parser: argparse.ArgumentParser) -> None:
+    add_edit(parser, "confidence", run_confidence, options.add_scoring, scoring_of)
+    parser.add_argument("class_name", metavar="class", help=f"what the picture shows: {options.CONDITION_HELP}")
+
+
+def add_edit(
+    parser: argparse.ArgumentParser,
+    name: str,
+    task: Callable[[Edit], Tensor],
+    add_decoding: Callable = options.add_drawing,
+    decode: Callable = decoding_of,
+    alpha: bool = False,
+) -> None:
+    """The arguments of every command from a picture to another one.
+
+    name: of the command, and the ending of its output's name.
+    task: from an `Edit` to pixels `[1, C, H, W]`.
+    add_decoding, decode: the options on drawing or scoring, and the function that understands them.
+    alpha: whether the picture keeps its transparency.
+    """
     parser.add_argument("picture", type=Path)
     parser.add_argument("--out", type=Path, help=f"the .png to write (default: the picture's name with _{name})")
+    options.add_force(parser)
+    options.add_conditions(parser)
     options.add_model(parser)
     add_decoding(parser)
-    parser.set_defaults(run=lambda arguments: _run(arguments, name, run, decoding_of))
-    return parser
+    parser.set_defaults(run=lambda arguments: run(arguments, name, task, decode, alpha))
 
 
-def _run(arguments: argparse.Namespace, name: str, task, decoding_of) -> None:
-    """Read the picture, run `task` on it with a progress bar, write what comes out."""
-    import torch
-    from tqdm import tqdm
-
-    from ..classes import resolve_class
-    from ..io.images import read_pixels, save_png, writable_picture
-
-    pixels = read_pixels(arguments.picture, alpha=name in KEEP_ALPHA)
-    out = writable_picture(arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png"))
-    model = options.load_model(arguments)
-    decoding = decoding_of(arguments, model)
-    device = options.device_of_model(model)
-    classes = torch.tensor([resolve_class(arguments.class_name, model.class_names)], device=device)
-    with torch.inference_mode(), tqdm(unit=" calls") as bar:
-
-        def show(done, of):
-            if done < bar.n:  # scoring, drawing and the next round's scoring each begin anew
-                bar.reset()
-            bar.total = of
-            bar.update(done - bar.n)
-
-        def on_call(now):
-            bar.unit = " calls"
-            show(now.call, now.calls)
-
-        def on_scored(done, of):
-            bar.unit = " windows"
-            show(done, of)
-
-        decoding = replace(decoding, on_scored=on_scored)
-        result = task(arguments, model, pixels.to(device), classes, decoding, on_call)[0]
-    facts = {"task": name, "model": model.name, "class": int(classes), "seed": arguments.seed}
+def run(arguments: argparse.Namespace, name: str, task: Callable, decode: Callable, alpha: bool) -> None:
+    """Read the picture, run `task` on it, write the result."""
+    picture = read_picture(arguments.picture, alpha=alpha)
+    default = arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png")
+    out = picture_to_write(arguments.out or default, arguments.force)
+    model = load_model(arguments)
+    decoding, device = decode(arguments, model), device_of_model(model)
+    condition = condition_of(arguments.class_name, model)
+    conditions = Conditions((conditioning_of(condition, arguments, model),), device)
+    with torch.inference_mode(), Progress(unit="calls") as progress:
+        edit = Edit(
+            arguments,
+            model,
+            picture.pixels.to(device),
+            conditions,
+            decoding,
+            lambda step: progress.show(step.call, step.calls, "calls"),
+            lambda scored, windows: progress.show(scored, windows, "windows scored"),
+        )
+        left, top = (getattr(arguments, side, 0) for side in ("left", "top"))
+        result = picture.in_profile(task(edit)[0], left, top)
+    plain = len(condition.classes) == 1
+    facts = {"task": name, "model": model.name, "class": condition.classes[0] if plain else arguments.class_name}
+    facts |= {"seed": arguments.seed, **condition_facts(arguments)}
     if "steps" in arguments:
         facts["steps"] = decoding.steps
-    save_png(out, result, facts)
+    save_png(out, result, facts, picture.profile)
     print(f"{out} ({result.shape[2]}×{result.shape[1]})")
 
 
-def _inpaint(arguments, model, pixels, classes, decoding, on_call):
-    from ..io.images import read_mask
-    from ..tasks.inpaint import inpaint
-
-    mask = read_mask(arguments.mask)
-    if not mask.any():
-        print(f"'{arguments.mask}' marks nothing in white, so the picture stays as it is.")
+def run_inpaint(edit: Edit) -> Tensor:
+    arguments, pixels = edit.arguments, edit.pixels
+    mask = read_mask(arguments.mask, arguments.mask_from, on_doubt=print)
+    if not (mask > arguments.threshold).any():
+        print(f"'{arguments.mask}' marks nothing above {arguments.threshold:g}, so the picture stays as it is.")
         mask = mask.new_zeros(1, *pixels.shape[2:])  # whatever its size
-    settings = {name: getattr(arguments, name) for name in ("denoise", "grow", "seam", "context")}
-    return inpaint(model.decoder, model.tokenizer, pixels, mask, classes, decoding, on_call=on_call, **settings).pixels
+    settings = {name: getattr(arguments, name) for name in ("denoise", "grow", "seam", "context", "threshold")}
+    return inpaint(
+        edit.model.transformer,
+        edit.model.tokenizer,
+        pixels,
+        mask,
+        edit.conditions,
+        edit.decoding,
+        on_step=edit.show_step,
+        on_score=edit.show_score,
+        **settings,
+    ).pixels
 
 
-def _outpaint(arguments, model, pixels, classes, decoding, on_call):
-    from ..tasks.outpaint import outpaint
+def run_outpaint(edit: Edit) -> Tensor:
+    names = ("left", "top", "right", "bottom", "overlap", "seam")
+    settings = {name: getattr(edit.arguments, name) for name in names}
+    say_outpainting(edit.arguments, edit.model, edit.decoding, edit.pixels)
+    return outpaint(
+        edit.model.transformer,
+        edit.model.tokenizer,
+        edit.pixels,
+        edit.conditions,
+        edit.decoding,
+        on_step=edit.show_step,
+        **settings,
+    ).pixels
 
-    settings = {name: getattr(arguments, name) for name in ("left", "top", "right", "bottom", "overlap", "seam")}
-    return outpaint(model.decoder, model.tokenizer, pixels, classes, decoding, on_call=on_call, **settings).pixels
 
-
-def _extrapolate(arguments, model, pixels, classes, decoding, on_call):
-    from ..tasks.extrapolate import extrapolate
-
-    ids = model.tokenizer.encode(_own_size(pixels, model))
+def run_extrapolate(edit: Edit) -> Tensor:
+    ids = edit.model.tokenizer.encode(check_own_size(edit.pixels, edit.model))
+    settings = extrapolation_of(edit.arguments, edit.model)
     drawn = extrapolate(
-        model.decoder,
-        classes,
-        arguments.factor,
-        decoding,
-        ids=ids,
-        on_call=on_call,
-        **options.extrapolation_of(arguments, model),
+        edit.model.transformer, edit.conditions, edit.decoding, ids=ids, on_step=edit.show_step, **settings
     )
-    return model.tokenizer.decode(drawn.ids)
+    return edit.model.tokenizer.decode(drawn.ids)
 
 
-def _refine(arguments, model, pixels, classes, decoding, on_call):
-    import torch
-
-    from ..tasks.refine import refine
-
-    share = SHARE if arguments.share is None and arguments.below is None else arguments.share
-    ids, alpha = _encode(pixels[:, :3], model), pixels[:, 3:]
-    drawn = refine(model.decoder, ids, classes, decoding, share, arguments.below, arguments.rounds, on_call=on_call)
-    if drawn.calls == 0:  # nothing was forgotten, and the tokenizer alone would only blur the picture
+def run_refine(edit: Edit) -> Tensor:
+    arguments, pixels = edit.arguments, edit.pixels
+    say_refining(arguments, edit.model, edit.decoding, pixels)
+    drawn = refine(
+        edit.model.transformer,
+        encode(pixels[:, :3], edit.model),
+        edit.conditions,
+        edit.decoding,
+        share=SHARE if arguments.share is None and arguments.below is None else arguments.share,
+        below=arguments.below,
+        rounds=arguments.rounds,
+        on_step=edit.show_step,
+        on_score=edit.show_score,
+    )
+    if drawn.calls == 0:  # no cell was drawn, and the tokenizer alone would only blur the picture
         return pixels
-    refined = model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
-    return torch.cat([refined.to(alpha), alpha], 1)
+    refined = edit.model.tokenizer.decode(drawn.ids)[..., : pixels.shape[2], : pixels.shape[3]]
+    return torch.cat([refined.to(pixels), pixels[:, 3:]], 1)
 
 
-def _confidence(arguments, model, pixels, classes, decoding, on_call):
-    from ..decoding.canvas import Canvas
-    from ..tasks.confidence import heat_map, sureness
+def run_confidence(edit: Edit) -> Tensor:
+    ids, cell = encode(edit.pixels, edit.model), edit.model.tokenizer.factor
+    canvas = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
+    confidence = score_confidence(
+        edit.model.transformer, canvas, edit.conditions, edit.decoding, on_score=edit.show_score
+    )
+    print(f"Mean probability of a token: {confidence.mean():.3f}; lowest: {confidence.min():.3f}.")
+    picture = heat_map(confidence, ids.shape[1] * cell, ids.shape[2] * cell)
+    return picture[..., : edit.pixels.shape[2], : edit.pixels.shape[3]]
 
-    ids, cell = _encode(pixels, model), model.tokenizer.factor
-    sure = sureness(model.decoder, Canvas(ids, ids < 0), classes, decoding)
-    print(f"Mean probability of a token: {sure.mean():.3f}; of the least sure one: {sure.min():.3f}.")
-    return heat_map(sure, ids.shape[1] * cell, ids.shape[2] * cell)[..., : pixels.shape[2], : pixels.shape[3]]
 
-
-def _encode(pixels, model):
+def encode(pixels: Tensor, model: Model) -> Tensor:
     """The ids of a picture of any size; where it ends within a cell, its edge fills the rest of it."""
-    import torch.nn.functional as F
-
     (height, width), cell = pixels.shape[2:], model.tokenizer.factor
     return model.tokenizer.encode(F.pad(pixels, (0, -width % cell, 0, -height % cell), mode="replicate"))
 
 
-def _own_size(pixels, model):
-    """`pixels`, which must have the model's own size."""
-    side = model.decoder.config.grid * model.tokenizer.factor
+def check_own_size(pixels: Tensor, model: Model) -> Tensor:
+    """`pixels`. ValueError unless they have the model's own size."""
+    side = model.transformer.config.grid * model.tokenizer.factor
     if tuple(pixels.shape[2:]) != (side, side):
         raise ValueError(
             f"The picture has {pixels.shape[3]}×{pixels.shape[2]} pixels; the model's own size is {side}×{side}. "

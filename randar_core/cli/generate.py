@@ -2,50 +2,92 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from ..checkpoints.model import Model
+from ..decoding.conditions import Conditions
+from ..decoding.options import DecodingOptions
+from ..io.sample_set import SampleSet, remaining_batches
+from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0, rank_and_world_size, wait_for_all
+from ..runtime.progress import Progress
+from ..tasks.extrapolate import extrapolate
+from ..tasks.generate import generate
 from . import options
+from .build import (
+    decoding_of,
+    device_of,
+    device_of_model,
+    digest_of,
+    extrapolation_of,
+    large_decoding_of,
+    load_model,
+    precision,
+    spatial_weight,
+)
+from .cost import say_generation
+from .outputs import Files, Npz, Sheet, folder_to_write, locked
+from .requests import Request, condition_facts, requests_of
 
 EXAMPLES = """
-50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight graphics cards (torch's launcher starts the
-processes, on one machine or several that share the folder); the same command with --resume goes on where it was cut:
+A blend of classes, regions, and a sweep from one class to another:
+
+  randar generate "0.7*house + 0.3*tree"
+  randar generate house --region left.png tree --width 512
+  randar generate --sweep house tree --count 16
+
+50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight GPUs (torch's launcher starts the
+processes, on one machine or several that share the folder); the same command with --resume continues where it was cut:
 
   torchrun --nproc-per-node 8 -m randar_core generate --count 50000 --batch 64 --model randar-l-llamagen --npz set.npz
 
 Every picture depends on its index, its class and the seed, not on the number of processes.
 """
 
+ONE_CLASS = "A set has one class for each picture; leave out blends, --sweep and --region, or --npz."
 
-def register(subparsers) -> None:
-    parser = subparsers.add_parser(
-        "generate", help="draw pictures", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+
+def add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "classes",
         nargs="*",
-        help="class ids or names (several, comma-separated, or 'all'); none: all of them take turns until --count",
+        help="class ids, names or blends (several, comma-separated, or 'all'); none: all classes take turns until "
+        "--count",
     )
     parser.add_argument(
         "--count",
         type=int,
         default=1,
-        help="pictures of each class, or of all where none is named (default: 1)",
+        help="pictures of each class, or of all where none is named, or steps of a sweep (default: 1)",
     )
     parser.add_argument("--batch", type=int, default=8, help="pictures drawn together, a process (default: 8)")
-    parser.add_argument("--first", type=int, default=0, help="index of the first picture: any one can be drawn again")
+    parser.add_argument(
+        "--first", type=options.at_least(0), default=0, help="index of the first picture: any one can be drawn again"
+    )
     parser.add_argument("--sheet", action="store_true", help="one contact sheet in place of single files")
     parser.add_argument(
         "--npz",
         type=Path,
         metavar="FILE",
         help="one file for evaluators in place of single files: arr_0 are the pictures, uint8 [N, H, W, 3], and arr_1 "
-        "their classes, which take turns",
+        "their classes, which take turns. It is for ADM's evaluator; torch-fidelity, clean-fid and pytorch-fid read "
+        "folders of single files",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep what is there of the same pictures and draw the others"
+        "--truncate",
+        action="store_true",
+        help="cut pixels to 8 bits in place of rounding, as the authors of the models with MaskGIT tokenizers did for "
+        "their scores",
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the same pictures that exist already and draw the others"
+    )
+    options.add_force(parser, "replace pictures, sheets and sets that exist already")
     parser.add_argument(
         "--width",
         type=int,
@@ -55,22 +97,66 @@ def register(subparsers) -> None:
     parser.add_argument(
         "--overlap", type=int, help="cells by which a window overlaps the one before (default: three quarters of it)"
     )
-    options.add_extrapolation(parser, factor=None)
     parser.add_argument("--out", type=Path, help="folder to write single files or a sheet to (default: out)")
+    options.add_conditions(parser)
+    parser.add_argument(
+        "--sweep",
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="--count pictures that morph from one class or blend to another, with the same random numbers",
+    )
+    options.add_extrapolation(parser, factor=None)
     options.add_model(parser)
-    options.add_drawing(parser, f"{options.GUIDANCE_WORDS}; with --factor {options.LARGE_GUIDANCE_WORDS}")
+    options.add_drawing(parser, f"{options.GUIDANCE_HELP}; with --factor {options.LARGE_GUIDANCE_HELP}")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..io.images import writable_folder
-    from ..io.sample_set import Shards, batches_left
-    from ..runtime.distributed import agreed, is_first_process, place, processes, wait_for_all
-    from .outputs import Files, Sheet
+    check(arguments)
+    folder = folder_to_write(arguments.npz.parent if arguments.npz else arguments.out or Path("out"))
+    with distributed(device_of(arguments.device)) as device:
+        rank, processes = rank_and_world_size()
+        if arguments.sheet and processes > 1:
+            raise ValueError(f"--sheet is drawn by one process; torchrun started {processes}. Leave it out.")
+        model = load_model(arguments, device)
+        decoding = (decoding_of if arguments.factor is None else large_decoding_of)(arguments, model)
+        decoding = replace(decoding, batch_size=max(decoding.batch_size, arguments.batch))
+        task = task_of(arguments, model)
+        requests = requests_of(arguments, model)
+        if arguments.npz and not all(request.plain for request in requests):
+            raise ValueError(ONE_CLASS)
+        output = output_of(arguments, model, decoding, folder)
+        lock = nullcontext()
+        if arguments.npz:
+            lock = locked(arguments.npz.with_name(f"{arguments.npz.name}.lock"), f"the set '{arguments.npz}'")
+        with lock:
+            finished = broadcast_from_rank_0(lambda: output.begin(requests, arguments.resume))
+            by_index = {request.index: request for request in requests}
+            batches = remaining_batches(list(by_index), finished, arguments.batch, whole=arguments.dtype == "int8")
+            if batches and is_rank_0():
+                say_generation(arguments, model, decoding, sum(map(len, batches)), conditions_of(requests[:1], device))
+            began = time.perf_counter()
+            own = [[by_index[index] for index in batch] for batch in batches[rank::processes]]
+            draw(own, task, decoding, output, device, f"process 1 of {processes}" if processes > 1 else "")
+            wait_for_all()
+            if not is_rank_0():
+                return
+            seconds = time.perf_counter() - began
+            output.finish(requests)
+    drawn = sum(map(len, batches))
+    existed = f"{len(requests) - drawn} existed, " if drawn < len(requests) else ""
+    rate = f"{drawn / seconds:.2f} a second" if drawn else "none was drawn"
+    print(f"{len(requests):,} picture{'s' if len(requests) > 1 else ''} in {arguments.npz or folder} ({existed}{rate})")
 
+
+def check(arguments: argparse.Namespace) -> None:
+    """ValueError for options that don't go together."""
     for name in ("count", "batch"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1.")
+    for name in ("width", "height"):
+        if (pixels := getattr(arguments, name)) is not None and pixels < 1:
+            raise ValueError(f"--{name} is {pixels} pixels; it must be at least 1.")
     if arguments.sheet and (arguments.npz or arguments.resume):
         raise ValueError("--sheet goes with neither --npz nor --resume: a sheet is drawn at once and is a file itself.")
     if arguments.factor is not None and (arguments.width, arguments.height, arguments.overlap) != (None, None, None):
@@ -78,163 +164,130 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("spatial_guidance", "drop_ratio", "boundary"):
         if arguments.factor is None and getattr(arguments, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} is for pictures of several times the size: add --factor.")
-    if arguments.npz and arguments.out is not None:
-        raise ValueError("--npz names the file of the set, with its folder; leave out --out.")
-    if arguments.npz and arguments.npz.suffix != ".npz":
-        raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
-    folder = writable_folder(arguments.npz.parent if arguments.npz else arguments.out or Path("out"))
-    with processes(options.device_of(arguments.device)) as device:
-        process, of = place()
-        if arguments.sheet and of > 1:
-            raise ValueError(f"--sheet is drawn by one process; torchrun started {of}. Leave it out.")
-        model = options.load_model(arguments, device)
-        decoding_of = options.decoding_of if arguments.factor is None else options.large_decoding_of
-        decoding = decoding_of(arguments, model)
-        decoding = replace(decoding, batch=max(decoding.batch, arguments.batch))
-        task = task_of(arguments, model)
-        in_turn = classes_in_turn(arguments, model)
-        wanted = dict(enumerate(in_turn, arguments.first))
-        facts = _facts(arguments, model, decoding)
-
-        def facts_of(picture: int) -> dict:
-            named = {"class": wanted[picture], "class_name": model.class_names[wanted[picture]]}
-            return {**facts, **named, "picture": picture}
-
-        def name_of(picture: int) -> str:
-            return _file_name(picture, model.class_names[wanted[picture]])
-
-        if arguments.npz:
-            asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
-            output = Shards(arguments.npz, {**facts, **asked})
-            finished = agreed(lambda: output.begin(arguments.resume))
-        elif arguments.sheet:
-            output, finished = Sheet(), set()
-        else:
-            output = Files(folder, name_of, facts_of)
-            finished = agreed(lambda: output.finished(list(wanted)) if arguments.resume else set())
-        began = time.perf_counter()
-        batches = batches_left(list(wanted), finished, arguments.batch, whole=arguments.dtype == "int8")
-        title = f"process 1 of {of}" if of > 1 else None
-        _draw(model, decoding, task, wanted, batches[process::of], output, title)
-        wait_for_all()
-        if not is_first_process():
-            return
-        seconds = time.perf_counter() - began
-        if arguments.npz:
-            output.assemble(wanted)
-        if arguments.sheet:
-            # One row a class where every class has several pictures.
-            columns = arguments.count if arguments.classes and 1 < arguments.count <= 16 else 8
-            output.save(folder / "sheet.png", columns, {"classes": in_turn})
-    drawn = sum(map(len, batches))
-    kept = f"{len(wanted) - drawn} were there, " if drawn < len(wanted) else ""
-    rate = f"{drawn / seconds:.2f} a second" if drawn else "none was drawn"
-    print(f"{len(wanted)} pictures in {arguments.npz or folder} ({kept}{rate})")
+    if arguments.sweep and arguments.classes:
+        raise ValueError("--sweep names its two classes itself; leave out the others.")
+    if arguments.npz:
+        if arguments.out is not None:
+            raise ValueError("--npz names the file of the set, with its folder; leave out --out.")
+        if arguments.npz.suffix != ".npz":
+            raise ValueError(f"The name of a set ends in .npz; got '{arguments.npz}'.")
+        if arguments.sweep or arguments.region:
+            raise ValueError(ONE_CLASS)
 
 
-def classes_in_turn(arguments: argparse.Namespace, model) -> list[int]:
-    """The class id of every picture that is asked for."""
-    if not arguments.classes:
-        return [picture % len(model.class_names) for picture in range(arguments.count)]
-    classes = options.classes_of(arguments.classes, model)
-    # Evaluators score a set in parts, and each part should hold all classes: there they take turns.
-    return classes * arguments.count if arguments.npz else [c for c in classes for _ in range(arguments.count)]
+def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions, folder: Path):
+    facts = facts_of(arguments, model, decoding)
+    if arguments.npz:
+        asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
+        return Npz(SampleSet(arguments.npz, {**facts, **asked}), arguments.force)
+    if arguments.sheet:
+        # One row for each class where every class has several pictures.
+        columns = arguments.count if arguments.classes and 1 < arguments.count <= 16 else 8
+        return Sheet(folder / "sheet.png", columns, arguments.force)
+
+    def metadata(request: Request) -> dict:
+        named = {"class": request.class_id} if request.plain else {}
+        return {**facts, **named, "class_name": request.title, "picture": request.index}
+
+    return Files(folder, metadata, arguments.force)
 
 
-def task_of(arguments: argparse.Namespace, model) -> Callable:
-    """What draws a batch: from classes, decoding options and `on_call` to pixels `[B, 3, H, W]`."""
-    from ..tasks.extrapolate import extrapolate
-    from ..tasks.generate import generate
-
+def task_of(arguments: argparse.Namespace, model: Model) -> Callable:
+    """What draws a batch: from conditions, decoding options and `on_step` to pixels `[B, 3, H, W]`."""
     if arguments.factor is not None:
-        shape = options.extrapolation_of(arguments, model)
+        shape = extrapolation_of(arguments, model)
 
-        def draw(classes, decoding, on_call):
-            return extrapolate(model.decoder, classes, arguments.factor, decoding, on_call=on_call, **shape)
+        def draw_ids(conditions, decoding, on_step):
+            return extrapolate(model.transformer, conditions, decoding, on_step=on_step, **shape).ids
 
     else:
-        size = cells(arguments.height, model, "height"), cells(arguments.width, model, "width"), arguments.overlap
+        height, width = cells(arguments.height, model), cells(arguments.width, model)
 
-        def draw(classes, decoding, on_call):
-            return generate(model.decoder, classes, decoding, *size, on_call=on_call)
+        def draw_ids(conditions, decoding, on_step):
+            return generate(
+                model.transformer, conditions, decoding, height, width, arguments.overlap, on_step=on_step
+            ).ids
 
-    # The last cells may reach beyond the size that is asked for.
-    part = ..., slice(arguments.height), slice(arguments.width)
-    return lambda *given: model.tokenizer.decode(draw(*given).ids)[part]
+    def task(conditions, decoding, on_step):
+        pixels = model.tokenizer.decode(draw_ids(conditions, decoding, on_step))
+        # The last cells may reach beyond the size that is asked for.
+        pixels = pixels[..., : arguments.height, : arguments.width]
+        return truncated(pixels) if arguments.truncate else pixels
+
+    return task
 
 
-def _draw(
-    model, decoding, task: Callable, wanted: dict[int, int], batches: list[list[int]], output, title: str | None
+def truncated(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels in 0…1 at the 8-bit level below them, which rounding then leaves as they are."""
+    return (pixels.float().clamp(0, 1) * 255).floor() / 255
+
+
+def conditions_of(requests: Sequence[Request], device: torch.device) -> Conditions:
+    return Conditions(tuple(request.conditioning for request in requests), device)
+
+
+def draw(
+    batches: Sequence[Sequence[Request]],
+    task: Callable,
+    decoding: DecodingOptions,
+    output,
+    device: torch.device,
+    title: str,
 ) -> None:
-    """Draw `batches` of the `wanted` pictures into `output`; the first process shows how far it is with its own."""
-    import torch
-    from tqdm import tqdm
-
-    from ..runtime.distributed import is_first_process
-
-    device = options.device_of_model(model)
-    bar = tqdm(total=sum(map(len, batches)), unit=" pictures", desc=title, disable=not is_first_process())
-    with torch.inference_mode(), bar:
-        for pictures in batches:
+    """Draw `batches` into `output`; the first process shows the progress of its own share."""
+    total = sum(map(len, batches))
+    with torch.inference_mode(), Progress(title, total, "pictures", shown=is_rank_0()) as progress:
+        for batch in batches:
             pixels = task(
-                torch.tensor([wanted[picture] for picture in pictures], device=device),
-                replace(decoding, pictures=pictures),
-                lambda now: bar.set_postfix_str(f"call {now.call} of {now.calls}"),
+                conditions_of(batch, device),
+                replace(decoding, batch_index=[request.batch_index for request in batch]),
+                lambda step: progress.say(f"call {step.call} of {step.calls}"),
             )
-            output.add(pictures, pixels)
-            bar.update(len(pictures))
+            output.add(batch, pixels)
+            progress.advance(len(batch))
 
 
-def cells(pixels: int | None, model, what: str) -> int | None:
+def cells(pixels: int | None, model: Model) -> int | None:
     """How many cells hold so many pixels; None stays None, the model's own size."""
-    if pixels is None:
-        return None
-    if pixels < 1:
-        raise ValueError(f"--{what} is {pixels} pixels; it must be at least 1.")
-    return -(-pixels // model.tokenizer.factor)
+    return None if pixels is None else -(-pixels // model.tokenizer.factor)
 
 
-def _file_name(picture: int, class_name: str) -> str:
-    word = "".join(letter if letter.isalnum() else "_" for letter in class_name)
-    return f"{picture:05}_{word}.png"
-
-
-def _facts(arguments: argparse.Namespace, model, decoding) -> dict:
-    """What every picture carries beside its class and its index, enough to draw it again."""
-    from ..checkpoints.locate import locate_model
-
+def facts_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions) -> dict:
+    """What every picture carries next to its class and its index, enough to draw it again."""
     defaults, large = model.defaults, arguments.factor is not None
     # The line from a start to an end has no power.
     default_power = None if large or len(arguments.guidance or ()) == 2 else defaults.guidance_power
     return {
         "model": model.name,
-        "weights": options.digest_of(locate_model(arguments.model, arguments.tokenizer)),
+        "weights": digest_of(model.files),
         "seed": arguments.seed,
         "width": arguments.width,
         "height": arguments.height,
         "overlap": arguments.overlap,
-        # Of a family that draws one token a call the steps say nothing.
-        "steps": decoding.steps if model.decoder.parallel else model.decoder.config.grid**2,
+        # A family that draws one token a call has one number of steps.
+        "steps": decoding.steps if model.transformer.traits.parallel else model.transformer.config.grid**2,
         "guidance": arguments.guidance or [options.LARGE_GUIDANCE if large else defaults.guidance],
         "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
         "temperature": decoding.sampling.temperature,
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,
         "order": arguments.order or defaults.order if arguments.painted_order is None else "painted",
-        **_more_facts(arguments, model),
-        "dtype": str(options.precision(arguments, options.device_of_model(model))),
+        **further_facts(arguments, model),
+        "dtype": str(precision(arguments, device_of_model(model))),
     }
 
 
-def _more_facts(arguments: argparse.Namespace, model) -> dict:
-    """Facts of what most pictures are drawn without."""
-    facts = {}
-    if arguments.dtype == "int8":  # what is drawn together matters there
+def further_facts(arguments: argparse.Namespace, model: Model) -> dict:
+    """Metadata that most pictures don't need."""
+    facts = condition_facts(arguments)
+    if arguments.sweep:
+        facts |= {"sweep": arguments.sweep, "count": arguments.count, "first": arguments.first}
+    if arguments.truncate:
+        facts["truncated"] = True
+    if arguments.dtype == "int8":  # a picture depends on the others of its batch there
         facts["batch"] = arguments.batch
     if arguments.painted_order is not None:
-        facts["painting"] = options.digest_of([arguments.painted_order])
+        facts["painting"] = digest_of([arguments.painted_order])
     if arguments.factor is not None:
-        shape = options.extrapolation_of(arguments, model)
-        facts |= {name: shape[name] for name in ("boundary", "drop_ratio")}
-        facts |= {"factor": arguments.factor, "spatial_guidance": options.spatial_weight(arguments)}
+        facts |= extrapolation_of(arguments, model) | {"spatial_guidance": spatial_weight(arguments)}
     return facts

@@ -4,361 +4,225 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from . import options
+import torch
 
-PROCEDURAL = "procedural"
-TOKENIZER_NETWORK = {
-    "channels": 32,  # of the finest level
-    "res_blocks": 1,  # a level
-    "codebook_size": 1024,
-    "codebook_dim": 8,
-    "z_channels": 64,
-    "norm_groups": 8,
-}
-DECODER_NETWORK = {"width": 256, "layers": 8, "heads": 4}
-PROCEDURAL_PICTURES = 24_000
-WHOLE_EVERY = 8
+from ..checkpoints.build import build
+from ..checkpoints.locate import locate
+from ..checkpoints.model import load_tokenizer, open_model
+from ..checkpoints.releases import Defaults
+from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.randar import RandAR
+from ..models.tokenizer import Tokenizer
+from ..procedural.landscape.render import Landscapes
+from ..procedural.render import Pictures
+from ..procedural.scene import FREE, Bounds
+from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0
+from ..training.builtin import train_builtin
+from ..training.decoder_objective import DecoderRecipe
+from ..training.fingerprint import makes_same_ids
+from ..training.folder import Folder, open_folder
+from ..training.samples import Prefixes
+from ..training.settings import LoopSetting, PictureSet, Reporting, Run
+from ..training.tokenizer_objective import TokenizerRecipe
+from ..training.train import train_decoder, train_tokenizer, train_transformer
+from ..training.transformer import TRAINABLE
+from ..training.warm_start import WarmStart
+from .build import device_of
+from .outputs import check_free, folder_to_write, locked
+from .train_options import (
+    MULTIPLIERS,
+    PROCEDURAL,
+    PROCEDURAL_PICTURES,
+    SHAPES,
+    SHEET_STEPS,
+    TOKENIZER_NETWORK,
+    TRANSFORMER_NETWORK,
+    WHOLE_EVERY,
+    add_builtin_options,
+    add_tokenizer_options,
+    add_transformer_options,
+)
 
-
-def register(subparsers) -> None:
-    tokenizer = subparsers.add_parser("train-tokenizer", help="train a tokenizer on a folder of pictures")
-    _add_pictures(tokenizer)
-    _add_loop(tokenizer, steps=20_000, batch=16, rate=1e-3, weight_decay=0.0, average=0.0)
-    tokenizer.add_argument(
-        "--pixels-of",
-        metavar="TOKENIZER",
-        help="train only the half of this trained tokenizer that makes pixels: ids, and decoders that learnt them, "
-        "stay valid; its file, or the name of a downloaded release (default: a new tokenizer, of the network below)",
-    )
-    network = tokenizer.add_argument_group("network")
-    for name, value in TOKENIZER_NETWORK.items():
-        network.add_argument(f"--{name.replace('_', '-')}", type=options.at_least(1), help=f"default: {value}")
-    network.add_argument(
-        "--multipliers",
-        type=options.at_least(1),
-        nargs="+",
-        metavar="M",
-        help="of the channels, from the finest level on; each further level halves the sides (default: 1 1 2 4)",
-    )
-    network.add_argument(
-        "--decoder-multipliers",
-        type=options.at_least(1),
-        nargs="+",
-        metavar="M",
-        help="those of the half that makes pixels (default: the same); with --pixels-of it grows by whole times",
-    )
-    network.add_argument(
-        "--margin",
-        type=options.at_least(0),
-        metavar="CELLS",
-        help="decode so many cells more on each side and cut them off again, against a line along the edge of pictures "
-        "(default: 1; with --pixels-of that of the tokenizer)",
-    )
-    tokenizer.set_defaults(run=_train_tokenizer)
-
-    decoder = subparsers.add_parser("train", help="train a decoder on a folder of pictures, with a trained tokenizer")
-    _add_pictures(decoder)
-    decoder.add_argument("--tokenizer", required=True, help="its file, or the name of a downloaded release")
-    _add_loop(decoder, steps=50_000, batch=64, rate=1e-3, weight_decay=0.05, average=0.999)
-    learning = decoder.add_argument_group("learning")
-    learning.add_argument(
-        "--optimizer",
-        choices=("adamw", "muon"),
-        default="adamw",
-        help="muon is for the layers' matrices, with AdamW for the rest (default: adamw)",
-    )
-    learning.add_argument(
-        "--first-cells",
-        type=options.at_least(1),
-        metavar="N",
-        help="most batches hold only the first N cells of every order: the time goes where the shape is decided "
-        "(default: all cells)",
-    )
-    learning.add_argument(
-        "--whole-every",
-        type=options.at_least(1),
-        metavar="N",
-        help=f"with --first-cells, every N-th batch holds whole pictures (default: {WHOLE_EVERY})",
-    )
-    learning.add_argument(
-        "--class-dropout", type=options.share, default=0.1, help="share of samples without class (default: 0.1)"
-    )
-    learning.add_argument(
-        "--start-from",
-        metavar="MODEL",
-        help="begin with the weights of this trained model, which has the same tokenizer; its file, or the name of a "
-        "downloaded release (default: a new decoder, of the network below). With --layers it grows to as many",
-    )
-    learning.add_argument(
-        "--oversample",
-        type=_class_and_times,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="CLASS=N",
-        help="classes that are hard to learn: their pictures come N times as often, though no more often without class "
-        "(default: every picture once an epoch)",
-    )
-    network = decoder.add_argument_group("network")
-    for name, value in DECODER_NETWORK.items():
-        network.add_argument(f"--{name}", type=options.at_least(1), help=f"default: {value}")
-    drawing = decoder.add_argument_group("sample sheets, and the model's defaults")
-    drawing.add_argument("--guidance", type=float, default=2.0, help="at the end of a picture (default: 2)")
-    drawing.add_argument(
-        "--sheet-steps", type=options.at_least(1), default=88, help="calls for a picture (default: 88)"
-    )
-    decoder.set_defaults(run=_train_decoder)
-
-    builtin = subparsers.add_parser("train-builtin", help="train the built-in model anew, by its recipe")
-    options.add_output(builtin, "runs/builtin")
-    builtin.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
-    workers = "processes that draw pictures ahead (default: 0)"
-    builtin.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
-    builtin.add_argument("--resume", action="store_true", help="go on from the last checkpoints in --out")
-    builtin.set_defaults(run=_train_builtin)
+LOCK = ".training.lock"  # in the folder of a training
 
 
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("pictures")
-    group.add_argument(
-        "pictures", help=f"a folder with a sub-folder of pictures for each class, or '{PROCEDURAL}' for the drawn set"
-    )
-    group.add_argument(
-        "--size",
-        type=options.at_least(1),
-        default=128,
-        help="pixels of a side; pictures are scaled down (default: 128)",
-    )
-    group.add_argument(
-        "--count", type=options.at_least(1), help=f"pictures of the drawn set (default: {PROCEDURAL_PICTURES})"
-    )
-    group.add_argument(
-        "--turn",
-        type=options.at_least(0, whole=False),
-        metavar="DEGREES",
-        help="most that objects of the drawn set are turned to either side (default: as far as each shape may be; the "
-        "built-in model ends with 15)",
-    )
-    group.add_argument(
-        "--extent",
-        type=float,
-        nargs=2,
-        metavar=("LEAST", "GREATEST"),
-        help="extent of the smallest and the largest object of the drawn set, in sides of the picture, from 0.1 to 0.8 "
-        "(default: 0.46 0.74; in the last round of the built-in model 0.6 0.8)",
-    )
-    group.add_argument(
-        "--one-way",
-        action="store_true",
-        default=None,
-        help="let moons, houses, trees and fish of the drawn set face one way, as in the last round of the built-in "
-        "model",
-    )
-    workers = "processes that read pictures ahead (default: 0)"
-    group.add_argument("--workers", type=options.at_least(0), default=0, help=workers)
+def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
+    add_tokenizer_options(parser)
+    parser.set_defaults(run=run_train_tokenizer)
 
 
-def _add_loop(parser, steps: int, batch: int, rate: float, weight_decay: float, average: float) -> None:
-    group = parser.add_argument_group("training")
-    options.add_output(group, "runs/model")
-    group.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
-    group.add_argument("--device", default="auto", help="cpu, cuda, … (default: the fastest there is)")
-    group.add_argument("--seed", type=int, default=0)
-    natural, positive, real = options.at_least(0), options.at_least(1), options.at_least(0, whole=False)
-    for name, kind, default, words in (
-        ("steps", positive, steps, ""),
-        ("batch", positive, batch, "samples a step, of all processes"),
-        ("rate", real, rate, "highest learning rate"),
-        ("warmup", natural, 200, "steps until it is reached"),
-        ("weight-decay", real, weight_decay, "of matrices"),
-        ("clip", real, 1.0, "longest gradient, 0 for any"),
-        ("average", options.share, average, "decay of averaged weights, 0 for none"),
-        ("save-every", positive, 500, "steps between checkpoints"),
-        ("sample-every", positive, 1000, "steps between sample sheets"),
-    ):
-        words = f"{words} (default: {default})" if words else f"default: {default}"
-        group.add_argument(f"--{name}", type=kind, default=default, help=words)
+def add_train(parser: argparse.ArgumentParser) -> None:
+    add_transformer_options(parser)
+    parser.set_defaults(run=run_train)
 
 
-def _train_tokenizer(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.bundle import load_tokenizer
-    from ..checkpoints.locate import locate
-    from ..io.images import writable_folder
-    from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-    from ..runtime.distributed import processes
-    from ..training.tokenizer import PixelsRecipe, TokenizerRecipe
-    from ..training.train import train_pixels, train_tokenizer
+def add_train_builtin(parser: argparse.ArgumentParser) -> None:
+    add_builtin_options(parser)
+    parser.set_defaults(run=run_train_builtin)
 
-    with processes(options.device_of(arguments.device)) as device:
-        defaults = {**TOKENIZER_NETWORK, "multipliers": (1, 1, 2, 4)}
-        given = {name: getattr(arguments, name) for name in defaults if getattr(arguments, name) is not None}
+
+def locked_folder(folder: Path):
+    """Within it, no other training writes to `folder`."""
+    return locked(folder / LOCK, f"the folder '{folder}'")
+
+
+def run_train_tokenizer(arguments: argparse.Namespace) -> None:
+    with distributed(device_of(arguments.device)) as device:
         if arguments.pixels_of is None:
-            margin = 1 if arguments.margin is None else arguments.margin
-            config = LlamaGenConfig(
-                **defaults | given, decoder_multipliers=arguments.decoder_multipliers, margin=margin
-            )
+            trained, config = None, new_config(arguments)
         else:
-            if given:
-                named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-                raise ValueError(
-                    "--pixels-of keeps the network as it is, but for --decoder-multipliers and --margin; leave out "
-                    f"{named}."
-                )
-            trained = load_tokenizer(locate(arguments.pixels_of), device)
-            if not isinstance(trained, LlamaGenTokenizer):
-                raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
+            trained = trained_tokenizer(arguments, device)
             config = trained.config
-        if arguments.size % config.factor:
-            raise ValueError(
-                f"--size {arguments.size} is no multiple of {config.factor}, the pixels along a side of a token."
-            )
-        writable_folder(arguments.out)
-        pictures, facts, _ = _pictures(arguments)
-        rest = (_loop(arguments), _reporting(arguments), device, arguments.resume)
-        if arguments.pixels_of is None:
-            # A short training, as one to try things out, needs its codebook early too.
-            recipe = TokenizerRecipe()
-            recipe = replace(recipe, free_steps=max(1, min(recipe.free_steps, arguments.steps // 4)))
-            train_tokenizer(pictures, facts, config, recipe, *rest)
-        else:
-            train_pixels(
-                trained, pictures, facts, PixelsRecipe(), *rest, arguments.decoder_multipliers, arguments.margin
-            )
+        check_size(arguments.size, config.factor)
+        with locked_folder(folder_to_write(arguments.out)):
+            pictures, run = pictures_of(arguments), run_of(arguments, device)
+            if trained is None:
+                # A short training, as one to try things out, needs its codebook early too.
+                recipe = TokenizerRecipe()
+                recipe = replace(recipe, free_steps=max(1, min(recipe.free_steps, arguments.steps // 4)))
+                train_tokenizer(pictures, config, recipe, run)
+            else:
+                growth = arguments.decoder_multipliers, arguments.margin
+                train_decoder(trained, pictures, DecoderRecipe(), run, *growth)
 
 
-def _train_decoder(arguments: argparse.Namespace) -> None:
-    from ..checkpoints.bundle import load_tokenizer
-    from ..checkpoints.locate import locate
-    from ..checkpoints.releases import Defaults
-    from ..io.images import writable_folder
-    from ..models.randar import RandARConfig
-    from ..runtime.distributed import processes
-    from ..training.train import train_decoder
-    from ..training.transformer import Prefixes
+def new_config(arguments: argparse.Namespace) -> LlamaGenConfig:
+    return LlamaGenConfig(
+        **{**TOKENIZER_NETWORK, "multipliers": MULTIPLIERS} | network_of(arguments),
+        decoder_multipliers=arguments.decoder_multipliers,
+        margin=1 if arguments.margin is None else arguments.margin,
+    )
 
+
+def network_of(arguments: argparse.Namespace) -> dict:
+    """The fields of a tokenizer's configuration that the options name."""
+    names = (*TOKENIZER_NETWORK, "multipliers")
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> LlamaGenTokenizer:
+    """The tokenizer of --pixels-of. ValueError for one of another kind, and for options that would change it."""
+    if fields := network_of(arguments):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
+        raise ValueError(
+            f"--pixels-of keeps the network as it is, but for --decoder-multipliers and --margin; leave out {named}."
+        )
+    trained = load_tokenizer(locate(arguments.pixels_of), device)
+    if not isinstance(trained, LlamaGenTokenizer):
+        raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
+    return trained
+
+
+def run_train(arguments: argparse.Namespace) -> None:
     if arguments.whole_every is not None and arguments.first_cells is None:
         raise ValueError("--whole-every goes with --first-cells; all batches hold whole pictures without it.")
-    writable_folder(arguments.out)
-    with processes(options.device_of(arguments.device)) as device:
+    folder = folder_to_write(arguments.out)
+    with distributed(device_of(arguments.device)) as device, locked_folder(folder):
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
-        if arguments.size % tokenizer.factor:
-            raise ValueError(
-                f"--size {arguments.size} is no multiple of {tokenizer.factor}, the pixels along a side of a token."
-            )
-        pictures, facts, classes = _pictures(arguments)
-        network = {name: getattr(arguments, name) for name in DECODER_NETWORK if getattr(arguments, name) is not None}
+        check_size(arguments.size, tokenizer.factor)
+        pictures = pictures_of(arguments)
+        family, names = TRAINABLE[arguments.family], TRANSFORMER_NETWORK
+        network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
+            if arguments.family != "randar":
+                raise ValueError("--start-from is for models of the family randar; leave out --family.")
             if fixed := network.keys() - {"layers"}:
                 raise ValueError(
                     f"--start-from keeps the network as it is but for added layers; leave out "
                     f"--{', --'.join(sorted(fixed))}."
                 )
-            start = _start(arguments, tokenizer, device)
-            network = {name: getattr(start.decoder.config, name) for name in DECODER_NETWORK} | network
-        config = RandARConfig(
-            **DECODER_NETWORK | network,
+            start = warm_start(arguments, tokenizer, device)
+            network = {name: getattr(start.transformer.config, name) for name in names} | network
+        config = family.config(
+            **TRANSFORMER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
-            classes=len(classes),
+            classes=len(pictures.class_names),
             grid=arguments.size // tokenizer.factor,
         )
-        train_decoder(
+        steps = arguments.sheet_steps or SHEET_STEPS[family.name]
+        defaults = Defaults(arguments.guidance, steps=steps, order=family.network.traits.order)
+        prefixes = None
+        if arguments.first_cells:
+            prefixes = Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY)
+        train_transformer(
             pictures,
-            facts,
             tokenizer,
             config,
-            classes,
-            Defaults(arguments.guidance, steps=arguments.sheet_steps),
-            _loop(arguments, arguments.optimizer),
-            _reporting(arguments),
-            device,
-            arguments.resume,
+            defaults,
+            run_of(arguments, device, arguments.optimizer),
             arguments.class_dropout,
-            Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY) if arguments.first_cells else None,
+            prefixes,
             start,
             arguments.oversample,
         )
 
 
-def _class_and_times(text: str) -> tuple[str, int]:
-    """'fish=5' -> ('fish', 5)"""
-    name, _, times = text.rpartition("=")
-    if not name:
-        raise argparse.ArgumentTypeError(f"'{text}' isn't of the form CLASS=N, like fish=3")
-    return name, options.at_least(1)(times)
-
-
-def _start(arguments: argparse.Namespace, tokenizer, device):
-    """The trained decoder that `--start-from` names. ValueError for one that can't go on with `tokenizer`."""
-    import torch
-
-    from ..checkpoints.bundle import load
-    from ..checkpoints.detect import recognise
-    from ..checkpoints.locate import locate
-    from ..checkpoints.weights import read
-    from ..models.randar import RandAR
-    from ..training.train import makes_same_ids
-    from ..training.transformer import Start
-
-    path = locate(arguments.start_from)
-    model = load(path, locate(arguments.tokenizer), device, torch.float32)
-    if not isinstance(model.decoder, RandAR):
-        raise ValueError(f"'{arguments.start_from}' is of another kind than the decoders trained here.")
-    if recognise(read(path)).tokenizer and not makes_same_ids(load(path, device=device).tokenizer, tokenizer):
+def warm_start(arguments: argparse.Namespace, tokenizer: Tokenizer, device: torch.device) -> WarmStart:
+    """The trained transformer that --start-from names. ValueError for one that can't continue with `tokenizer`."""
+    opened = open_model(arguments.start_from, arguments.tokenizer)
+    model = opened.build(device, torch.float32)
+    if not isinstance(model.transformer, RandAR):
+        raise ValueError(f"'{arguments.start_from}' is of another kind than the transformers trained here.")
+    bundled = opened.bundled_tokenizer
+    if bundled is not None and not makes_same_ids(build(bundled, device), tokenizer):
         raise ValueError(
             f"'{arguments.start_from}' learnt the ids of another tokenizer than '{arguments.tokenizer}', where they "
             f"mean other things. Its own one is in the same file: --tokenizer {arguments.start_from}"
         )
-    return Start(model.decoder, model.class_names)
+    return WarmStart(model.transformer, model.class_names)
 
 
-def _train_builtin(arguments: argparse.Namespace) -> None:
-    from ..io.images import writable_folder
-    from ..runtime.distributed import processes
-    from ..training.builtin import train_builtin
-
-    writable_folder(arguments.out)
-    with processes(options.device_of(arguments.device)) as device:
-        print(train_builtin(arguments.out, device, arguments.resume, arguments.workers))
+def run_train_builtin(arguments: argparse.Namespace) -> None:
+    folder = folder_to_write(arguments.out)
+    if not arguments.resume:
+        check_free(folder / "builtin.safetensors", arguments.force)
+    with distributed(device_of(arguments.device)) as device, locked_folder(folder):
+        print(train_builtin(folder, device, arguments.resume, arguments.workers, arguments.force))
 
 
-def _pictures(arguments: argparse.Namespace):
-    """The pictures, what they are as facts for the checkpoint, and the names of their classes."""
-    from ..runtime.distributed import agreed, is_first_process
-    from ..training.builtin import procedural_facts
-    from ..training.folder import open_folder
-    from ..training.pictures import CLASSES, FREE, Bounds, Pictures
+def check_size(size: int, factor: int) -> None:
+    if size % factor:
+        raise ValueError(f"--size {size} isn't a multiple of {factor}, the pixels along a side of a token.")
 
-    if arguments.pictures == PROCEDURAL:
+
+def pictures_of(arguments: argparse.Namespace) -> PictureSet:
+    """The pictures that the options name."""
+    count = arguments.count or PROCEDURAL_PICTURES
+    if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
-        bounds = Bounds(turn, half, not arguments.one_way)
-        pictures = Pictures(arguments.seed, arguments.count or PROCEDURAL_PICTURES, arguments.size, bounds)
-        return pictures, procedural_facts(pictures), CLASSES
-    for name in ("count", "turn", "extent", "one-way"):
+        return drawn_set(Pictures(arguments.seed, count, arguments.size, Bounds(turn, half, not arguments.one_way)))
+    for name in ("turn", "extent", "one-way"):
         if getattr(arguments, name.replace("-", "_")) is not None:
-            raise ValueError(f"--{name} is for '{PROCEDURAL}'; a folder is taken as it is. Leave it out.")
+            raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
+    if arguments.pictures == PROCEDURAL:
+        return drawn_set(Landscapes(arguments.seed, count, arguments.size))
+    if arguments.count is not None:
+        raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
-    folder = agreed(lambda: open_folder(Path(arguments.pictures), arguments.size))
-    if is_first_process():
-        _report(folder)
-    return folder, folder.facts(), folder.classes
+    folder = broadcast_from_rank_0(lambda: open_folder(Path(arguments.pictures), arguments.size))
+    if is_rank_0():
+        report(folder)
+    return PictureSet(folder, folder.facts(), folder.classes)
 
 
-def _report(folder) -> None:
+def drawn_set(pictures: Landscapes | Pictures) -> PictureSet:
+    return PictureSet(pictures, pictures.facts(), pictures.classes)
+
+
+def report(folder: Folder) -> None:
     print(f"{len(folder):,} pictures in {len(folder.classes)} classes: {', '.join(folder.classes[:20])}")
-    for line in folder.skipped:
-        print(f"skipped {line}")
-    if folder.skipped:
-        print(f"Skipped in all: {len(folder.skipped)}.")
+    for line in folder.left_out.lines():
+        print(line)
+    if folder.left_out:
+        print(f"Left out in all: {len(folder.left_out):,}.", flush=True)
     if len(folder.classes) == 1:
         print("There is one class only: guidance will have nothing to choose between.")
 
 
-def _loop(arguments: argparse.Namespace, optimizer: str = "adamw"):
-    from ..training.loop import LoopSetting
-
-    return LoopSetting(
+def run_of(arguments: argparse.Namespace, device: torch.device, optimizer: str = "adamw") -> Run:
+    setting = LoopSetting(
         steps=arguments.steps,
         batch=arguments.batch,
         learning_rate=arguments.rate,
@@ -369,11 +233,11 @@ def _loop(arguments: argparse.Namespace, optimizer: str = "adamw"):
         seed=arguments.seed,
         optimizer=optimizer,
     )
-
-
-def _reporting(arguments: argparse.Namespace):
-    from ..training.loop import Reporting
-
-    return Reporting(
-        arguments.out, save_every=arguments.save_every, sample_every=arguments.sample_every, workers=arguments.workers
+    reporting = Reporting(
+        arguments.out,
+        save_every=arguments.save_every,
+        sample_every=arguments.sample_every,
+        workers=arguments.workers,
+        overwrite=arguments.force,
     )
+    return Run(setting, reporting, device, arguments.resume)

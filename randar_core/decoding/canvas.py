@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """`ids` `[B, h, w]` long and `known` `[B, h, w]` bool; the ids of unknown cells mean nothing."""
+    """`ids` `[B, h, w]` long and `known` `[B, h, w]` bool. The ids of unknown cells have no meaning."""
 
     ids: Tensor
     known: Tensor
@@ -22,7 +23,7 @@ class Canvas:
 
     @classmethod
     def empty(cls, batch: int, height: int, width: int, device=None) -> "Canvas":
-        """A canvas on which nothing is known."""
+        """A canvas on which no cell is known."""
         shape = (batch, height, width)
         return cls(
             torch.zeros(shape, dtype=torch.long, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
@@ -38,3 +39,11 @@ class Canvas:
 
     def to(self, device) -> "Canvas":
         return Canvas(self.ids.to(device), self.known.to(device))
+
+
+def cells_of_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Cells `[B, height, width]` bool that `mask` `[B, H, W]` bool touches with any pixel."""
+    # MPS pools windows of one size only, which are wrong where the cells don't divide the mask.
+    pooled = mask.cpu() if mask.device.type == "mps" else mask
+    touched = F.adaptive_max_pool2d(pooled.to(torch.float32).unsqueeze(1), (height, width))[:, 0] > 0
+    return touched.to(mask.device)

@@ -1,22 +1,20 @@
-"""Guidance: which rows an image is decoded in, and the rule that combines their logits.
+"""Guidance: the rows that a picture is decoded in, and the rule that combines their logits.
 
-Every rule has one form: `logits = base + Σ weight(progress) · (plus − minus)`, where base, plus and minus are rows.
-`progress` is the share of the canvas that is set before the call.
+Every rule has one form: `logits = base + Σ weight · (plus − minus)`, where base, plus and minus are rows. A weight
+depends on `progress`, the share of the canvas that is set, and on the regions of the conditions.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Course = Callable[[float], float]  # progress 0…1 → weight
-
 
 @dataclass(frozen=True)
 class Linear:
-    """A weight that goes from `start` to `end` in a line (RandAR). Raises ValueError where one is no number."""
+    """A weight that goes from `start` to `end` in a line (RandAR). Raises ValueError where one is not finite."""
 
     start: float
     end: float
@@ -35,7 +33,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class PowerCosine:
-    """RAR's course (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant.
+    """RAR's schedule (arXiv 2411.00776): rises from 1 to `scale`, the later the greater `power`; power 0 is constant.
 
     A `scale` of 0 means no guidance, as its authors use it. Raises ValueError for a power below 0.
     """
@@ -57,66 +55,92 @@ class PowerCosine:
         return self.scale in (0, 1)
 
 
+GuidanceSchedule = Linear | PowerCosine  # a function of progress 0…1
+
+
 @dataclass(frozen=True)
 class Row:
-    """What one row of guidance sees: the image's class or the null class, all of the context or the part kept."""
+    """What one row of a picture sees: a condition, by its index (None: the negative one), and all or a part of the
+    context.
+    """
 
-    null_class: bool = False
-    dropped_context: bool = False
+    condition: int | None
+    masked_context: bool = False
 
 
 @dataclass(frozen=True)
-class Combination:
-    """The rule without its weights: the place of the base, and of plus and minus in every term."""
+class Term:
+    """`schedule(progress) · region · (plus − minus)`: `plus` and `minus` are indices of rows, `region` of a condition.
 
+    A term without a schedule has the weight 1, one without a region counts everywhere.
+    """
+
+    plus: int
+    minus: int
+    schedule: GuidanceSchedule | None
+    region: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The rows of a picture and how their logits combine: `base` is the index of a row."""
+
+    rows: tuple[Row, ...]
     base: int
-    pairs: tuple[tuple[int, int], ...]
+    terms: tuple[Term, ...]
 
-    def __call__(self, logits: Tensor, weights: Tensor) -> Tensor:
-        """Guided logits `[B, n, V]` of `logits` `[rows, B, n, V]` by `weights` `[terms, n]`."""
+    def weights(self, progress: Sequence[float], regions: Tensor | None) -> Tensor:
+        """The weight of every term for tokens at `progress` `[n]`: `[terms, B, n]` float32, B may be 1.
+
+        `regions` `[B, K, n]` is how much each condition counts at the token's cell.
+        """
+        if not self.terms:
+            return torch.empty(0, 1, len(progress), dtype=torch.float32, device="cpu")
+        weights = []
+        for term in self.terms:
+            values = [1.0 if term.schedule is None else term.schedule(share) for share in progress]
+            weight = torch.tensor(values, dtype=torch.float32, device="cpu").unsqueeze(0)
+            weights.append(weight if term.region is None else weight * regions[:, term.region])
+        return torch.stack(torch.broadcast_tensors(*weights))
+
+    def combine(self, logits: Tensor, weights: Tensor) -> Tensor:
+        """Guided logits `[B, n, V]` of `logits` `[rows, B, n, V]` by `weights` `[terms, B or 1, n]`."""
         guided = logits[self.base]
-        for weight, (plus, minus) in zip(weights, self.pairs, strict=True):
-            guided = guided + weight[:, None] * (logits[plus] - logits[minus])
+        for weight, term in zip(weights, self.terms, strict=True):
+            guided = guided + weight.unsqueeze(-1) * (logits[term.plus] - logits[term.minus])
         return guided
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Rows and their rule: `terms` are (weight, plus, minus), `base`, `plus` and `minus` places in `rows`."""
+    """How strongly the conditions of a picture are enforced, and in an extrapolation the context (`spatial`)."""
 
-    rows: tuple[Row, ...]
-    base: int
-    terms: tuple[tuple[Course, int, int], ...]
-
-    def weights(self, progress: Sequence[float]) -> Tensor:
-        """The weight of every term at each of n places in `progress`: `[terms, n]` float32, on the CPU."""
-        weights = [[course(share) for share in progress] for course, _, _ in self.terms]
-        return torch.tensor(weights, dtype=torch.float32).view(len(self.terms), len(progress))
+    schedule: GuidanceSchedule
+    spatial: GuidanceSchedule | None = None
 
     @property
-    def combination(self) -> Combination:
-        return Combination(self.base, tuple((plus, minus) for _, plus, minus in self.terms))
+    def masks_context(self) -> bool:
+        """Whether a row sees a part of the context only. A spatial weight of 1 throughout cancels that row."""
+        return self.spatial is not None and not self.spatial.is_off
+
+    def rule(self, conditions: int = 1, regions: bool = False) -> Rule:
+        """The rule for a picture of `conditions` conditions, which count in `regions` or everywhere.
+
+        One condition everywhere: `u + w (c − u)` over the rows c and u, the negative condition; a weight of 1
+        throughout needs the row c alone. Several conditions or regions: `u + w Σ aₖ (cₖ − u)`. Spatial guidance of
+        resolution extrapolation (RandAR, section 3.4): `d + w Σ aₖ (cₖ − u) + w_spatial (u − d)`, where d is u with a
+        masked context.
+        """
+        schedule = None if self.schedule.is_off else self.schedule
+        if conditions == 1 and not regions and schedule is None and not self.masks_context:
+            return Rule((Row(0),), 0, ())
+        rows = [*(Row(index) for index in range(conditions)), Row(None)]
+        negative = conditions
+        terms = [Term(index, negative, schedule, index if regions else None) for index in range(conditions)]
+        if not self.masks_context:
+            return Rule(tuple(rows), negative, tuple(terms))
+        masked = len(rows)
+        return Rule((*rows, Row(None, masked_context=True)), masked, (*terms, Term(negative, masked, self.spatial)))
 
 
-UNGUIDED = Guidance((Row(),), 0, ())
-
-
-def class_guidance(course: Linear | PowerCosine) -> Guidance:
-    """`u + w (c − u)` over the rows class and null class; a weight of 1 throughout needs the class row alone."""
-    if course.is_off:
-        return UNGUIDED
-    return Guidance((Row(), Row(null_class=True)), 1, ((course, 0, 1),))
-
-
-def spatial_guidance(class_course: Linear | PowerCosine, spatial_course: Linear | PowerCosine) -> Guidance:
-    """Guidance of resolution extrapolation (RandAR, section 3.4): `C + w_class (A − B) + w_spatial (B − C)`.
-
-    A sees the class and the full context, B the null class and the full context, C the null class and the kept context.
-    A spatial weight of 1 throughout cancels C and leaves class guidance.
-    """
-    if spatial_course.is_off:
-        return class_guidance(class_course)
-    if class_course.is_off:  # also by a scale of 0, see `PowerCosine`
-        class_course = Linear(1, 1)
-    rows = (Row(), Row(null_class=True), Row(null_class=True, dropped_context=True))
-    return Guidance(rows, 2, ((class_course, 0, 1), (spatial_course, 1, 2)))
+UNGUIDED = Guidance(Linear(1.0, 1.0))

@@ -1,6 +1,6 @@
 """The one decode loop: it fills the unknown cells of a canvas, call by call, whatever the task or the model family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -8,19 +8,22 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from ..models.family import TokenModel
 from .canvas import Canvas
-from .choice import Choice
-from .guidance import Guidance
+from .conditions import CellConditions, row_embeddings
+from .guidance import Rule
+from .options import DecodingOptions
 from .plan import Plan
-from .sampling import Sampling, confidence
+from .sampling import confidence_of, probabilities, sample
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Where a decode stands: `ids` `[B, h, w]`, `known` `[B, h, w]` (the cells that are set), `confidence` `[B, h, w]`.
+class DecodeProgress:
+    """The state of a decode: `ids` `[B, h, w]`, `known` `[B, h, w]` (the cells that are set), `confidence` `[B, h, w]`.
 
     The confidence of a cell is the probability of its token under the guided logits at temperature 1, before top-k and
-    top-p; 1 where the token was given, 0 where none is set. A callback gets the live tensors: copy what you keep.
+    top-p; 1 where the token was known before, 0 where none is set. A callback gets the live tensors: copy what you
+    keep. `stopped` says that the callback ended the decode.
     """
 
     ids: Tensor
@@ -28,145 +31,200 @@ class Decoded:
     confidence: Tensor
     call: int
     calls: int
-
-    @property
-    def canvas(self) -> Canvas:
-        return Canvas(self.ids, self.known)
+    stopped: bool = False
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a model is told beside the canvas: how a picture is conditioned, guided and sampled.
-
-    `classes` `[B]`; `table` replaces the model's own table of places; `context_kept` `[B, N]` (by cell) is what rows
-    with a dropped context keep.
-    """
-
-    classes: Tensor
-    guidance: Guidance
-    sampling: Sampling = Sampling()
-    table: Tensor | None = None
-    context_kept: Tensor | None = None
-
-
-OnCall = Callable[[Decoded], bool | None]  # False stops the decode
+OnStep = Callable[[DecodeProgress], bool | None]  # False stops the decode
 
 
 @torch.no_grad()
-def decode(model, canvas: Canvas, plan: Plan, setting: Setting, on_call: OnCall | None = None) -> Decoded:
-    """Fill the unknown cells of `canvas` by `plan`; after each call `on_call` sees the whole batch and may stop it.
+def decode(
+    model: TokenModel,
+    canvas: Canvas,
+    plan: Plan,
+    conditions: Sequence[CellConditions],
+    options: DecodingOptions,
+    context_mask: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> DecodeProgress:
+    """Fill the unknown cells of `canvas` by `plan`; after each call `on_step` sees the whole batch and may stop it.
 
-    `model` is a decoder of any family (`start`, `step`, `null_class`). Images that know equally many cells are decoded
-    together, others after them, so that no image depends on its neighbours. Runs on the device of `canvas`. Raises
-    ValueError as `check_setting` does, and where the logits are no numbers.
+    model: a transformer of any family.
+    conditions: one for each picture.
+    options: guidance, sampling and batch size.
+    context_mask: `[B, N]` by cell, 0 where rows with a masked context don't see the token.
+
+    Pictures of equal call sizes and equally many conditions are decoded together, at most `options.batch_size` at a
+    time, so that no picture depends on its neighbours. Runs on the device of `canvas`. Raises ValueError as
+    `check_canvas` does, and where the logits are not finite.
     """
-    check_setting(model, canvas, setting)
+    check_canvas(model, canvas, conditions)
+    device = canvas.ids.device
     ids, known = canvas.ids.flatten(1).clone(), canvas.known.flatten(1).clone()
-    sure = known.float()
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for picture, sizes in enumerate(plan.sizes):
-        groups.setdefault(sizes, []).append(picture)
-    calls, call = sum(len(sizes) for sizes in groups), 0
-    choose = Choice(setting.guidance.combination, setting.sampling)
+    confidence = known.to(torch.float32)
+    order = plan.order.to(device)
+    noise = plan.noise.to(device).gather(1, order)
+    groups = decode_groups(plan, conditions, options.batch_size)
+    calls, call = sum(len(plan.sizes[group[0]]) for group in groups), 0
     grid = {"h": canvas.ids.shape[1], "w": canvas.ids.shape[2]}
 
-    def decoded() -> Decoded:
-        return Decoded(*(rearrange(t, "b (h w) -> b h w", **grid) for t in (ids, known, sure)), call, calls)
+    def progress(stopped: bool = False) -> DecodeProgress:
+        tensors = (rearrange(t, "b (h w) -> b h w", **grid) for t in (ids, known, confidence))
+        return DecodeProgress(*tensors, call, calls, stopped)
 
-    for sizes, members in groups.items():
-        if not sizes:
-            continue
-        pictures = torch.tensor(members, device=ids.device)
-        order = plan.order.to(ids.device)[pictures]
-        noise = plan.noise.to(ids.device)[pictures].gather(1, order)
-        state = model.start(**rows(model, setting, order, pictures))
-        copies = len(setting.guidance.rows)
+    for group in groups:
+        sizes = plan.sizes[group[0]]
+        index = torch.tensor(group, dtype=torch.long, device=device)
+        own_order, own_noise = order[index], noise[index]
+        own_conditions = [conditions[i] for i in group]
+        rule = rule_of(options, own_conditions)
+        state = model.start(**row_arguments(model, rule, own_conditions, own_order, context_mask, index))
         done = canvas.cells - sum(sizes)
-        progress = [(done + more) / canvas.cells for more in accumulate(sizes[:-1], initial=0)]
-        weights = setting.guidance.weights(progress).to(ids.device)  # of all calls: each transfer waits for the device
-        fresh = ids[pictures].gather(1, order[:, :done])
-        drawn = torch.ones(len(members), max(sizes), dtype=torch.bool, device=ids.device)
-        for size, weight in zip(sizes, weights.unbind(1), strict=True):
-            given = weight[:, None].expand(-1, size), noise[:, done : done + size]
-            fresh, certain = model.step(state, repeat(fresh, "b m -> (g b) m", g=copies), size, choose, given)
-            cells = order[:, done : done + size]
-            ids[pictures[:, None], cells] = fresh
-            known[pictures[:, None], cells] = drawn[:, :size]  # not True: a number of the host waits for the device
-            sure[pictures[:, None], cells] = certain
-            done += size
-            call += 1
-            if on_call is not None and on_call(decoded()) is False:
-                return decoded()
-        del state  # else the next group's cache would be made while this one is held
-    if sure.isnan().any():  # asked once, in the end: every question waits for the device
+        # The weights of all calls at once: each transfer to the device makes the host wait.
+        weights = token_weights(model, rule, own_conditions, plan.order[group], sizes).to(device)
+        new_ids, first = ids[index].gather(1, own_order[:, :done]), 0
+        drawn = torch.ones(len(group), max(sizes), dtype=torch.bool, device=device)
+        for size in sizes:
+            logits = model.step(state, repeat(new_ids, "b m -> (g b) m", g=len(rule.rows)), size)
+            logits = rearrange(logits, "(g b) n v -> g b n v", b=len(group))
+            guided = rule.combine(logits, weights[:, :, first : first + size])
+            new_ids = sample(probabilities(guided, options.sampling), own_noise[:, done : done + size])
+            cells = own_order[:, done : done + size]
+            ids[index[:, None], cells] = new_ids
+            # A tensor and not True: a scalar would be copied to the device, and the host would wait for that.
+            known[index[:, None], cells] = drawn[:, :size]
+            confidence[index[:, None], cells] = confidence_of(guided, new_ids)
+            done, first, call = done + size, first + size, call + 1
+            if on_step is not None and on_step(progress()) is False:
+                return progress(stopped=True)
+        del state  # before the cache of the next group is allocated
+    if confidence.isnan().any():  # asked once, at the end: every question makes the host wait for the device
         raise ValueError(
-            "The model's logits are no numbers (NaN). Its weights may be damaged, or too large for float16: load the "
+            "The model's logits are not finite (NaN). Its weights may be damaged, or too large for float16: load the "
             "model in bfloat16 (bf16) or float32 (fp32)."
         )
-    return decoded()
+    return progress()
 
 
 @torch.no_grad()
-def score(model, canvas: Canvas, order: Tensor, setting: Setting) -> Tensor:
-    """How sure the model is of every token of a given picture: `[B, h, w]`, in one teacher-forced pass.
+def score(
+    model: TokenModel, canvas: Canvas, order: Tensor, conditions: Sequence[CellConditions], options: DecodingOptions
+) -> Tensor:
+    """Confidence of every token of a whole picture, `[B, h, w]`, in one teacher-forced pass. All ids must be valid.
 
-    The number that `decode` reports: the token's probability under the guided logits, each read with the cells before
-    it in `order` `[B, N]` as context. Raises ValueError as `check_setting` does.
+    It is the number that `decode` reports: the token's probability under the guided logits, each read with the cells
+    before it in `order` `[B, N]` as context. Raises ValueError as `check_canvas` does.
     """
-    check_setting(model, Canvas(canvas.ids, torch.ones_like(canvas.known)), setting)  # every token is read
-    order = order.to(canvas.ids.device)
+    check_canvas(model, Canvas(canvas.ids, torch.ones_like(canvas.known)), conditions)
+    device, cells = canvas.ids.device, canvas.cells
+    order = order.to(device)
     along = canvas.ids.flatten(1).gather(1, order)
-    copies = len(setting.guidance.rows)
-    conditions = rows(model, setting, order, torch.arange(canvas.batch, device=order.device))
-    logits = model(tokens=repeat(along, "b n -> (g b) n", g=copies), **conditions)
-    weights = setting.guidance.weights([done / canvas.cells for done in range(canvas.cells)]).to(order.device)
-    logits = setting.guidance.combination(rearrange(logits, "(g b) n v -> g b n v", g=copies), weights)
-    sure = confidence(logits, along)
-    return torch.zeros_like(sure).scatter(1, order, sure).view(canvas.ids.shape)
+    confidence = torch.zeros(order.shape, dtype=torch.float32, device=device)
+    sizes = (1,) * cells
+    for group in grouped([condition.kind for condition in conditions], options.batch_size):
+        index = torch.tensor(group, dtype=torch.long, device=device)
+        own_conditions = [conditions[i] for i in group]
+        rule = rule_of(options, own_conditions)
+        arguments = row_arguments(model, rule, own_conditions, order[index], None, index)
+        logits = model(tokens=repeat(along[index], "b n -> (g b) n", g=len(rule.rows)), **arguments)
+        weights = token_weights(model, rule, own_conditions, order[index].cpu(), sizes).to(device)
+        guided = rule.combine(rearrange(logits, "(g b) n v -> g b n v", b=len(group)), weights)
+        confidence[index] = confidence_of(guided, along[index])
+    return torch.zeros_like(confidence).scatter(1, order, confidence).view(canvas.ids.shape)
 
 
-def rows(model, setting: Setting, order: Tensor, pictures: Tensor) -> dict:
-    """What a model's `start` and `forward` are told of `pictures` `[B]`: every row of guidance, rows outermost."""
-    classes = setting.classes.to(order.device)[pictures]
-    null = torch.full_like(classes, model.null_class)
-    guidance_rows = setting.guidance.rows
+def decode_groups(plan: Plan, conditions: Sequence[CellConditions], batch_size: int | None) -> list[list[int]]:
+    """Indices of the pictures that are decoded together: equal call sizes, and rows of the same kind."""
+    keys = [(sizes, condition.kind) for sizes, condition in zip(plan.sizes, conditions, strict=True)]
+    return [group for group in grouped(keys, batch_size) if plan.sizes[group[0]]]
+
+
+def count_calls(plan: Plan, conditions: Sequence[CellConditions], batch_size: int | None) -> int:
+    """Calls that `decode` takes for `plan`."""
+    return sum(len(plan.sizes[group[0]]) for group in decode_groups(plan, conditions, batch_size))
+
+
+def grouped(keys: Sequence, batch_size: int | None) -> list[list[int]]:
+    """Indices of equal `keys`, in groups of at most `batch_size`."""
+    groups: dict = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    chunks = []
+    for members in groups.values():
+        size = batch_size or len(members)
+        chunks += [members[start : start + size] for start in range(0, len(members), size)]
+    return chunks
+
+
+def rule_of(options: DecodingOptions, conditions: Sequence[CellConditions]) -> Rule:
+    """The guidance rule of pictures that are decoded together."""
+    return options.guidance.rule(len(conditions[0].conditions), conditions[0].regions is not None)
+
+
+def row_arguments(
+    model: TokenModel,
+    rule: Rule,
+    conditions: Sequence[CellConditions],
+    order: Tensor,
+    context_mask: Tensor | None,
+    index: Tensor,
+) -> dict[str, Tensor]:
+    """What `start` and the teacher-forced pass are told: every row of guidance for each picture, rows outermost."""
+    rows = [
+        picture.negative if row.condition is None else picture.conditions[row.condition]
+        for row in rule.rows
+        for picture in conditions
+    ]
     arguments = {
-        "classes": torch.cat([null if row.null_class else classes for row in guidance_rows]),
-        "order": order.repeat(len(guidance_rows), 1),
+        "condition": row_embeddings(model, rows, order.device),
+        "order": order.repeat(len(rule.rows), 1),
     }
-    if setting.table is not None:
-        arguments["table"] = setting.table
-    if any(row.dropped_context for row in guidance_rows):
-        kept = setting.context_kept.to(order.device)[pictures].gather(1, order)
-        everything = torch.ones_like(kept)
-        arguments["context_kept"] = torch.cat([kept if row.dropped_context else everything for row in guidance_rows])
+    if any(row.masked_context for row in rule.rows):
+        mask = context_mask.to(order.device)[index].gather(1, order)
+        whole = torch.ones_like(mask)
+        arguments["context_mask"] = torch.cat([mask if row.masked_context else whole for row in rule.rows])
     return arguments
 
 
-def check_setting(model, canvas: Canvas, setting: Setting) -> None:
-    """ValueError where canvas, classes, ids, places or context can't belong to this model."""
+def token_weights(
+    model: TokenModel, rule: Rule, conditions: Sequence[CellConditions], order: Tensor, sizes: Sequence[int]
+) -> Tensor:
+    """Guidance weights `[terms, B or 1, n]` of the n tokens that calls of `sizes` draw, the end of `order`."""
+    cells, count = order.shape[1], sum(sizes)
+    known = cells - count
+    regions = None
+    if conditions[0].regions is not None:
+        regions = torch.stack([condition.regions.flatten(1) for condition in conditions])
+        open_cells = order[:, known:].cpu()
+        regions = regions.gather(2, open_cells.unsqueeze(1).expand(-1, regions.shape[1], -1))
+    return rule.weights(token_progress(sizes, known, cells, model.traits.guidance_progress), regions)
+
+
+def token_progress(sizes: Sequence[int], known: int, cells: int, where: str) -> list[float]:
+    """The progress at which the guidance weight of each drawn token is taken, see `Traits.guidance_progress`."""
+    before = list(accumulate(sizes[:-1], initial=known))
+    if where == "token":
+        return [(known + index) / cells for index in range(sum(sizes))]
+    if where == "after call":
+        return [(done + size) / cells for done, size in zip(before, sizes, strict=True) for _ in range(size)]
+    return [done / cells for done, size in zip(before, sizes, strict=True) for _ in range(size)]
+
+
+def check_canvas(model: TokenModel, canvas: Canvas, conditions: Sequence[CellConditions]) -> None:
+    """ValueError where canvas, conditions or ids can't belong to this model."""
     height, width = canvas.ids.shape[1:]
     grid = model.config.grid
-    if setting.table is None and (height, width) != (grid, grid):
+    if (height, width) != (grid, grid):
         raise ValueError(
-            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once, the grid "
-            "it was trained on. `tasks.windows.fill` draws a canvas of any size."
+            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once. "
+            "The task `fill` draws a canvas of any size."
         )
-    if setting.table is not None and len(setting.table) != 1 + canvas.cells:
-        raise ValueError(
-            f"The table of places has {len(setting.table)} rows; a canvas of {canvas.cells} cells needs "
-            f"{1 + canvas.cells}, one for the class and one a cell."
-        )
-    if setting.classes.shape != (canvas.batch,):
-        raise ValueError(
-            f"A batch of {canvas.batch} needs {canvas.batch} class ids; found the shape {list(setting.classes.shape)}."
-        )
-    for name, values, size in (
-        ("class", setting.classes, model.config.classes),
-        ("token", canvas.ids[canvas.known], model.config.codebook_size),
-    ):
-        if values.numel() and not (0 <= int(values.min()) and int(values.max()) < size):
-            found = f"{int(values.min())}…{int(values.max())}"
-            raise ValueError(f"The {name} ids lie in {found}; this model knows 0…{size - 1}.")
-    if any(row.dropped_context for row in setting.guidance.rows) and setting.context_kept is None:
-        raise ValueError("This guidance has a row with a dropped context, but `context_kept` was not given.")
+    if len(conditions) != canvas.batch:
+        raise ValueError(f"A batch of {canvas.batch} pictures needs {canvas.batch} classes; found {len(conditions)}.")
+    ids = canvas.ids[canvas.known]
+    if ids.numel():
+        least, most = torch.stack(torch.aminmax(ids)).tolist()
+        if not 0 <= least <= most < model.config.codebook_size:
+            raise ValueError(
+                f"The token ids lie in {least}…{most}; this model knows 0…{model.config.codebook_size - 1}."
+            )

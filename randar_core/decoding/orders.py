@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .halton import halton_order
+from .proximity import proximity_order
+
 
 @dataclass(frozen=True)
 class OrderRequest:
@@ -20,17 +23,17 @@ class OrderRequest:
     generator: torch.Generator
 
 
-Order = Callable[[OrderRequest], Tensor]  # a permutation of the N cells; where the known ones stand doesn't matter
+Order = Callable[[OrderRequest], Tensor]  # a permutation of the N cells, known ones anywhere
 
 
 def random(request: OrderRequest) -> Tensor:
     """A permutation from the seed, the order RandAR was trained on."""
-    return torch.randperm(request.height * request.width, generator=request.generator)
+    return torch.randperm(request.height * request.width, generator=request.generator, dtype=torch.long, device="cpu")
 
 
 def raster(request: OrderRequest) -> Tensor:
     """Row by row from the top left."""
-    return torch.arange(request.height * request.width)
+    return torch.arange(request.height * request.width, device="cpu")
 
 
 def raster_from_right(request: OrderRequest) -> Tensor:
@@ -61,8 +64,8 @@ def spiral_in(request: OrderRequest) -> Tensor:
     y, x = y - ring, x - ring
     up_left_side = 2 * right + 2 * down - y
     bottom_or_left = torch.where(y == down, 2 * right + down - x, up_left_side)
-    place = torch.where(y == 0, x, torch.where(x == right, right + y, bottom_or_left))
-    return (ring * 2 * (request.height + request.width) + place).argsort()
+    along_ring = torch.where(y == 0, x, torch.where(x == right, right + y, bottom_or_left))
+    return (ring * 2 * (request.height + request.width) + along_ring).argsort()
 
 
 def spiral_out(request: OrderRequest) -> Tensor:
@@ -88,15 +91,15 @@ def locality_aware(request: OrderRequest) -> Tensor:
     """
     # NumPy: thousands of operations on a few numbers each, where a tensor costs several times as much.
     y, x = (axis.float().numpy() for axis in rows_and_columns(request))
-    tie = torch.rand(len(y), generator=request.generator).numpy()
+    tie = torch.rand(len(y), generator=request.generator, dtype=torch.float32, device="cpu").numpy()
     drawn = request.known.cpu().numpy().copy()
     order = [drawn.nonzero()[0]]
     near = np.full_like(y, (request.height + request.width) ** 2)  # squared distance to what is drawn: beyond any
 
     def bring_near(cells: np.ndarray) -> None:
         for start in range(0, len(cells), 256):
-            some = cells[start : start + 256, None]
-            np.minimum(near, ((y - y[some]) ** 2 + (x - x[some]) ** 2).min(0), out=near)
+            chunk = cells[start : start + 256, None]
+            np.minimum(near, ((y - y[chunk]) ** 2 + (x - x[chunk]) ** 2).min(0), out=near)
 
     bring_near(order[0])
     for size in request.sizes:
@@ -117,6 +120,38 @@ def locality_aware(request: OrderRequest) -> Tensor:
         bring_near(cells)
         order.append(cells)
     return torch.from_numpy(np.concatenate(order))
+
+
+def halton(request: OrderRequest) -> Tensor:
+    """The Halton sequence (arXiv 2503.17076), moved by the seed around the picture's edges."""
+    cells = torch.from_numpy(halton_order(request.height, request.width))
+    down, right = torch.rand(2, generator=request.generator, dtype=torch.float32, device="cpu").tolist()
+    y = (cells // request.width + int(down * request.height)) % request.height
+    x = (cells % request.width + int(right * request.width)) % request.width
+    return y * request.width + x
+
+
+@dataclass(frozen=True)
+class Proximity:
+    """LPD's order (arXiv 2507.01957): each call's cells near to what is drawn, and more than `repulsion` cells apart.
+
+    As published: 2 for 16 × 16 cells (3 for the XXL release), 4 for 32 × 32. By default an eighth of the shorter side.
+    """
+
+    repulsion: int | None = None
+
+    def __call__(self, request: OrderRequest) -> Tensor:
+        height, width = request.height, request.width
+        repulsion = min(height, width) // 8 if self.repulsion is None else self.repulsion
+        random_numbers = (
+            torch.rand(1 + height * width, generator=request.generator, dtype=torch.float32, device="cpu").numpy()
+            for _ in request.sizes
+        )
+        known = request.known.view(height, width).cpu().numpy()
+        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
+        count = int(known.sum())  # of cells that are read in one go: at random, as in training
+        shuffled = torch.randperm(count, generator=request.generator, dtype=torch.long, device="cpu")
+        return torch.cat([order[:count][shuffled], order[count:]])
 
 
 @dataclass(frozen=True)
@@ -158,12 +193,14 @@ ORDERS: dict[str, Order] = {
     "spiral in": spiral_in,
     "hierarchical": hierarchical,
     "locality-aware": locality_aware,
+    "proximity": Proximity(),
+    "halton": halton,
 }
 
 
 def rows_and_columns(request: OrderRequest) -> tuple[Tensor, Tensor]:
     """Row and column of every cell, `[N]` each."""
-    cells = torch.arange(request.height * request.width)
+    cells = raster(request)
     return cells // request.width, cells % request.width
 
 
@@ -181,7 +218,7 @@ def known_first(order: Tensor, known: Tensor) -> Tensor:
 
 def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
     """`order` `[N]`, `[1, N]` or `[B, N]` as `[B, N]` long; ValueError where it is no permutation of the cells."""
-    order = torch.as_tensor(order).long()
+    order = order.long()
     order = order.expand(batch, -1) if order.ndim == 1 or len(order) == 1 else order
     if order.shape != (batch, cells):
         raise ValueError(f"The order has the shape {list(order.shape)}; expected [{batch}, {cells}]: each cell once.")
@@ -189,7 +226,7 @@ def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
     for picture, same in enumerate((order.sort(1).values == expected).all(1).tolist()):
         if not same:
             raise ValueError(
-                f"The order of picture {picture} is no permutation of the {cells} cells: "
-                "some cell is missing or comes twice."
+                f"The order of picture {picture} is not a permutation of the {cells} cells: "
+                "a cell is missing or comes twice."
             )
     return order

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .canvas import Canvas
-from .orders import Order, OrderRequest, check_order, known_first, random
+from .options import DecodingOptions
+from .orders import ORDERS, Order, OrderRequest, check_order, known_first
 from .schedule import call_sizes
-from .seeding import draw_noise, stream
+from .seeding import draw_noise, generator_for
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`order` `[B, N]` (cell indices, known cells first), `noise` `[B, N]` by cell, `sizes` of the calls by image."""
+    """`order` `[B, N]` (cell indices, known cells first), `noise` `[B, N]` by cell, call `sizes` of each picture.
+
+    On the CPU.
+    """
 
     order: Tensor
     noise: Tensor
@@ -22,35 +25,41 @@ class Plan:
 
 
 def make_plan(
-    canvas: Canvas,
-    steps: int,
-    seed: int,
-    order: Order | Tensor = random,
-    pictures: Sequence[int] | None = None,
-    parallel: bool = True,
-    round: int = 0,
+    model,
+    known: Tensor,
+    options: DecodingOptions,
+    seeds: Sequence[int] | None = None,
+    orders: Sequence[Order | Tensor] | None = None,
+    noise: Tensor | None = None,
+    pass_index: int = 0,
 ) -> Plan:
-    """Plan the unknown cells of `canvas` in `steps` calls (for a whole canvas; a partly known one takes fewer).
+    """Plan the unknown cells of canvases, `known` `[B, h, w]` bool, for a `model` of any family.
 
-    `order` is a function of `orders.py` or outright cell indices, `[N]` or `[B, N]`. `pictures` `[B]` are the indices
-    from which, with `seed` and `round`, all randomness of a picture comes; by default its place in the batch.
+    options: steps, seed, order, schedule and batch index.
+    seeds: one for each picture in place of the seed of the options, as windows have them.
+    orders: one for each picture in place of the order of the options.
+    noise: `[B, N]` by cell in place of that of the seeds.
+    pass_index: which pass over the same pictures this is; each has random numbers of its own.
     """
-    pictures = range(canvas.batch) if pictures is None else pictures
-    if len(pictures) != canvas.batch:
-        raise ValueError(f"{len(pictures)} picture indices were given for a batch of {canvas.batch}.")
-    known = canvas.known.flatten(1).cpu()
+    batch, height, width = known.shape
+    cells, indices = height * width, options.indices(batch)
+    known = known.flatten(1).cpu()
     counts = known.sum(1).tolist()
-    sizes = {count: tuple(call_sizes(canvas.cells, steps, count, parallel)) for count in set(counts)}
-    if callable(order):
-        height, width = canvas.ids.shape[1:]
-        order = torch.stack(
-            [
-                order(OrderRequest(height, width, known[b], sizes[counts[b]], stream(seed, "order", int(i), round)))
-                for b, i in enumerate(pictures)
-            ]
-        )
+    schedule, parallel = options.schedule or model.traits.schedule, model.traits.parallel
+    sizes = {count: tuple(call_sizes(cells, options.steps, count, schedule, parallel)) for count in set(counts)}
+    seeds = [options.seed] * batch if seeds is None else seeds
+    if orders is None:
+        order = ORDERS[model.traits.order] if options.order is None else options.order
+        orders = [order] * batch if callable(order) else check_order(order, batch, cells)
+    rows = [
+        order(OrderRequest(height, width, known[b], sizes[counts[b]], generator_for(seeds[b], "order", i, pass_index)))
+        if callable(order)
+        else order
+        for b, (i, order) in enumerate(zip(indices, orders, strict=True))
+    ]
+    order = torch.stack(rows) if rows else torch.empty(0, cells, dtype=torch.long, device="cpu")
     return Plan(
-        order=known_first(check_order(order, canvas.batch, canvas.cells).cpu(), known),
-        noise=draw_noise(seed, pictures, canvas.cells, round),
+        order=known_first(check_order(order, batch, cells).cpu(), known),
+        noise=draw_noise(seeds, indices, cells, pass_index) if noise is None else noise,
         sizes=tuple(sizes[count] for count in counts),
     )

@@ -1,4 +1,4 @@
-"""From logits to ids: temperature, top-k, top-p, and a draw by inverse CDF from one uniform number a cell."""
+"""From logits to ids: temperature, top-k, top-p, and sampling by inverse CDF from one uniform number a cell."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn. `top_k` 0 and `top_p` 1 switch those filters off."""
+    """How a token is sampled. `top_k` 0 and `top_p` 1 switch those filters off. Raises ValueError out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -16,7 +16,9 @@ class Sampling:
 
     def __post_init__(self):
         if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"The temperature is {self.temperature}; it must be above 0 (top-k 1 takes the surest).")
+            raise ValueError(
+                f"The temperature is {self.temperature}; it must be above 0 (top-k 1 takes the likeliest)."
+            )
         if self.top_k < 0:
             raise ValueError(f"top-k is {self.top_k}; it must be 0 (off) or more.")
         if not 0 < self.top_p <= 1:
@@ -30,18 +32,18 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         least = logits.topk(sampling.top_k).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if sampling.top_p < 1:
-        ranked, places = logits.sort(descending=True)
+        ranked, index = logits.sort(descending=True)
         ranked_probabilities = ranked.softmax(-1)
         # The token that crosses top-p stays: what counts is the probability before it.
         beyond = ranked_probabilities.cumsum(-1) - ranked_probabilities >= sampling.top_p
         beyond[..., 0] = False
-        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, places, beyond), -torch.inf)
+        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), -torch.inf)
     return logits.softmax(-1)
 
 
-def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
+def sample(probabilities: Tensor, noise: Tensor) -> Tensor:
     """Ids `[...]` by inverse CDF: `probabilities` `[..., V]`, `noise` `[...]` uniform in [0, 1)."""
-    # A scan of one long row is summed up in an order of its own each time on NVIDIA cards: in float64 it doesn't show.
+    # A scan of one long row is summed up in another order each time on NVIDIA GPUs: in float64 it doesn't show.
     cumulative = probabilities.cumsum(-1, dtype=torch.float64 if probabilities.is_cuda else None)
     total = cumulative[..., -1:]
     # Rounding must not reach the total itself, past the last token that has any probability.
@@ -50,6 +52,6 @@ def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=probabilities.shape[-1] - 1)
 
 
-def confidence(logits: Tensor, ids: Tensor) -> Tensor:
-    """How sure the model is of `ids` `[...]`: their probability under `logits` `[..., V]`, at temperature 1."""
+def confidence_of(logits: Tensor, ids: Tensor) -> Tensor:
+    """The probability of `ids` `[...]` under `logits` `[..., V]`, at temperature 1."""
     return (logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)).exp()

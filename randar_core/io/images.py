@@ -1,116 +1,199 @@
-"""Pictures in files: reading them as tensors, writing PNGs that carry their parameters, contact sheets."""
-
-from __future__ import annotations
+"""Pictures in files: reading them as tensors, writing PNGs with their metadata, contact sheets and heat maps."""
 
 import errno
 import json
 import math
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from torch import Tensor
 
-from .atomic import replacing
+from .atomic import atomic_write
+from .colour import from_srgb, profile_for, space_of, to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program."""
+# What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
+# AVIF from version 11.3 on.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS += ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
 
 
-def to_levels(pixels: Tensor) -> Tensor:
-    """Pixels in 0…1 (values beyond are clamped) as uint8."""
-    return (pixels.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+@dataclass(frozen=True)
+class Picture:
+    """A picture from a file.
+
+    pixels: `[1, 3, H, W]`, or `[1, 4, H, W]` with alpha, in 0…1 and sRGB: what a model reads.
+    original: the same shape, with the values of the file.
+    profile: the colour profile that `original` is meant in; None for sRGB.
+    """
+
+    pixels: Tensor
+    original: Tensor
+    profile: bytes | None
+
+    def in_profile(self, result: Tensor, left: int = 0, top: int = 0) -> Tensor:
+        """What was made of `pixels`, `[3 or 4, H', W']` in sRGB, with the values of the file's profile.
+
+        `left` and `top` say where in the result the picture is. There a pixel that hasn't changed has its original
+        values, exactly.
+        """
+        if self.profile is None:
+            return result
+        converted = levels_of(from_srgb(to_image(result), self.profile))[0]
+        height, width = self.pixels.shape[2:]
+        before, after = to_uint8(self.pixels[0]).cpu(), to_uint8(result).cpu()
+        region = (..., slice(top, top + height), slice(left, left + width))
+        channels = min(len(before), len(after))
+        same = (before[:channels] == after[:channels][region]).all(0)
+        converted[:channels][region] = torch.where(same, self.original[0, :channels], converted[:channels][region])
+        return converted
+
+
+def to_float(values: Tensor | np.ndarray) -> Tensor:
+    """Pixels of uint8, `[…, H, W, C]`, as float32 in 0…1, `[…, C, H, W]`."""
+    return rearrange(torch.as_tensor(values), "... h w c -> ... c h w").to(torch.float32) / 255
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """Pixels in 0…1 as uint8; values beyond are clamped."""
+    return (pixels.detach().to(torch.float32).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """A picture `[3, H, W]`, or `[4, H, W]` with alpha, in 0…1 (values beyond are clamped) as 8-bit RGB or RGBA."""
-    return Image.fromarray(rearrange(to_levels(pixels), "c h w -> h w c").cpu().numpy())
+    """A picture `[3, H, W]`, or `[4, H, W]` with alpha, in 0…1 as 8-bit RGB or RGBA; values beyond are clamped."""
+    return Image.fromarray(rearrange(to_uint8(pixels), "c h w -> h w c").cpu().numpy())
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """`image`, or one of 8 bits where it holds 16 of grey: converted by Pillow, all above 255 would be white.
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """`image`, or one of 8 bits where it holds grey of 16 bits or floats, which Pillow would clip at 255.
 
-    Which value stands for transparent, where one does, isn't kept.
+    Floats are taken as 0…1, 0…255 or 0…65535, by their largest. Which value stands for transparent, where one does,
+    isn't kept. Raises ValueError for floats that are not finite.
     """
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        largest = values.max(initial=0)
+        white = 1 if largest <= 1 else 255 if largest <= 255 else 65535
+        return Image.fromarray((values.clip(0, white) * (255 / white) + 0.5).astype(np.uint8))
     if not image.mode.startswith("I"):
         return image
-    levels = numpy.asarray(image)
-    if image.mode == "I" and levels.max(initial=0) <= 255:  # 32 bits, which older versions of Pillow read 16 as
+    values = np.asarray(image)
+    if image.mode == "I" and values.max(initial=0) <= 255:  # 32 bits, which older versions of Pillow read 16 as
         return image
-    return Image.fromarray((levels.clip(0, 65535) / 257 + 0.5).astype(numpy.uint8))
+    return Image.fromarray((values.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
 
 
 def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
-    """`image` in RGB, turned as its EXIF says; with `alpha` in RGBA where it has any.
+    """`image` in RGB and sRGB, turned as its EXIF says; with `alpha` in RGBA where it has any.
 
-    Else it is on white where it is transparent: what is hidden there is junk.
+    Without `alpha` it is on white where it is transparent: the colours that are hidden there mean nothing.
     """
-    image = eight_bits(ImageOps.exif_transpose(image))
+    image, profile = in_own_colours(image, alpha)
+    return image if profile is None else to_srgb(image, profile)
+
+
+def in_own_colours(image: Image.Image, alpha: bool) -> tuple[Image.Image, bytes | None]:
+    """As `upright`, but with the values of the file, and the RGB profile that they are meant in; None for sRGB."""
+    profile = profile_for(image)
+    image = to_8_bits(ImageOps.exif_transpose(image))
+    if profile and space_of(profile) != "RGB":  # grey and CMYK have no values in RGB but those of sRGB
+        image, profile = to_srgb(image, profile), None
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         if alpha:
-            return image
+            return image, profile
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image.convert("RGB"), profile
 
 
-def to_pixels(image: Image.Image, alpha: bool = False) -> Tensor:
-    """An image as `[1, 3, H, W]` in 0…1, `upright`; with `alpha` as `[1, 4, H, W]` where it has one."""
-    levels = numpy.array(upright(image, alpha))
-    return rearrange(torch.from_numpy(levels), "h w c -> 1 c h w").float() / 255
+def levels_of(image: Image.Image) -> Tensor:
+    return to_float(np.array(image)[None])
 
 
-def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
-    """The picture in a file as `to_pixels` gives it. Raises FileNotFoundError, ValueError for a file that is none."""
+def read_picture(path: str | Path, alpha: bool = False) -> Picture:
+    """The picture in a file, upright; with `alpha` its transparency where it has any, otherwise on white.
+
+    Raises FileNotFoundError, and ValueError for a file that isn't a picture or is damaged.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return to_pixels(image, alpha)
+            own, profile = in_own_colours(image, alpha)
+            original = levels_of(own)
+            return Picture(original if profile is None else levels_of(to_srgb(own, profile)), original, profile)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"'{path}' is no picture that can be read.") from error
+        raise ValueError(f"'{path}' is not a picture that can be read. Known: {', '.join(FORMATS)}.") from error
     # Pillow's readers raise nearly anything on damaged files.
     except Exception as error:
         raise ValueError(f"'{path}' can't be read as a picture: {error}.") from error
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """The picture in a file as a mask `[1, H, W]`: 1 where it is at least half as bright as white, else 0.
+def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
+    """The pixels of `read_picture` in sRGB, `[1, 3 or 4, H, W]` in 0…1. Raises as it does."""
+    return read_picture(path, alpha).pixels
 
-    Transparent is black. Nothing between: a JPEG's black is seldom quite black, and the least value above 0 has a
-    pixel repainted. Raises as `read_pixels` does.
+
+def read_mask(path: str | Path, source: str = "brightness", on_doubt: Callable[[str], None] | None = None) -> Tensor:
+    """The picture in a file as a mask `[1, H, W]` in 0…1.
+
+    path: the picture.
+    source: "brightness" (transparent pixels are black) or "alpha", where what is transparent marks.
+    on_doubt: told which reading was taken where the file could mean either: other programs mark by transparent holes as
+        often as by white.
+
+    Raises ValueError for "alpha" where nothing is transparent, and as `read_pixels` does.
     """
-    pixels = read_pixels(path, alpha=True)
-    bright = pixels[:, :3].mean(1)
-    return ((bright if pixels.shape[1] == 3 else bright * pixels[:, 3]) >= 0.5).float()
+    values = read_picture(path, alpha=True).original
+    transparent = values.shape[1] == 4 and bool((values[:, 3] < 1).any())
+    if source == "alpha":
+        if not transparent:
+            raise ValueError(f"'{path}' has no transparent pixels, and --mask-from alpha takes these as the mask.")
+        return 1 - values[:, 3]
+    brightness = values[:, :3].mean(1)
+    if not transparent:
+        return brightness
+    if on_doubt is not None:
+        on_doubt(
+            f"'{path}' has transparent pixels. Its bright, opaque pixels mark; --mask-from alpha takes the others."
+        )
+    return brightness * values[:, 3]
 
 
-def save_png(path: Path, pixels: Tensor, facts: dict | None = None) -> None:
-    """Write a picture `[3 or 4, H, W]` in 0…1, whole or not at all; `facts` go into its `parameters` text as JSON.
+def save_png(path: str | Path, pixels: Tensor, metadata: dict | None = None, profile: bytes | None = None) -> None:
+    """Write a picture as PNG, whole or not at all. Raises OSError, naming the picture, where it can't be written.
 
-    Raises OSError, naming the picture, where it can't be written.
+    path: the file.
+    pixels: `[3 or 4, H, W]` in 0…1.
+    metadata: goes into its `parameters` text as JSON.
+    profile: the colour profile that the pixels are meant in; None: sRGB.
     """
     information = PngImagePlugin.PngInfo()
-    if facts:
-        information.add_itxt("parameters", json.dumps(facts, ensure_ascii=False))
+    if metadata:
+        information.add_itxt("parameters", json.dumps(metadata, ensure_ascii=False))
     try:
-        with replacing(path) as part:
-            to_image(pixels).save(part, "PNG", pnginfo=information)
+        with atomic_write(path) as temporary:
+            to_image(pixels).save(temporary, "PNG", pnginfo=information, icc_profile=profile)
     except OSError as error:
         raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says of a file that can't be written, and what helps where its disk is full."""
+    """Why the system can't write a file, as the rest of a sentence, and the remedy where the disk is full."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return f" ({error.strerror or error})." + (" Make room on the disk." if full else "")
 
 
-def read_facts(path: Path) -> dict | None:
-    """What `save_png` was told of the picture; None where there is no such picture, or none that can be read."""
+def read_metadata(path: Path) -> dict | None:
+    """The metadata that `save_png` wrote; None where there is no such picture, or none that can be read."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return json.loads(image.info["parameters"])
@@ -124,15 +207,16 @@ def contact_sheet(pictures: Tensor, columns: int, gap: int = 4) -> Tensor:
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     height, width = pictures.shape[2:]
-    sheet = torch.ones(3, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for place, picture in enumerate(pictures):
-        top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
+    size = rows * (height + gap) + gap, columns * (width + gap) + gap
+    sheet = torch.ones(3, *size, dtype=torch.float32, device="cpu")
+    for index, picture in enumerate(pictures):
+        top, left = gap + index // columns * (height + gap), gap + index % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = picture
     return sheet
 
 
 def writable_picture(path: Path) -> Path:
-    """`path`, in a folder that is made if need be; ValueError before any work where no PNG can be written there."""
+    """`path`, whose folder is made if needed. Raises ValueError where no PNG can be written there."""
     if path.suffix.lower() != ".png":
         raise ValueError(f"Pictures are written as PNG; '{path.name}' doesn't end in .png. Name another.")
     writable_folder(path.parent)
@@ -140,7 +224,7 @@ def writable_picture(path: Path) -> Path:
 
 
 def writable_folder(folder: Path) -> Path:
-    """`folder`, made if need be; ValueError before any work where nothing can be written there."""
+    """`folder`, made if needed. Raises ValueError where nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -148,3 +232,23 @@ def writable_folder(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"Nothing can be written to '{folder}': {error.strerror or error}. Name another.") from error
     return folder
+
+
+# Dark violet, blue, green, yellow: rises evenly in lightness and is told apart by the colour-blind.
+HEAT_COLOURS = ((0.27, 0.00, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14))
+
+
+def heat_map(confidence: Tensor, height: int, width: int) -> Tensor:
+    """`confidence` `[B, h, w]` in 0…1 (or uint8) as a picture `[B, 3, height, width]`: dark is low, yellow is high.
+
+    Raises ValueError for values that are not finite.
+    """
+    if confidence.dtype == torch.uint8:
+        confidence = confidence.to(torch.float32) / 255
+    if not confidence.isfinite().all():
+        raise ValueError("A heat map was asked of values that are not finite (NaN or infinite). Give values in 0…1.")
+    colours = torch.tensor(HEAT_COLOURS, dtype=torch.float32, device=confidence.device)
+    position = confidence.to(torch.float32).clamp(0, 1) * (len(HEAT_COLOURS) - 1)
+    lower = position.long().clamp(max=len(HEAT_COLOURS) - 2)
+    cells = torch.lerp(colours[lower], colours[lower + 1], (position - lower).unsqueeze(-1))
+    return F.interpolate(rearrange(cells, "b h w rgb -> b rgb h w"), (height, width), mode="nearest-exact")

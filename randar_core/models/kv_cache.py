@@ -27,6 +27,12 @@ class KVCache:
         keys[:, :, self.length : end], values[:, :, self.length : end] = key, value
         return keys[:, :, :end], values[:, :, :end]
 
+    def update_pair(self, layer: int, key_value: Tensor) -> tuple[Tensor, Tensor]:
+        """`update` with keys and values in one tensor `[2, R, H, T, d]`, which is one copy."""
+        layer_data = self.data[layer].narrow(3, 0, self.length + key_value.shape[3])
+        layer_data.narrow(3, self.length, key_value.shape[3]).copy_(key_value)
+        return layer_data.unbind(0)
+
     def advance(self, count: int) -> None:
         """Keep the first `count` slots of those that this call wrote."""
         self.length += count

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .tokenizer import Codebook, Levels, Tokenizer
+from .codebook import Codebook
+from .tokenizer import Levels, Tokenizer
 
 
 @dataclass(frozen=True)

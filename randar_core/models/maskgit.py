@@ -8,7 +8,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tokenizer import Codebook, Levels, Tokenizer
+from .codebook import Codebook
+from .tokenizer import Levels, Tokenizer
 
 
 @dataclass(frozen=True)

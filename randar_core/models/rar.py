@@ -1,26 +1,28 @@
-"""RAR: a decoder-only transformer trained on random orders that anneal to raster (arXiv 2411.00776, ICCV 2025).
+"""RAR: a causal transformer trained on random orders that anneal to raster (arXiv 2411.00776, ICCV 2025).
 
-The sequence is `[cls, condition, x₁, x₂, …]`, causal, one place a token. Every place carries the position of its own
-cell and a *target-aware* embedding of the cell that is predicted next (section 3.2), and every block is modulated by
-the class and the place in the sequence. Parameter names are those of the released checkpoints.
+The sequence is `[cls, condition, x₁, x₂, …]`, causal, one position a token. Every position carries the position
+embedding of its own cell and a *target-aware* embedding of the cell that is predicted next (section 3.2). Every block
+is modulated by the condition and the position in the sequence. Parameter names are those of the released checkpoints.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import attend
+from .attention import CausalMask, attend
+from .family import Traits
+from .kv_cache import KVCache
 
-WINDOW = 32  # places whose adaptive-norm parts are computed together while decoding
+MODULATED_AHEAD = 32  # positions whose modulation is computed in one product while decoding
 
 
 @dataclass(frozen=True)
 class RARConfig:
-    """Size of a RAR decoder. `grid` is the side, in cells, of the square grid it was trained on."""
+    """Size of a RAR transformer. `grid` is the side, in cells, of the square grid that it was trained on."""
 
     width: int
     layers: int
@@ -41,133 +43,146 @@ class RARConfig:
 
 @dataclass
 class DecodeState:
-    """What one decode keeps between steps: R rows of U distinct classes, N cells, and the KV cache.
+    """What one decode keeps between steps: R rows of U distinct conditions, N cells.
 
-    `parts` holds the adaptive-norm parts of the places from `window` on, all layers and then the head.
+    `modulation` holds that of `MODULATED_AHEAD` positions from `first` on: of all layers, then of the head.
     """
 
-    classes: Tensor  # [R]
-    row: Tensor  # [R], which of the U classes
-    condition: Tensor  # [U, 1 + N, D]
+    prefix: Tensor  # [R, 2, D], the positions before the image tokens
+    row: Tensor  # [R], which of the U conditions
+    signal: Tensor  # [U, 1 + N, D], what the modulation is computed from
     positions: Tensor  # [R, 1 + N, D], what is added to the embeddings
-    cache: Tensor  # [layers, 2, R, heads, 1 + N, d]
-    parts: Tensor  # [U, WINDOW, 6 layers + 2, D]
-    window: int = -WINDOW
-    length: int = 0  # places in the cache
+    context_mask: Tensor | None  # [R, N, 1] along the order, 0 where the embedding of a token is set to zero
+    cache: KVCache  # of 1 + N slots
+    mask: CausalMask
+    modulation: Tensor  # [U, MODULATED_AHEAD, 6 layers + 2, D]
+    first: int = -MODULATED_AHEAD
 
 
 class Attention(nn.Module):
-    def __init__(self, config: RARConfig, **kwargs):
+    def __init__(self, config: RARConfig, operations, **factory):
         super().__init__()
-        operations = kwargs.pop("operations")
         self.heads = config.heads
-        self.qkv = operations.Linear(config.width, 3 * config.width, **kwargs)
-        self.q_norm = operations.LayerNorm(config.head_width, eps=1e-6, **kwargs)
-        self.k_norm = operations.LayerNorm(config.head_width, eps=1e-6, **kwargs)
-        self.proj = operations.Linear(config.width, config.width, **kwargs)
+        self.qkv = operations.Linear(config.width, 3 * config.width, **factory)
+        self.q_norm = operations.LayerNorm(config.head_width, eps=1e-6, **factory)
+        self.k_norm = operations.LayerNorm(config.head_width, eps=1e-6, **factory)
+        self.proj = operations.Linear(config.width, config.width, **factory)
 
-    def forward(self, x: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
-        """Causal attention of `x` `[R, T, D]`; with a cache `[2, R, H, S, d]` also to the `start` places before it."""
+    def forward(self, x: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        """Attention of `x` `[R, T, D]` to the cache of `layer` and to `x`. Without a mask it is causal or T is 1."""
         query, key, value = rearrange(self.qkv(x), "r t (three h d) -> three r h t d", three=3, h=self.heads)
         query, key = self.q_norm(query), self.k_norm(key)
         if cache is not None:
-            end = start + x.shape[1]
-            cache[0, :, :, start:end], cache[1, :, :, start:end] = key, value
-            key, value = cache[:, :, :, :end]
-        out = attend(query, key, value, mask, causal=start == 0)
+            key, value = cache.update(layer, key, value)
+        out = attend(query, key, value, mask, causal=mask is None and x.shape[1] > 1)
         return self.proj(rearrange(out, "r h t d -> r t (h d)"))
 
 
 class Block(nn.Module):
-    def __init__(self, config: RARConfig, **kwargs):
+    def __init__(self, config: RARConfig, operations, **factory):
         super().__init__()
-        self.attn = Attention(config, **kwargs)
-        operations = kwargs.pop("operations")
-        fc1 = operations.Linear(config.width, config.mlp_width, **kwargs)
-        fc2 = operations.Linear(config.mlp_width, config.width, **kwargs)
+        self.attn = Attention(config, operations, **factory)
+        fc1 = operations.Linear(config.width, config.mlp_width, **factory)
+        fc2 = operations.Linear(config.mlp_width, config.width, **factory)
         self.mlp = nn.Sequential(OrderedDict(fc1=fc1, act=nn.GELU(), fc2=fc2))
-        self.norm1 = operations.LayerNorm(config.width, eps=1e-6, **kwargs)
-        self.norm2 = operations.LayerNorm(config.width, eps=1e-6, **kwargs)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(config.width, 6 * config.width, **kwargs))
+        self.norm1 = operations.LayerNorm(config.width, eps=1e-6, **factory)
+        self.norm2 = operations.LayerNorm(config.width, eps=1e-6, **factory)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(config.width, 6 * config.width, **factory))
 
-    def parts(self, condition: Tensor) -> Tensor:
+    def modulation(self, signal: Tensor) -> Tensor:
         """Shift, 1 + scale and gate for the attention, then for the MLP: `[U, T, 6, D]` of `[U, T, D]`."""
-        parts = self.adaLN_modulation(condition).unflatten(-1, (6, -1))
-        parts[:, :, 1::3] += 1
-        return parts
+        modulation = self.adaLN_modulation(signal).unflatten(-1, (6, -1))
+        modulation[:, :, 1::3] += 1
+        return modulation
 
-    def forward(self, x: Tensor, parts: Tensor, cache: Tensor | None, start: int, mask: Tensor | None) -> Tensor:
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = parts.unbind(2)
-        attended = self.attn(torch.addcmul(shift, self.norm1(x), scale), cache, start, mask)
+    def forward(self, x: Tensor, modulation: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation.unbind(2)
+        attended = self.attn(torch.addcmul(shift, self.norm1(x), scale), layer, cache, mask)
         x = torch.addcmul(x, gate, attended)
         return torch.addcmul(x, mlp_gate, self.mlp(torch.addcmul(mlp_shift, self.norm2(x), mlp_scale)))
 
 
 class HeadNorm(nn.Module):
-    def __init__(self, config: RARConfig, **kwargs):
+    def __init__(self, config: RARConfig, operations, **factory):
         super().__init__()
-        operations = kwargs.pop("operations")
-        self.norm = operations.LayerNorm(config.width, eps=1e-6, elementwise_affine=False, **kwargs)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(config.width, 2 * config.width, **kwargs))
+        self.norm = operations.LayerNorm(config.width, eps=1e-6, elementwise_affine=False, **factory)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(config.width, 2 * config.width, **factory))
 
-    def parts(self, condition: Tensor) -> Tensor:
+    def modulation(self, signal: Tensor) -> Tensor:
         """1 + scale and shift: `[U, T, 2, D]` of `[U, T, D]`."""
-        parts = self.adaLN_modulation(condition).unflatten(-1, (2, -1))
-        parts[:, :, 0] += 1
-        return parts
+        modulation = self.adaLN_modulation(signal).unflatten(-1, (2, -1))
+        modulation[:, :, 0] += 1
+        return modulation
 
-    def forward(self, x: Tensor, parts: Tensor) -> Tensor:
-        scale, shift = parts.unbind(2)
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        scale, shift = modulation.unbind(2)
         return torch.addcmul(shift, self.norm(x), scale)
 
 
 class RAR(nn.Module):
-    """The decoder. `operations` supplies the layers (`torch.nn`, or a host's own that cast their weights)."""
+    """The transformer. `operations` supplies the layers: `torch.nn`, or a host's own that cast their weights."""
 
-    parallel = False  # the query is the last token, which carries one target
-    trained_order = "raster"  # where the random orders of the training end
+    # The query is the last token, which carries one target. Training ends with raster order.
+    traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call")
 
     def __init__(self, config: RARConfig, device=None, dtype=None, operations=nn):
         super().__init__()
         if config.width % config.heads:
-            raise ValueError(f"A RAR decoder of width {config.width} can't have {config.heads} heads of whole width.")
-        kwargs = {"device": device, "dtype": dtype, "operations": operations}
-        layer_kwargs = {"device": device, "dtype": dtype}
+            raise ValueError(
+                f"A RAR transformer of width {config.width} can't have {config.heads} heads of whole width."
+            )
+        factory = {"device": device, "dtype": dtype}
 
         def table(rows: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(1, rows, config.width, **layer_kwargs))
+            return nn.Parameter(torch.empty(1, rows, config.width, **factory))
 
         self.config = config
         self.cls_token = table(1)
-        # The releases have more rows than a picture has places.
+        # The releases have more rows than a picture has positions.
         self.pos_embed = table(config.cells + 1024)
         self.target_aware_pos_embed = table(config.cells + 1024)
         self.timesteps_embeddings = table(config.cells + 100)
         # The image tokens, a mask token that drawing never uses, the classes, the null class.
         rows = config.codebook_size + 1 + config.classes + 1
-        self.embeddings = operations.Embedding(rows, config.width, **layer_kwargs)
-        self.blocks = nn.ModuleList(Block(config, **kwargs) for _ in range(config.layers))
-        self.adaln_before_head = HeadNorm(config, **kwargs)
-        self.lm_head = operations.Linear(config.width, config.codebook_size, **layer_kwargs)
+        self.embeddings = operations.Embedding(rows, config.width, **factory)
+        self.blocks = nn.ModuleList(Block(config, operations, **factory) for _ in range(config.layers))
+        self.adaln_before_head = HeadNorm(config, operations, **factory)
+        self.lm_head = operations.Linear(config.width, config.codebook_size, **factory)
 
     @property
     def null_class(self) -> int:
-        """The class id of the unconditional rows of guidance."""
         return self.config.classes
 
     def class_embedding(self, classes: Tensor) -> Tensor:
-        """`[R, 1, D]` of class ids `[R]`."""
-        return self.embeddings(self.config.codebook_size + 1 + classes.unsqueeze(1))
+        """Embeddings `[P, D]` of class ids `[P]`."""
+        return self.embeddings(self.config.codebook_size + 1 + classes)
 
-    def prefix(self, classes: Tensor) -> Tensor:
-        """The two places before the image tokens, `[R, 2, D]`."""
-        embedded = self.class_embedding(classes)
+    def enlarged(self, factor: int, boundary: int) -> "RAR":
+        side = f"{self.config.grid} × {self.config.grid}"
+        raise ValueError(
+            f"RAR can't extrapolate: it has learnt a position for each of its own {side} cells and for no others. "
+            "Take a RandAR model."
+        )
+
+    @property
+    def feature_layers(self) -> int:
+        return 0
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        raise ValueError(
+            "RAR has no two-sided features: it has learnt one pass over its cells, with a position for each. Take a "
+            "RandAR model."
+        )
+
+    def prefix(self, condition: Tensor) -> Tensor:
+        """The two positions before the image tokens, `[R, 2, D]`."""
+        embedded = condition.unsqueeze(1)
         return torch.cat([self.cls_token.to(embedded).expand_as(embedded), embedded], 1)
 
-    def condition(self, classes: Tensor) -> Tensor:
-        """What modulates the norms at every place: `[U, 1 + N, D]` of class ids `[U]`."""
-        embedded = self.class_embedding(classes)
-        return embedded + self.timesteps_embeddings[:, : 1 + self.config.cells].to(embedded)
+    def signal(self, condition: Tensor) -> Tensor:
+        """What the modulation of every position is computed from: `[U, 1 + N, D]` of conditions `[U, D]`."""
+        timesteps = self.timesteps_embeddings[:, : 1 + self.config.cells].to(condition)
+        return condition.unsqueeze(1) + timesteps
 
     def positions(self, order: Tensor, like: Tensor) -> Tensor:
         """What is added to the embeddings, `[R, 1 + N, D]` for `order` `[R, N]`, in dtype and device of `like`.
@@ -180,116 +195,97 @@ class RAR(nn.Module):
         positions[:, 1:] += self.target_aware_pos_embed[0].to(like)[cells]
         return positions
 
-    def modulate(self, condition: Tensor) -> Iterator[Tensor]:
-        """Adaptive-norm parts for `condition` `[U, T, D]`: `[U, T, 6, D]` a block, then `[U, T, 2, D]` for the head."""
+    def modulate(self, signal: Tensor) -> Iterator[Tensor]:
+        """Modulation by `signal` `[U, T, D]`: `[U, T, 6, D]` for each block, then `[U, T, 2, D]` for the head."""
         for layer in [*self.blocks, self.adaln_before_head]:
-            yield layer.parts(condition)
+            yield layer.modulation(signal)
 
-    def logits(self, x: Tensor, parts: Iterator[Tensor], first: int, cache=None, start: int = 0, mask=None) -> Tensor:
-        """Logits in float32 of the places of `x` `[R, T, D]` from `first` on; `parts` as in `modulate`, for R rows."""
+    def logits(
+        self,
+        x: Tensor,
+        modulation: Iterator[Tensor],
+        first: int,
+        cache: KVCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Logits in float32 of the positions of `x` `[R, T, D]` from `first` on; `modulation` of the R rows."""
         for index, block in enumerate(self.blocks):
-            x = block(x, next(parts), None if cache is None else cache[index], start, mask)
-        return self.lm_head(self.adaln_before_head(x[:, first:], next(parts)[:, first:])).float()
+            x = block(x, next(modulation), index, cache, mask)
+        return self.lm_head(self.adaln_before_head(x[:, first:], next(modulation)[:, first:])).float()
 
-    def check(self, order: Tensor, table: Tensor | None, context_kept: Tensor | None) -> None:
-        """ValueError for what RAR can't draw: its positions are learnt one by one, for its own grid."""
-        side = f"{self.config.grid} × {self.config.grid}"
-        if table is not None or context_kept is not None:
-            raise ValueError(
-                f"RAR can't extrapolate: it knows no places but those of its own {side} cells. Take a RandAR model."
-            )
-        if order.shape[1] != self.config.cells:
-            raise ValueError(
-                f"RAR draws pictures of {side} = {self.config.cells} cells, the size it was trained on; "
-                f"{order.shape[1]} cells were asked for. Draw that size, or take a RandAR model."
-            )
+    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+        """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
+        distinct, row = condition.unique(dim=0, return_inverse=True)
+        embedded = self.embeddings(tokens[:, :-1])
+        if context_mask is not None:
+            embedded = embedded * context_mask[:, :-1].unsqueeze(-1).to(embedded.dtype)
+        x = torch.cat([self.prefix(condition), embedded], 1)
+        modulation = (values[row] for values in self.modulate(self.signal(distinct)))
+        return self.logits(x + self.positions(order, x), modulation, first=1)
 
-    def forward(self, classes: Tensor, tokens: Tensor, order: Tensor, table=None, context_kept=None) -> Tensor:
-        """Teacher-forced logits `[R, N, V]` in float32.
+    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
+        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order.
 
-        `classes` `[R]`; `tokens` `[R, N]` along `order` `[R, N]`, which holds cell indices. Row k of the result
-        predicts `tokens[:, k]`. ValueError for another grid than the trained one, a `table` or a `context_kept`.
+        The modulation depends on condition and position alone: 6 D numbers a block, three times what the KV cache holds
+        for a position. It is computed once, for `MODULATED_AHEAD` positions in one product and once for rows of one
+        condition, which takes `U MODULATED_AHEAD (6 layers + 2) D` numbers, at most 0.38 of the cache of 16 × 16 cells.
         """
-        self.check(order, table, context_kept)
-        distinct, row = classes.unique(return_inverse=True)
-        x = torch.cat([self.prefix(classes), self.embeddings(tokens[:, :-1])], 1)
-        parts = (part[row] for part in self.modulate(self.condition(distinct)))
-        return self.logits(x + self.positions(order, x), parts, first=1)
-
-    def start(self, classes: Tensor, order: Tensor, table=None, context_kept=None) -> DecodeState:
-        """Begin decoding R rows: `classes` `[R]`, `order` `[R, N]` (cell indices). Raises as `forward` does.
-
-        The adaptive-norm parts depend on class and place alone: 6 D numbers a block, three times what the KV cache
-        holds a place. They are computed once, for `WINDOW` places in one product and once for rows of the same class,
-        which takes `U WINDOW (6 layers + 2) D` numbers, at most 0.38 of the cache of 16 × 16 cells.
-        """
-        self.check(order, table, context_kept)
-        distinct, row = classes.unique(return_inverse=True)
-        condition = self.condition(distinct)  # in the dtype that a host's layers compute in
-        width, layers, places = self.config.width, self.config.layers, 1 + self.config.cells
+        config, rows, slots = self.config, len(condition), 1 + self.config.cells
+        distinct, row = condition.unique(dim=0, return_inverse=True)
         return DecodeState(
-            classes=classes,
+            prefix=self.prefix(condition),
             row=row,
-            condition=condition,
+            signal=self.signal(distinct),
             positions=self.positions(order, condition),
-            cache=condition.new_empty(layers, 2, len(classes), self.config.heads, places, self.config.head_width),
-            parts=condition.new_empty(len(distinct), WINDOW, 6 * layers + 2, width),
+            context_mask=None if context_mask is None else context_mask.unsqueeze(-1).to(condition),
+            cache=KVCache.allocate(condition, config.layers, rows, config.heads, slots, config.head_width),
+            mask=CausalMask(condition, slots),
+            modulation=condition.new_empty(len(distinct), MODULATED_AHEAD, 6 * config.layers + 2, config.width),
         )
 
-    def step(
-        self,
-        state: DecodeState,
-        tokens: Tensor,
-        queries: int = 1,
-        then: Callable | None = None,
-        given: Sequence[Tensor] = (),
-    ):
-        """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the cell after them.
+    def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
+        """Feed `tokens` `[R, m]` and ask for the one cell after them, see `TokenModel`.
 
-        Returns `then(logits, *given)` of the logits `[R, 1, V]` in float32, by default these. Known cells come first in
-        the order and go in with the first call.
+        Raises ValueError for more than one query: a token carries the embedding of one target.
         """
         if queries != 1:
-            raise ValueError(f"RAR draws one token a call; {queries} were asked for. Plan with `parallel=False`.")
-        x = self.embeddings(tokens)
-        if state.length == 0:
-            x = torch.cat([self.prefix(state.classes), x], 1)
-        start, stop = state.length, state.length + x.shape[1]
-        mask = None
-        if start > 0 and x.shape[1] > 1:  # the decode loop never does: it knows all but one from the first call
-            mask = torch.ones(stop - start, stop, dtype=torch.bool, device=x.device).tril_(start)
-        parts = self.parts(state, start, stop)
-        state.length = stop
-        logits = self.logits(x + state.positions[:, start:stop], parts, -1, state.cache, start, mask)
-        return logits if then is None else then(logits, *given)
+            raise ValueError(f"RAR draws one token a call; {queries} were asked for. Plan calls of one token.")
+        start, x = state.cache.length, self.embeddings(tokens)
+        if state.context_mask is not None:
+            done = max(0, start - 2)
+            x = x * state.context_mask[:, done : done + tokens.shape[1]]
+        if start == 0:
+            x = torch.cat([state.prefix, x], 1)
+        fed = x.shape[1]
+        mask = state.mask(fed, start) if start > 0 and fed > 1 else None
+        modulation = self.modulation_of(state, start, start + fed)
+        logits = self.logits(x + state.positions[:, start : start + fed], modulation, -1, state.cache, mask)
+        state.cache.advance(fed)
+        return logits
 
-    def parts(self, state: DecodeState, start: int, stop: int) -> Iterator[Tensor]:
-        """Adaptive-norm parts of the places `start` to `stop` for the R rows, as `modulate` gives them."""
+    def modulation_of(self, state: DecodeState, start: int, stop: int) -> Iterator[Tensor]:
+        """Modulation of the positions `start` to `stop` for the R rows, as `modulate` gives it."""
         if stop - start > 1:
-            return (part[state.row] for part in self.modulate(state.condition[:, start:stop]))
-        if start >= state.window + WINDOW:
-            state.window = start
-            ahead = state.condition[:, start : start + WINDOW]
-            slots = state.parts[:, : ahead.shape[1]].split(6, 2)
-            for slot, part in zip(slots, self.modulate(ahead), strict=True):
-                slot.copy_(part)
-        here = state.parts[state.row, start - state.window].unsqueeze(1)
-        return iter(here.split(6, 2))  # what is left after the blocks' are the head's two
+            return (values[state.row] for values in self.modulate(state.signal[:, start:stop]))
+        if start >= state.first + MODULATED_AHEAD:
+            state.first = start
+            ahead = state.signal[:, start : start + MODULATED_AHEAD]
+            slots = state.modulation[:, : ahead.shape[1]].split(6, 2)
+            for slot, values in zip(slots, self.modulate(ahead), strict=True):
+                slot.copy_(values)
+        here = state.modulation[state.row, start - state.first].unsqueeze(1)
+        return iter(here.split(6, 2))  # what is left after those of the blocks are the two of the head
 
-    def cache_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Bytes that `start` allocates for `rows` rows of `cells` cells, at most: where every row has its own class.
+    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+        """Bytes of the KV cache, the modulation ahead, and what is added to embeddings and norms at every position.
 
-        The KV cache, the adaptive-norm parts of a window, and what is added to embeddings and norms at every place.
+        At most: where every row has a condition of its own.
         """
-        places = (2 * self.config.layers + 2) * (1 + cells)
-        parts = (6 * self.config.layers + 2) * WINDOW
-        return rows * self.config.width * (places + parts) * element_bytes
+        positions = (2 * self.config.layers + 2) * (1 + cells)
+        modulation = (6 * self.config.layers + 2) * MODULATED_AHEAD
+        return rows * self.config.width * (positions + modulation) * element_bytes
 
-    def input_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Nothing beside what `cache_bytes` counts."""
-        return 0
-
-    @staticmethod
-    def block_bytes(element_bytes: int) -> float:
-        """Bytes that a block's intermediates take at most for each channel of a place, as measured."""
-        return 13.5 * element_bytes
+    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+        """Bytes of a block's intermediates at most, as measured (benchmarks/speed/memory.py)."""
+        fed = min(tokens + 2, 1 + self.config.cells)
+        return int(rows * fed * self.config.width * 13.5 * element_bytes)

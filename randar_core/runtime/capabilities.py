@@ -1,10 +1,11 @@
-"""In which dtype a device computes quickest."""
-
-from __future__ import annotations
+"""What a device can compute: its quickest dtype, and in which forms it can read the weights of linear layers."""
 
 import platform
 
 import torch
+from torch import Tensor
+
+PACKED_BITS = ("float16", "int8")  # what float32 weights can be packed in
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -12,14 +13,14 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return cpu_computes_bfloat16()
     if device.type == "cuda":
-        # All that ROCm runs on have them, of NVIDIA's those from Ampere on.
+        # Every GPU that ROCm supports has them; NVIDIA's have them since Ampere.
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     return True
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this processor has instructions for products in bfloat16, so that weights of half the size pay."""
-    # Both questions are private: another torch may lack them. Older x86 processors pass the first, by converting.
+    """Whether this CPU has instructions for products in bfloat16, so that weights of half the size are quicker."""
+    # Both functions are private: another torch may lack them. Older x86 CPUs pass the first, by converting.
     kernels = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     if platform.machine().lower() in ("x86_64", "amd64"):
         instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -34,5 +35,28 @@ def quick_dtype(device: torch.device) -> torch.dtype:
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Within it, float32 weights are multiplied in `device`'s quick dtype."""
+    """A context in which float32 weights are multiplied in the quick dtype of `device`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device))
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether this CPU and this torch have packed kernels for weights like `weight`, in their own dtype."""
+    # Private operators, which torch's own compiler uses: another torch may lack them.
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
+
+
+def can_pack_in(bits: str) -> bool:
+    """Whether this CPU and this torch have kernels for float32 layers with weights in `bits`, one of PACKED_BITS."""
+    # They belong to a part of torch that is deprecated.
+    names = {
+        "float16": ("linear_prepack_fp16", "linear_dynamic_fp16"),
+        "int8": ("linear_prepack", "linear_dynamic"),
+    }[bits]
+    if not all(hasattr(torch.ops.quantized, name) for name in names):
+        return False
+    if bits == "int8" and not hasattr(torch.cpu, "_is_vnni_supported"):
+        return False
+    return torch.backends.quantized.engine in ("x86", "fbgemm")

@@ -6,15 +6,11 @@ a kernel rearranges them at every call; packed once, they are only read. Packed 
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .capabilities import computes_bfloat16, cpu_computes_bfloat16, quick_dtype
-
-PACKED_BITS = ("float16", "int8")
-"""What float32 weights can be packed in."""
+from .capabilities import can_pack, can_pack_in
 
 
 class PackedLinear(nn.Module):
@@ -24,7 +20,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
-        # No parameter: nothing but this layer can use the layout, and `state_dict` has no form for it.
+        # Not a parameter: only this layer can use the layout, and `state_dict` has no form for it.
         self.nbytes = linear.weight.nbytes
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
@@ -52,8 +48,8 @@ class HalfLinear(nn.Module):
 class Int8Linear(nn.Module):
     """As `PackedLinear`, but in 8 bits with a scale for each row of the weights.
 
-    The kernel rounds its input to 8 bits too, to 7 on processors whose products would overflow otherwise, with one
-    scale for all rows: what is computed of a picture depends on those beside it.
+    The kernel rounds its input to 8 bits too, to 7 on CPUs whose products would overflow otherwise, with one scale for
+    all rows: the result of a picture depends on the others in its batch.
     """
 
     def __init__(self, linear: nn.Linear):
@@ -74,47 +70,24 @@ class Int8Linear(nn.Module):
         return torch.ops.quantized.linear_dynamic(x, self.packed, self.narrow)
 
 
-_PACKED = (PackedLinear, HalfLinear, Int8Linear)
-
-
-def can_pack(weight: Tensor) -> bool:
-    """Whether this processor and this torch have packed kernels for weights like `weight`, in their own dtype."""
-    # Private operators, the ones that torch's own compiler uses: another torch may lack them.
-    names = ("_reorder_linear_weight", "_linear_pointwise")
-    if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
-        return False
-    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
-
-
-def can_pack_in(bits: str) -> bool:
-    """Whether this processor and this torch have kernels for float32 layers with weights in `bits`, of PACKED_BITS."""
-    # Of a part of torch that is to go one day.
-    names = {
-        "float16": ("linear_prepack_fp16", "linear_dynamic_fp16"),
-        "int8": ("linear_prepack", "linear_dynamic"),
-    }[bits]
-    if not all(hasattr(torch.ops.quantized, name) for name in names):
-        return False
-    if bits == "int8" and not hasattr(torch.cpu, "_is_vnni_supported"):
-        return False
-    return torch.backends.quantized.engine in ("x86", "fbgemm")
+PACKED_LAYERS = (PackedLinear, HalfLinear, Int8Linear)
 
 
 def packed_bytes(model: nn.Module) -> int:
-    """Bytes of the weights in the packed layers of `model`, which are no parameters of it."""
-    return sum(module.nbytes for module in model.modules() if isinstance(module, _PACKED))
+    """Bytes of the weights in the packed layers of `model`. They are not parameters of it."""
+    return sum(module.nbytes for module in model.modules() if isinstance(module, PACKED_LAYERS))
 
 
 def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
-    """Replace the linear layers of `model` by packed ones, each freed before the next, where that is possible.
+    """Replace the linear layers of `model` by packed ones, where that is possible. Each is freed before the next.
 
-    `bits` of PACKED_BITS stores the weights of float32 layers in fewer bits. For inference alone: the model can't be
-    moved, trained or saved any more. Returns `model`. Raises ValueError where this machine or the layers can't be
-    packed in `bits`.
+    `bits`, one of PACKED_BITS, stores the weights of float32 layers in fewer bits. For inference alone: afterwards the
+    model can't be moved, trained or saved. Returns `model`. Raises ValueError where this machine can't pack in `bits`
+    or the layers are not float32 on the CPU.
     """
     if bits is not None and not can_pack_in(bits):
         raise ValueError(
-            f"Weights in {bits} need a processor of the x86 family and a torch with FBGEMM (torch "
+            f"Weights in {bits} need an x86 CPU and a torch with FBGEMM (torch "
             f"{torch.__version__} computes with '{torch.backends.quantized.engine}' here). Use float32."
         )
     weights = (module.weight for module in model.modules() if isinstance(module, nn.Linear))
@@ -122,40 +95,9 @@ def pack(model: nn.Module, bits: str | None = None) -> nn.Module:
     if bits is not None and found:
         raise ValueError(f"Only float32 layers on the CPU can be packed in {bits}; found {sorted(map(str, found))}.")
     layer: Callable[[nn.Linear], nn.Module] = {None: PackedLinear, "float16": HalfLinear, "int8": Int8Linear}[bits]
-    # No list holds the layers, or all would last until the end.
+    # No list may hold the layers, or all would last until the end.
     for parent in [module for module in model.modules() if not isinstance(module, nn.Linear)]:
         for name in [name for name, child in parent.named_children() if isinstance(child, nn.Linear)]:
             if bits is not None or can_pack(getattr(parent, name).weight):
                 setattr(parent, name, layer(getattr(parent, name)))
     return model
-
-
-@dataclass(frozen=True)
-class Precision:
-    """`dtype` is what a model is loaded and computes in; `bits` is what its linear layers are packed in, see `pack`."""
-
-    dtype: torch.dtype
-    bits: str | None = None
-
-    def __str__(self) -> str:
-        dtype = str(self.dtype).removeprefix("torch.")
-        return dtype if self.bits is None else f"{self.bits} weights in {dtype}"
-
-
-def precision_of(name: str, device: torch.device) -> Precision:
-    """The precision that a `name` stands for on `device`: a floating dtype of torch, "int8", or "auto", the quickest.
-
-    A processor that doesn't compute in a dtype of 16 bits keeps only the weights in 16, where it has kernels for that:
-    in float16, which rounds less than bfloat16. ValueError for int8 on another device.
-    """
-    if name == "int8":
-        if device.type != "cpu":
-            raise ValueError(f"Weights in int8 are for the processor, not for '{device}'. Use float16 or bfloat16.")
-        return Precision(torch.float32, name)
-    if name == "auto" and device.type == "cuda" and not computes_bfloat16(device):
-        name = "float16"
-    dtype = quick_dtype(device) if name == "auto" else getattr(torch, name)
-    emulated = device.type == "cpu" and not (dtype == torch.bfloat16 and cpu_computes_bfloat16())
-    if emulated and name != "float32" and can_pack_in("float16"):
-        return Precision(torch.float32, "float16")
-    return Precision(dtype)

@@ -7,124 +7,106 @@ from einops import rearrange
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.guidance import Guidance
-from ..decoding.loop import Decoded, OnCall, Setting
-from ..decoding.options import DecodingOptions, Watch, check_batch, derived_seed
+from ..decoding.conditions import Conditions
+from ..decoding.loop import DecodeProgress, OnStep, count_calls, decode
+from ..decoding.options import DecodingOptions
 from ..decoding.orders import Order, check_order
 from ..decoding.plan import make_plan
-from ..decoding.seeding import stream
-from ..decoding.windows import Window, count_calls, decode_windows
+from ..decoding.seeding import derived_seed, generator_for
+from ..decoding.windows import mapped
 from .generate import generate
 
 
 @torch.no_grad()
 def extrapolate(
     model,
-    classes: Tensor,
-    factor: int,
+    conditions: Tensor | Conditions,
     options: DecodingOptions,
-    spatial: Guidance | None = None,
+    factor: int,
     ids: Tensor | None = None,
-    low_steps: int | None = None,
     boundary: int = 2,
     drop_ratio: float = 0.5,
-    context_kept: Tensor | None = None,
-    on_call: OnCall | None = None,
-) -> Decoded:
-    """Pictures of `classes` `[B]` on a grid `factor` times the trained side `g`: ids `[B, factor g, factor g]`.
+    context_mask: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> DecodeProgress:
+    """Pictures on a grid `factor` times the trained side g: ids `[B, factor g, factor g]`.
 
-    The low-resolution picture, `ids` `[B, g, g]` where given and else drawn in `low_steps` calls (by default as many as
-    the rest), lies on the rows and columns that are multiples of `factor`; its cell (y, x) at (factor y, factor x). The
-    rest is drawn with the table of places that `boundary` shapes, under `spatial` (see `spatial_guidance`) or, without
-    it, under the guidance of `options`. Rows of guidance with a dropped context see those low-resolution tokens that
-    `context_kept` `[B, g, g]` (bool) keeps; by default `int(drop_ratio g²)` are blanked, chosen by the seed.
-    An order given as cell indices is one of the large grid; the low-resolution picture follows it too.
-    `on_call` sees the large canvas from the start. Raises ValueError for a factor below 2, a model of fixed size, and
-    tokens or a context of another shape.
+    model: a transformer of a family that can be enlarged.
+    conditions: class ids `[B]` or `Conditions`.
+    options: how to decode. `options.guidance.spatial` holds for the large grid alone. An order given as cell indices is
+        one of the large grid; the low-resolution picture follows it too.
+    factor: a whole number of 2 or more.
+    ids: `[B, g, g]`, the low-resolution picture. By default it is drawn first, in as many steps as the rest.
+    boundary: frequencies that turn with the true positions, see `rope.extrapolated_table`.
+    drop_ratio: the share of low-resolution tokens that rows with a masked context don't see, chosen by the seed.
+    context_mask: `[B, g, g]` bool in place of `drop_ratio`: the tokens that those rows see.
+    on_step: sees the large canvas from the start.
+
+    The cell (y, x) of the low-resolution picture lies at (factor y, factor x). Runs on the device of `conditions`.
+    Raises ValueError for a factor below 2, a family of fixed size, and tokens or a context of another shape.
     """
-    if not hasattr(model, "extrapolated_table"):
-        raise ValueError("This model can't extrapolate: its places are learned for one size. Use a RandAR model.")
     if factor != int(factor) or factor < 2:
         raise ValueError(
-            f"The factor is {factor}; extrapolating takes a whole one of 2 or more (1 is the trained size)."
+            f"The factor is {factor}; extrapolating takes a whole number of 2 or more (1 is the trained size)."
         )
-    factor, grid, batch = int(factor), model.config.grid, len(classes)
-    check_batch(classes, batch, options)
-    if context_kept is None:
-        context_kept = keep_context(options, batch, grid, drop_ratio)
-    elif context_kept.shape != (batch, grid, grid):
+    conditions = Conditions.of(conditions)
+    factor, grid, batch, device = int(factor), model.config.grid, len(conditions), conditions.device
+    large = model.enlarged(factor, boundary)
+    side = large.config.grid
+    if context_mask is None:
+        context_mask = draw_context_mask(options, batch, grid, drop_ratio)
+    elif context_mask.shape != (batch, grid, grid):
         raise ValueError(
-            f"The context that is kept has the shape {list(context_kept.shape)}; this model and batch need "
+            f"The context mask has the shape {list(context_mask.shape)}; this model and batch need "
             f"{[batch, grid, grid]}, one value for each low-resolution token."
         )
-    side = factor * grid
-    large = Canvas.empty(batch, side, side, classes.device)
-    large.known[:, ::factor, ::factor] = True
-    large_options = replace(options, seed=derived_seed(options.seed, "extrapolation"))
-    windows = [whole(large, place, large_options, model.parallel) for place in range(batch)]
-    large_calls = count_calls([windows], options.batch)
-    sure = torch.ones(batch, grid, grid, device=classes.device)
-    low_calls, watch = 0, Watch(on_call)
+    canvas = Canvas.empty(batch, side, side, device)
+    canvas.known[:, ::factor, ::factor] = True
+    plan = make_plan(large, canvas.known, replace(options, seed=derived_seed(options.seed, "extrapolation")))
+    cell_conditions = conditions.on_cells(side, side)
+    large_calls = count_calls(plan, cell_conditions, options.batch_size)
 
-    def on_large_grid(low: Decoded) -> Decoded:
-        placed = [torch.zeros_like(t).repeat(1, factor, factor) for t in (low.ids, low.known, low.confidence)]
-        for target, source in zip(placed, (low.ids, low.known, low.confidence), strict=True):
+    def on_large_grid(low: DecodeProgress) -> DecodeProgress:
+        tensors = [torch.zeros_like(t).repeat(1, factor, factor) for t in (low.ids, low.known, low.confidence)]
+        for target, source in zip(tensors, (low.ids, low.known, low.confidence), strict=True):
             target[:, ::factor, ::factor] = source
-        return Decoded(*placed, low.call, low.calls + large_calls)
+        return DecodeProgress(*tensors, low.call, low.calls + large_calls, low.stopped)
 
+    low_confidence, low_calls = torch.ones(batch, grid, grid, dtype=torch.float32, device=device), 0
     if ids is None:
-        low_options = replace(options, order=low_order(options.order, factor, grid, batch))
-        low_options = replace(low_options, steps=options.steps if low_steps is None else low_steps)
-        low = generate(model, classes, low_options, on_call=watch.through(on_large_grid))
-        if watch.stopped:
+        low_options = replace(
+            options,
+            order=low_order(options.order, factor, grid, batch),
+            guidance=replace(options.guidance, spatial=None),
+        )
+        low = generate(model, conditions, low_options, on_step=mapped(on_step, on_large_grid))
+        if low.stopped:
             return on_large_grid(low)
-        ids, sure, low_calls = low.ids, low.confidence, low.calls
+        ids, low_confidence, low_calls = low.ids, low.confidence, low.calls
     elif ids.shape != (batch, grid, grid):
         raise ValueError(
             f"The low-resolution tokens have the shape {list(ids.shape)}; this model and batch need "
             f"{[batch, grid, grid]}. Scale or crop the picture to the model's size first."
         )
-    large.ids[:, ::factor, ::factor] = ids.to(classes.device)
+    canvas.ids[:, ::factor, ::factor] = ids.to(device)
+    large_mask = torch.ones(canvas.ids.shape, dtype=torch.float32, device="cpu")
+    large_mask[:, ::factor, ::factor] = context_mask.to(large_mask)
 
-    guidance = spatial or options.guidance
-    everywhere = torch.ones(large.ids.shape)
-    everywhere[:, ::factor, ::factor] = context_kept.float().cpu()
-    setting = Setting(
-        classes,
-        guidance,
-        options.sampling,
-        table=model.extrapolated_table(factor, boundary),
-        context_kept=everywhere.flatten(1) if any(row.dropped_context for row in guidance.rows) else None,
+    def complete(progress: DecodeProgress) -> DecodeProgress:
+        confidence = progress.confidence.clone()
+        confidence[:, ::factor, ::factor] = low_confidence
+        return replace(
+            progress, confidence=confidence, call=low_calls + progress.call, calls=low_calls + progress.calls
+        )
+
+    return complete(
+        decode(large, canvas, plan, cell_conditions, options, large_mask.flatten(1), on_step=mapped(on_step, complete))
     )
 
-    def complete(decoded: Decoded) -> Decoded:
-        confidence = decoded.confidence.clone()
-        confidence[:, ::factor, ::factor] = sure
-        return replace(decoded, confidence=confidence, call=low_calls + decoded.call, calls=low_calls + decoded.calls)
 
-    return complete(decode_windows(model, large, [windows], setting, options.batch, watch.through(complete)))
-
-
-def whole(canvas: Canvas, place: int, options: DecodingOptions, parallel: bool) -> Window:
-    """The whole canvas of one picture as a window."""
-    order = options.order
-    if not callable(order):
-        order = check_order(order, canvas.batch, canvas.cells)[place]
-    known = canvas.known[place : place + 1]
-    plan = make_plan(
-        Canvas(canvas.ids[place : place + 1], known),
-        options.steps,
-        options.seed,
-        order,
-        [options.picture(place)],
-        parallel,
-    )
-    return Window(place, slice(None), slice(None), known[0], plan)
-
-
-def low_order(order: Order | Tensor, factor: int, grid: int, batch: int) -> Order | Tensor:
+def low_order(order: Order | Tensor | None, factor: int, grid: int, batch: int) -> Order | Tensor | None:
     """The low-resolution cells along an `order` of the large grid, as cells of the trained grid."""
-    if callable(order):
+    if order is None or callable(order):
         return order
     side = factor * grid
     order = check_order(order, batch, side * side)
@@ -133,12 +115,13 @@ def low_order(order: Order | Tensor, factor: int, grid: int, batch: int) -> Orde
     return rearrange((y // factor * grid + x // factor)[low], "(b n) -> b n", b=batch)
 
 
-def keep_context(options: DecodingOptions, batch: int, grid: int, drop_ratio: float) -> Tensor:
-    """Which low-resolution tokens a dropped context keeps: `[B, g, g]` bool; the seed blanks `int(drop_ratio g²)`."""
+def draw_context_mask(options: DecodingOptions, batch: int, grid: int, drop_ratio: float) -> Tensor:
+    """`[B, g, g]` bool on the CPU, False for `int(drop_ratio g²)` low-resolution tokens chosen by the seed."""
     if not 0 <= drop_ratio <= 1:
         raise ValueError(f"The drop ratio is {drop_ratio}; it must lie between 0 and 1.")
-    kept = torch.ones(batch, grid * grid, dtype=torch.bool)
-    for place in range(batch):
-        shuffled = torch.randperm(grid * grid, generator=stream(options.seed, "context", options.picture(place)))
-        kept[place, shuffled[: int(drop_ratio * grid * grid)]] = False
-    return rearrange(kept, "b (h w) -> b h w", h=grid)
+    mask = torch.ones(batch, grid * grid, dtype=torch.bool, device="cpu")
+    for row, i in zip(mask, options.indices(batch), strict=True):
+        generator = generator_for(options.seed, "context", i)
+        shuffled = torch.randperm(grid * grid, generator=generator, dtype=torch.long, device="cpu")
+        row[shuffled[: int(drop_ratio * grid * grid)]] = False
+    return rearrange(mask, "b (h w) -> b h w", h=grid)

@@ -3,27 +3,35 @@
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.loop import Decoded, OnCall
+from ..decoding.conditions import Conditions
+from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
-from ..decoding.windows import fill
+from .fill import fill
 
 
 def generate(
     model,
-    classes: Tensor,
+    conditions: Tensor | Conditions,
     options: DecodingOptions,
     height: int | None = None,
     width: int | None = None,
     overlap: int | None = None,
-    on_call: OnCall | None = None,
-) -> Decoded:
-    """Pictures of `classes` `[B]`, `height` × `width` cells, by default the grid that the model was trained on.
+    on_step: OnStep | None = None,
+) -> DecodeProgress:
+    """Pictures of `conditions`, class ids `[B]` or `Conditions`.
 
-    A larger canvas (a panorama) is drawn by a window that slides from its middle outward, as `fill` says. Runs where
-    `classes` lie. Raises ValueError for a canvas without cells.
+    model: a transformer of any family.
+    options: how to decode.
+    height, width: of the canvas in cells, by default the model's grid. A larger canvas (a panorama) is drawn by a
+        window that slides from its middle outward, see `fill`.
+    overlap: see `fill`.
+    on_step: sees the canvas after each call.
+
+    Runs on the device of `conditions`. Raises ValueError for a canvas without cells.
     """
+    conditions = Conditions.of(conditions)
     height, width = (model.config.grid if side is None else side for side in (height, width))
     if height < 1 or width < 1:
         raise ValueError(f"A canvas of {width}×{height} cells (width×height) can't be drawn; the least is 1×1.")
-    canvas = Canvas.empty(len(classes), height, width, classes.device)
-    return fill(model, canvas, classes, options, overlap, on_call=on_call)
+    canvas = Canvas.empty(len(conditions), height, width, conditions.device)
+    return fill(model, canvas, conditions, options, overlap, on_step=on_step)

@@ -1,28 +1,30 @@
-"""How much memory a task takes beside the weights."""
+"""How much memory a task takes next to the weights."""
 
 from ..decoding.options import DecodingOptions
 from ..decoding.schedule import call_sizes
 
+# Copies of the logits in float32 that guidance and sampling hold at once, as measured (benchmarks/speed/memory.py).
+LOGITS_AT_ONCE = 2.8
+LOGITS_AT_ONCE_WITH_TOP_P = 4.5  # which sorts them
+LOGITS_AT_ONCE_WHILE_SCORING = 2.0
 
-def picture_bytes(
-    decoder, options: DecodingOptions, rows: int, cells: int, known: int = 0, scored: bool = False
-) -> int:
+
+def picture_bytes(model, options: DecodingOptions, rows: int, cells: int, known: int = 0, scored: bool = False) -> int:
     """Bytes that one picture of `cells` cells takes while it is decoded in `rows` rows of guidance.
 
-    That is the KV cache and the peak of activations. `known` cells are given and fed in the first call. `scored`: a
-    scoring pass reads the whole picture first.
+    That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
+    is more. `known` cells are fed in the first call. `scored`: a teacher-forced pass reads the whole picture first.
     """
-    config, size = decoder.config, next(decoder.parameters()).element_size()
-    sizes = call_sizes(cells, options.steps, known, decoder.parallel) or [0]
-    sorting = options.sampling.top_p < 1
+    element_bytes = next(model.parameters()).element_size()
+    schedule = options.schedule or model.traits.schedule
+    sizes = call_sizes(cells, options.steps, known, schedule, model.traits.parallel) or [0]
 
-    def peak(fed: int, asked: int, logits_at_once: float) -> float:
-        # Logits in float32, as many of them as guidance and sampling hold at once, or the intermediates of a block,
-        # whichever is more. The factors are measured (benchmarks/memory.py).
-        return rows * max(asked * config.codebook_size * 4 * logits_at_once, fed * config.width * in_block)
+    def peak(tokens: int, queries: int, logits_at_once: float) -> float:
+        logits = rows * queries * model.config.codebook_size * 4 * logits_at_once
+        return max(logits, model.call_bytes(rows, tokens, queries, element_bytes))
 
-    in_block = decoder.block_bytes(size)
-    kept = decoder.cache_bytes(rows, cells, size) + decoder.input_bytes(rows, cells, size)
-    fed = max(2 * known + sizes[0], 3 * max(sizes))
-    decoded = kept + peak(fed, max(sizes), 4.5 if sorting else 2.8)
-    return int(max(decoded, peak(2 * cells, cells, 2.0) if scored else 0))
+    logits_at_once = LOGITS_AT_ONCE_WITH_TOP_P if options.sampling.top_p < 1 else LOGITS_AT_ONCE
+    calls = [(known, sizes[0]), (max(sizes), max(sizes))]
+    decoded = model.state_bytes(rows, cells, element_bytes)
+    decoded += max(peak(tokens, queries, logits_at_once) for tokens, queries in calls)
+    return int(max(decoded, peak(cells, cells, LOGITS_AT_ONCE_WHILE_SCORING) if scored else 0))

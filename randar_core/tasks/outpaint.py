@@ -7,14 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.loop import Decoded, OnCall
-from ..decoding.options import DecodingOptions, check_pixels, one_each
-from ..decoding.windows import fill
-from .blending import carried_on, edge_of, fade_out
+from ..decoding.conditions import Conditions
+from ..decoding.loop import DecodeProgress, OnStep
+from ..decoding.options import DecodingOptions
+from .blending import edge_of, fade_out, push_pull
+from .checks import batch_of, check_pixels, match_batches
+from .fill import fill
 
 
 @dataclass(frozen=True)
-class Outpainted:
+class OutpaintResult:
     """`pixels` `[B, C, top + H + bottom, left + W + right]`, and the tokens of the canvas `[B, h, w]` they lie on.
 
     The picture's top left pixel lies in the cell (`row`, `column`) of the canvas, that of the result `top` and `left`
@@ -22,7 +24,7 @@ class Outpainted:
     """
 
     pixels: Tensor
-    decoded: Decoded
+    decoded: DecodeProgress
     row: int
     column: int
     top: int
@@ -33,8 +35,8 @@ class Outpainted:
 class Axis:
     """Where a picture of `length` pixels that grows by `before` and `after` lies on the cells of an axis.
 
-    It begins with a cell, so that the cell that it fills in part is its last; it ends with one where it grows there
-    only, so that this cell holds no new pixel.
+    It begins at the border of a cell, so that only its last cell may be filled in part. Where it grows at its end
+    alone, it ends at the border of a cell, so that this cell holds no new pixel.
     """
 
     length: int
@@ -53,7 +55,7 @@ class Axis:
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Pixels that the picture's first cell and its last have beside it."""
+        """Pixels that the picture's first and last cell have outside of it."""
         return self.start % self.factor, -(self.start + self.length) % self.factor
 
     @property
@@ -61,20 +63,20 @@ class Axis:
         return -(-(self.start + self.length + self.after) // self.factor)
 
     @property
-    def given(self) -> slice:
+    def covered(self) -> slice:
         """Cells that hold pixels of the picture."""
         return slice(self.start // self.factor, -(-(self.start + self.length) // self.factor))
 
     @property
-    def beside(self) -> tuple[int, int]:
+    def cells_around(self) -> tuple[int, int]:
         """Cells before and after those that hold pixels of the picture."""
-        return self.given.start, self.cells - self.given.stop
+        return self.covered.start, self.cells - self.covered.stop
 
     @property
     def known(self) -> slice:
-        """Those without new pixels; the picture's first cell in any case, lest nothing of it be known."""
+        """Covered cells without new pixels; the picture's first cell in any case, so that one is known."""
         partly_new = self.after > 0 and self.padding[1] > 0
-        return slice(self.given.start, max(self.given.start + 1, self.given.stop - partly_new))
+        return slice(self.covered.start, max(self.covered.start + 1, self.covered.stop - partly_new))
 
 
 @torch.no_grad()
@@ -82,7 +84,7 @@ def outpaint(
     model,
     tokenizer,
     pixels: Tensor,
-    classes: Tensor,
+    conditions: Tensor | Conditions,
     options: DecodingOptions,
     left: int = 0,
     top: int = 0,
@@ -90,16 +92,23 @@ def outpaint(
     bottom: int = 0,
     overlap: int | None = None,
     seam: int = 64,
-    on_call: OnCall | None = None,
-) -> Outpainted:
-    """Extend `pixels` `[B, C, H, W]` (C 3, or 4 with an alpha; 0…1) by so many pixels on each side.
+    on_step: OnStep | None = None,
+) -> OutpaintResult:
+    """Extend `pixels` by so many pixels on each side. The original pixels stay, bit for bit.
 
-    Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture; it
-    slides as `fill` says, with `overlap`. The cells are laid so that as few as can be hold old pixels beside new ones
-    (see `Axis`). A cell is drawn if it holds a new pixel; but of a picture narrower than a cell this cell is known, its
-    edge repeated in it. The original pixels stay, bit for bit. What the tokenizer gets wrong at their edge is taken off
-    the new pixels too (`carried_on`), less and less over `seam` pixels. `on_call` sees the whole canvas. Runs where
-    `classes` lie. Raises ValueError for an amount below 0.
+    model, tokenizer: a transformer of any family and the tokenizer that it was trained with.
+    pixels: `[B, C, H, W]` in 0…1; C is 3, or 4 with an alpha.
+    conditions: class ids `[B]` or `Conditions`; regions cover the whole canvas. One entry or as many as pictures.
+    options: how to decode.
+    left, top, right, bottom: pixels to add.
+    overlap: cells by which a window overlaps what was drawn before, see `fill`.
+    seam: pixels over which the tokenizer's error at the old edge is removed from the new pixels, less and less.
+    on_step: sees the whole canvas.
+
+    Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture. The
+    cells are laid so that as few as possible hold old pixels and new ones (see `Axis`). A cell is drawn if it holds a
+    new pixel. Of a picture narrower than a cell this cell is known, with the edge repeated in it. Runs on the device of
+    `conditions`. Raises ValueError for an amount below 0.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(
@@ -108,42 +117,44 @@ def outpaint(
         )
     if seam < 0:
         raise ValueError(f"The seam is {seam} pixels wide; it may not be below 0.")
+    conditions = Conditions.of(conditions)
+    device = conditions.device
     check_pixels(pixels)
-    pixels, classes = one_each(pictures=pixels, classes=classes)
-    pixels = pixels.to(classes.device)
+    batch = batch_of(pictures=len(pixels), classes=len(conditions))
+    pixels = match_batches(batch, pixels)[0].to(device)
     height, width = pixels.shape[2:]
     y, x = Axis(height, top, bottom, tokenizer.factor), Axis(width, left, right, tokenizer.factor)
 
-    limit = options.batch or len(pixels)
-    given = encode_amid(tokenizer, pixels[:, :3], y, x, model.config.grid // 4, limit).to(classes.device)
-    canvas = Canvas.empty(len(pixels), y.cells, x.cells, classes.device)
-    canvas.ids[:, y.given, x.given] = given
+    limit = options.batch_size or batch
+    canvas = Canvas.empty(batch, y.cells, x.cells, device)
+    ids = encode_with_edges(tokenizer, pixels[:, :3], y, x, model.config.grid // 4, limit)
+    canvas.ids[:, y.covered, x.covered] = ids.to(device)
     canvas.known[:, y.known, x.known] = True
-    decoded = fill(model, canvas, classes, options, overlap, on_call=on_call)
+    decoded = fill(model, canvas, conditions.repeated(batch), options, overlap, on_step=on_step)
 
     # All cells together, not window by window: windows leave no border in the pixels.
-    drawn = torch.cat([tokenizer.decode(some).to(pixels) for some in decoded.ids.split(limit)])
+    drawn = torch.cat([tokenizer.decode(chunk).to(pixels) for chunk in decoded.ids.split(limit)])
     out = drawn[:, :, y.start - top :, x.start - left :][:, :, : top + height + bottom, : left + width + right]
     margins = (left, right, top, bottom)
     error = F.pad(pixels[:, :3] - out[:, :, top : top + height, left : left + width], margins)
     new = F.pad(torch.zeros(1, height, width, dtype=torch.bool, device=out.device), margins, value=True)
-    error = carried_on(error, edge_of(~new, new)).mul_(fade_out(height, width, margins, seam).to(out))
+    error = push_pull(error, edge_of(~new, new)).mul_(fade_out(height, width, margins, seam).to(out))
     out = error.add_(out).clamp_(0, 1)
     if pixels.shape[1] == 4:
         out = torch.cat([out, torch.ones_like(out[:, :1])], 1)
     out[:, :, top : top + height, left : left + width] = pixels
-    return Outpainted(out, decoded, y.given.start, x.given.start, y.start - top, x.start - left)
+    return OutpaintResult(out, decoded, y.covered.start, x.covered.start, y.start - top, x.start - left)
 
 
-def encode_amid(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, batch: int) -> Tensor:
-    """The ids `[B, h, w]` of the cells that hold `pixels` `[B, 3, H, W]`, as of a part of a larger picture.
+def encode_with_edges(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, batch_size: int) -> Tensor:
+    """Ids `[B, h, w]` of the cells that hold `pixels` `[B, 3, H, W]`, as of a part of a larger picture.
 
-    Where the picture is to grow, its edge is repeated over up to `reach` cells for the tokenizer, which else sees the
-    end of a picture there: of the cells along a cut through the built-in model's pictures one in eight kept its id,
-    with a repeated edge it is three in five.
+    Where the picture grows, its edge is repeated over up to `reach` cells for the tokenizer, which would otherwise see
+    the end of a picture there. Of the cells along a cut through the built-in model's pictures one in eight kept its id,
+    with a repeated edge three in five.
     """
-    rows, columns = ([min(cells, reach) for cells in axis.beside] for axis in (y, x))
+    rows, columns = ([min(cells, reach) for cells in axis.cells_around] for axis in (y, x))
     padding = [p + cells * x.factor for p, cells in zip((*x.padding, *y.padding), (*columns, *rows), strict=True)]
     extended = F.pad(pixels, padding, mode="replicate")
-    ids = torch.cat([tokenizer.encode(some) for some in extended.split(batch)])
+    ids = torch.cat([tokenizer.encode(chunk) for chunk in extended.split(batch_size)])
     return ids[:, rows[0] : ids.shape[1] - rows[1], columns[0] : ids.shape[2] - columns[1]]

@@ -1,4 +1,4 @@
-"""Draw again what the model is least sure of."""
+"""Draw the least confident cells of a picture again."""
 
 from dataclasses import replace
 
@@ -6,55 +6,67 @@ import torch
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.loop import Decoded, OnCall
-from ..decoding.options import DecodingOptions, Watch
-from ..decoding.windows import fill
-from .confidence import forget_unsure, sureness
+from ..decoding.conditions import Conditions
+from ..decoding.loop import DecodeProgress, OnStep
+from ..decoding.options import DecodingOptions
+from ..decoding.windows import mapped
+from .confidence import OnScore, remask_least_confident, score_confidence
+from .fill import fill
 
 
 @torch.no_grad()
 def refine(
     model,
     ids: Tensor,
-    classes: Tensor,
+    conditions: Tensor | Conditions,
     options: DecodingOptions,
     share: float | None = None,
     below: float | None = None,
     rounds: int = 1,
     confidence: Tensor | None = None,
-    kept: Tensor | None = None,
-    overlap: int | None = None,
-    on_call: OnCall | None = None,
-) -> Decoded:
-    """Forget the least sure cells of `ids` `[B, h, w]` and draw them again, everything else known; `rounds` times.
+    fixed: Tensor | None = None,
+    on_step: OnStep | None = None,
+    on_score: OnScore | None = None,
+) -> DecodeProgress:
+    """Remask the least confident cells of `ids` `[B, h, w]` and draw them again, all others known; `rounds` times.
 
-    Forgotten are the least sure `share`, or the cells `below` a probability. How sure the model is comes from a scoring
-    pass, in the first round from `confidence` `[B, h, w]` where it is given. Cells that are `kept` (`[B, h, w]` bool,
-    by default none) stay in every round, and the share is one of the others. The confidence of the result is that of
-    the last scoring for cells that weren't drawn in the last round. Raises ValueError for no rounds and as
-    `forget_unsure` does.
+    model: a transformer of any family.
+    conditions: class ids `[B]` or `Conditions`.
+    options: how to decode.
+    share, below: draw the least confident share of the cells again, or the cells below a probability.
+    rounds: how often; the confidence is scored again before each round.
+    confidence: `[B, h, w]`, for the first round in place of a scoring pass.
+    fixed: `[B, h, w]` bool, cells that stay in every round; the share is one of the others.
+    on_step, on_score: hear of the calls and of the scored windows.
+
+    The confidence of the result is that of the last scoring for cells that weren't drawn in the last round. Raises
+    ValueError for less than one round and as `remask_least_confident` does.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds were asked for; refining takes at least 1.")
-    kept = torch.zeros_like(ids, dtype=torch.bool) if kept is None else kept
-    sure, done, watch = confidence, 0, Watch(on_call)
-    for turn in range(1, rounds + 1):
-        picture = Canvas(ids, kept)
-        if turn > 1 or sure is None:
-            sure = sureness(model, picture, classes, options, turn)
-        sure = sure.to(ids.device)
-        canvas = forget_unsure(picture, sure, share, below)
+    fixed = torch.zeros_like(ids, dtype=torch.bool) if fixed is None else fixed
+    done = 0
+    for pass_index in range(1, rounds + 1):
+        picture = Canvas(ids, fixed)
+        if pass_index > 1 or confidence is None:
+            confidence = score_confidence(model, picture, conditions, options, pass_index, on_score=on_score)
+        confidence = confidence.to(ids.device)
+        canvas = remask_least_confident(picture, confidence, share, below)
 
-        def with_rounds(decoded: Decoded, known=canvas.known, sure=sure, before=done, left=rounds - turn) -> Decoded:
+        def of_all_rounds(
+            progress: DecodeProgress, known=canvas.known, scored=confidence, before=done, left=rounds - pass_index
+        ) -> DecodeProgress:
             return replace(
-                decoded,
-                confidence=torch.where(known, sure, decoded.confidence),
-                call=before + decoded.call,
-                calls=before + decoded.calls * (1 + left),  # later rounds are taken to be as long as this one
+                progress,
+                confidence=torch.where(known, scored, progress.confidence),
+                call=before + progress.call,
+                calls=before + progress.calls * (1 + left),  # later rounds are taken to be as long as this one
             )
 
-        decoded = with_rounds(fill(model, canvas, classes, options, overlap, turn, watch.through(with_rounds)))
-        ids, done = decoded.ids, decoded.call
-        if watch.stopped:
-            return decoded
-    return replace(decoded, calls=done)
+        progress = of_all_rounds(
+            fill(model, canvas, conditions, options, pass_index=pass_index, on_step=mapped(on_step, of_all_rounds))
+        )
+        ids, done = progress.ids, progress.call
+        if progress.stopped:
+            return progress
+    return replace(progress, calls=done)

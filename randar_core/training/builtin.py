@@ -1,12 +1,10 @@
 """The recipe of the built-in model: `randar train-builtin` follows it, from one seed, to `builtin.safetensors`.
 
-First a tokenizer, then the decoder in rounds, and in the end better pixels of the same ids, in rounds too. On two CPU
-cores it is quickest as two processes of one thread:
+First a tokenizer, then the transformer in rounds, and at last a better decoder of the same ids, in rounds too. On two
+CPU cores it is quickest as two processes of one thread:
 `OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m randar_core train-builtin`. How long each part took for
 the model that ships, and how far it got, is in `builtin_log`.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,159 +15,140 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from ..runtime.distributed import is_first_process
-from .loop import CHECKPOINT, LoopSetting, Reporting
-from .pictures import CLASSES, FREE, PORTRAIT, UPRIGHT, Pictures
-from .tokenizer import PixelsRecipe, TokenizerRecipe
-from .train import train_decoder, train_pixels, train_tokenizer
-from .transformer import Prefixes, Start
+from ..procedural.landscape.render import CLASSES, Landscapes
+from ..runtime.distributed import is_rank_0
+from .decoder_objective import DecoderRecipe
+from .loop import CHECKPOINT
+from .samples import Prefixes
+from .settings import LoopSetting, PictureSet, Reporting, Run
+from .tokenizer_objective import TokenizerRecipe
+from .train import train_decoder, train_tokenizer, train_transformer
+from .warm_start import WarmStart
 
-TOKENIZER_PICTURES = Pictures(seed=1, count=12_000)
+TOKENIZER_PICTURES = Landscapes(seed=1, count=10_000)
 TOKENIZER = LlamaGenConfig(
     channels=16,
     multipliers=(1, 1, 2, 4),
     res_blocks=1,
-    codebook_size=512,
+    codebook_size=1024,
     codebook_dim=8,
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=1800, batch=16, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=3000, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
-class PixelsRound:
-    """One training of the half that makes pixels, which `decoder_multipliers` and a `margin` may change first."""
+class DecoderRound:
+    """One training of the tokenizer's decoder, which `decoder_multipliers` and a `margin` may change first."""
 
-    pictures: Pictures
-    recipe: PixelsRecipe
+    pictures: Landscapes
+    recipe: DecoderRecipe
     loop: LoopSetting
     decoder_multipliers: tuple[int, ...] | None = None
     margin: int | None = None
 
 
-PIXELS_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
-# First as well as the tokenizer's own width can. Then twice as wide in the two coarsest levels, so that it can see how
-# an outline goes on, with codes as a decoder draws them, and with a margin against a line along the edge.
-PIXELS_ROUNDS = (
-    PixelsRound(TOKENIZER_PICTURES, PixelsRecipe(border=1.0, exchanged=0.0), PIXELS_LOOP),
-    PixelsRound(
-        Pictures(seed=6, count=16_000),
-        PixelsRecipe(),
-        replace(PIXELS_LOOP, steps=1000, average=0.995),
+DECODER_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
+# Twice as wide in the two coarsest levels, so that it can see how an outline continues, with codes as a transformer
+# draws them, and with a margin against a line along the edge.
+DECODER_ROUNDS = (
+    DecoderRound(
+        Landscapes(seed=6, count=16_000),
+        DecoderRecipe(),
+        replace(DECODER_LOOP, average=0.995),
         decoder_multipliers=(1, 1, 4, 8),
         margin=1,
     ),
 )
 
-DECODER = RandARConfig(width=192, layers=5, heads=4, codebook_size=512, classes=len(CLASSES), grid=16)
-DECODER_LOOP = LoopSetting(
-    steps=9000, batch=32, learning_rate=3e-3, warmup=150, weight_decay=0.05, average=0.999, optimizer="muon"
+TRANSFORMER = RandARConfig(width=256, layers=4, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
+TRANSFORMER_LOOP = LoopSetting(
+    steps=500, batch=48, learning_rate=3e-3, warmup=50, weight_decay=0.05, average=0.99, optimizer="muon"
 )
 
 
 @dataclass(frozen=True)
-class Round:
-    """One training of the decoder, on pictures of its own. Layers that are new to it begin as if they weren't there."""
+class TransformerRound:
+    """One training of the transformer, on pictures of its own. New layers change nothing at first."""
 
-    pictures: Pictures
+    pictures: Landscapes
     loop: LoopSetting
     prefixes: Prefixes
     layers: int | None = None
-    """As many as the decoder has from here on; None: those of `DECODER`."""
+    """The layers of the transformer from here on; None: those of `TRANSFORMER`."""
     oversample: tuple[tuple[str, int], ...] = ()
     """Classes whose pictures come so many times as often as others."""
 
 
-# Each round begins with what the one before learnt, and sees new pictures. The tokenizer and the first round see shapes
-# turned as far as each may be, and so every direction of an edge; from the second on they stand upright. The third and
-# the fourth see ever more of what comes after a picture's beginning: that is where edges become clean. In the last,
-# shapes are as users are to see them, large and facing one way; two layers are added, and fish and houses, the hardest,
-# come twice as often.
-DECODER_ROUNDS = (
-    Round(Pictures(seed=2, count=16_000), DECODER_LOOP, Prefixes(cells=64, whole_every=8)),
-    Round(
-        Pictures(seed=3, count=20_000, bounds=UPRIGHT),
-        replace(DECODER_LOOP, steps=8000, learning_rate=1.5e-3, seed=1),
-        Prefixes(cells=48, whole_every=24),
+# Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. Later
+# ones have more layers, see more of what comes after a picture's beginning, where edges become clean, and last longer.
+TRANSFORMER_ROUNDS = (
+    TransformerRound(Landscapes(seed=2, count=8_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=8)),
+    TransformerRound(
+        Landscapes(seed=3, count=24_000),
+        replace(TRANSFORMER_LOOP, steps=6000, learning_rate=2e-3, average=0.999, seed=1),
+        Prefixes(cells=48, whole_every=16),
+        layers=6,
     ),
-    Round(
-        Pictures(seed=4, count=32_000, bounds=UPRIGHT),
-        replace(DECODER_LOOP, steps=5200, batch=24, learning_rate=1.2e-3, seed=2),
-        Prefixes(cells=64, whole_every=16),
-    ),
-    Round(
-        Pictures(seed=5, count=32_000, bounds=UPRIGHT),
-        replace(DECODER_LOOP, steps=2500, batch=24, learning_rate=1.2e-3, seed=3),
-        Prefixes(cells=64, whole_every=6),
-    ),
-    Round(
-        Pictures(seed=7, count=16_000, bounds=PORTRAIT),
-        replace(DECODER_LOOP, steps=1000, batch=24, learning_rate=1e-3, seed=7),
+    TransformerRound(
+        Landscapes(seed=4, count=32_000),
+        replace(TRANSFORMER_LOOP, steps=5000, learning_rate=1.2e-3, average=0.999, seed=2),
         Prefixes(cells=64, whole_every=8),
-        layers=7,
-        oversample=(("fish", 2), ("house", 2)),
+        layers=6,
+        oversample=(("city", 2), ("castle", 2), ("house", 2)),
     ),
 )
 
 DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88, boundary=0)
 
 
-def procedural_facts(pictures: Pictures) -> dict:
-    """What must be the same when a training on the procedural set resumes."""
-    facts = {"procedural_seed": pictures.seed, "pictures": pictures.count, "size": pictures.size}
-    # Left out where they are none, so that trainings from before there were bounds resume.
-    return facts | {key: value for key, value in pictures.bounds.facts().items() if value != FREE.facts()[key]}
+def picture_set(pictures: Landscapes) -> PictureSet:
+    return PictureSet(pictures, pictures.facts(), CLASSES)
 
 
-def train_builtin(folder: Path, device: torch.device, resume: bool = False, workers: int = 0) -> Path:
-    """Train the networks under `folder`, with `resume` from what is there; returns the bundle, in bfloat16."""
-    tokenizer_folder = folder / "tokenizer"
-    decoder_folders = [folder / f"decoder-{number}" for number in range(1, len(DECODER_ROUNDS) + 1)]
-    pixels_folders = [folder / f"pixels-{number}" for number in range(1, len(PIXELS_ROUNDS) + 1)]
-    for each in (tokenizer_folder, *decoder_folders, *pixels_folders):
-        each.mkdir(parents=True, exist_ok=True)
+def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: bool, **reporting) -> Run:
+    """One training of the recipe; with `resume` it goes on where there is a checkpoint, and begins again otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = resume and (folder / CHECKPOINT).exists()
+    reporting["overwrite"] = reporting["overwrite"] or resume
+    return Run(setting, Reporting(folder, **reporting), device, found)
+
+
+def train_builtin(
+    folder: Path, device: torch.device, resume: bool = False, workers: int = 0, overwrite: bool = False
+) -> Path:
+    """Train the networks under `folder`, with `resume` from the checkpoints there; returns the bundle, in bfloat16."""
+    reporting = {"workers": workers, "overwrite": overwrite}
+    often, seldom = {"save_every": 100, "sample_every": 400}, {"save_every": 100, "sample_every": 1000}
     tokenizer = train_tokenizer(
-        TOKENIZER_PICTURES,
-        procedural_facts(TOKENIZER_PICTURES),
+        picture_set(TOKENIZER_PICTURES),
         TOKENIZER,
         TokenizerRecipe(),
-        TOKENIZER_LOOP,
-        Reporting(tokenizer_folder, save_every=200, sample_every=400, workers=workers),
-        device,
-        resume and (tokenizer_folder / CHECKPOINT).exists(),
+        run_in(folder / "tokenizer", TOKENIZER_LOOP, device, resume, **often, **reporting),
     )
-    decoder = None
-    for decoder_folder, each in zip(decoder_folders, DECODER_ROUNDS, strict=True):
-        decoder = train_decoder(
-            each.pictures,
-            procedural_facts(each.pictures),
+    transformer = None
+    for number, each in enumerate(TRANSFORMER_ROUNDS, 1):
+        transformer = train_transformer(
+            picture_set(each.pictures),
             tokenizer,
-            replace(DECODER, layers=each.layers or DECODER.layers),
-            CLASSES,
+            replace(TRANSFORMER, layers=each.layers or TRANSFORMER.layers),
             DEFAULTS,
-            each.loop,
-            Reporting(decoder_folder, save_every=400, sample_every=2000, workers=workers),
-            device,
-            resume and (decoder_folder / CHECKPOINT).exists(),
+            run_in(folder / f"decoder-{number}", each.loop, device, resume, **seldom, **reporting),
             prefixes=each.prefixes,
-            start=None if decoder is None else Start(decoder, CLASSES),
+            start=None if transformer is None else WarmStart(transformer, CLASSES),
             oversample=each.oversample,
         )
-    for pixels_folder, each in zip(pixels_folders, PIXELS_ROUNDS, strict=True):
-        tokenizer = train_pixels(
+    for number, each in enumerate(DECODER_ROUNDS, 1):
+        tokenizer = train_decoder(
             tokenizer,
-            each.pictures,
-            procedural_facts(each.pictures),
+            picture_set(each.pictures),
             each.recipe,
-            each.loop,
-            Reporting(pixels_folder, save_every=200, sample_every=400, workers=workers),
-            device,
-            resume and (pixels_folder / CHECKPOINT).exists(),
+            run_in(folder / f"pixels-{number}", each.loop, device, resume, **often, **reporting),
             each.decoder_multipliers,
             each.margin,
         )
     path = folder / "builtin.safetensors"
-    if is_first_process():
-        save_bundle(path, decoder.bfloat16(), tokenizer.bfloat16(), CLASSES, DEFAULTS, "built-in")
+    if is_rank_0():
+        save_bundle(path, transformer.bfloat16(), tokenizer.bfloat16(), CLASSES, DEFAULTS, "built-in")
     return path

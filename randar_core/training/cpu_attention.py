@@ -1,6 +1,4 @@
-"""Causal attention that torch's CPU kernels do in half the time: in pieces that stay in the cache."""
-
-from __future__ import annotations
+"""Causal attention that torch's CPU kernels do in half the time: in blocks that stay in the cache."""
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +23,17 @@ class QuickCausalAttention(TorchFunctionMode):
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query, key, value [R, H, T, d] -> [R, H, T, d], the same as torch's up to rounding."""
-    rows = zip(*(part.split(ROWS) for part in (query * query.shape[-1] ** -0.5, key, value)), strict=True)
+    blocks = zip(*(tensor.split(ROWS) for tensor in (query * query.shape[-1] ** -0.5, key, value)), strict=True)
     with torch.autocast("cpu", enabled=False):
-        return torch.cat([_few_rows(*part) for part in rows])
+        return torch.cat([attend_in_blocks(*block) for block in blocks])
 
 
-def _few_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     key, out = key.transpose(-1, -2), []
     for start in range(0, query.shape[2], QUERIES):
         end = min(start + QUERIES, query.shape[2])
-        # No query sees beyond its piece's end: the triangle's empty half is never computed.
+        # No query sees beyond the end of its block: the triangle's empty half is never computed.
         scores = query[:, :, start:end] @ key[..., :end]
-        future = torch.ones(end - start, end, dtype=torch.bool).triu_(start + 1)
+        future = torch.ones(end - start, end, dtype=torch.bool, device=query.device).triu_(start + 1)
         out.append(scores.masked_fill(future, -torch.inf).softmax(-1) @ value[:, :, :end])
     return torch.cat(out, 2)

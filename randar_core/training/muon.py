@@ -1,7 +1,5 @@
 """Muon: momentum whose matrices are made orthogonal before each step."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -13,8 +11,8 @@ from ..runtime.capabilities import quick_dtype
 # Of the quintic iteration (Keller Jordan, "Muon", 2024): steepest at 0, so that small singular values grow at once.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
-TOGETHER = 2**23
-"""Elements of the matrices that are made orthogonal at once: small ones gain by it, large ones would take memory."""
+# Elements of the matrices that are made orthogonal at once: small ones gain by it, large ones would take memory.
+ELEMENTS_AT_ONCE = 2**23
 
 
 class Muon(torch.optim.Optimizer):
@@ -22,7 +20,7 @@ class Muon(torch.optim.Optimizer):
 
     Takes AdamW's learning rates: an update has the size of AdamW's. `torch.optim.Muon` is the same step in bfloat16,
     matrix by matrix; this takes several matrices of one shape together and computes in the device's quick dtype, since
-    a processor that emulates bfloat16 would spend most of a training here.
+    a CPU that emulates bfloat16 would spend most of a training here.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95):
@@ -36,10 +34,10 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     alike[matrix.shape].append(matrix)
             for shape, matrices in alike.items():
-                together = max(1, TOGETHER // shape.numel())
-                for some in (matrices[start : start + together] for start in range(0, len(matrices), together)):
-                    updates = orthogonal(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in some]))
-                    for matrix, update in zip(some, updates, strict=True):
+                at_once = max(1, ELEMENTS_AT_ONCE // shape.numel())
+                for chunk in (matrices[start : start + at_once] for start in range(0, len(matrices), at_once)):
+                    updates = orthogonal(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in chunk]))
+                    for matrix, update in zip(chunk, updates, strict=True):
                         matrix.mul_(1 - group["lr"] * group["weight_decay"])
                         matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 

@@ -1,169 +1,109 @@
-"""What a decoder learns: every token of a picture from those before it, along an order of the picture's own."""
-
-from __future__ import annotations
+"""What a transformer learns: every token of a picture from those before it, along an order of the picture's own."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from ..classes import resolve_class
-from ..decoding.seeding import stream
-from ..models.randar import RandAR
+from ..checkpoints.families import FAMILIES
+from ..decoding.lpd_groups import LPD_GROUPS
+from ..decoding.schedule import call_sizes
+from ..decoding.seeding import generator_for
+from ..models.arpg import ARPG, ARPGConfig
+from ..models.lpd import LPD, LPDConfig
+from ..models.randar import RandAR, RandARConfig
 from .cpu_attention import QuickCausalAttention
-from .samples import item_of
+
+TransformerConfig = RandARConfig | ARPGConfig | LPDConfig
+Transformer = RandAR | ARPG | LPD
+
+TRAINABLE = {family.name: family for family in FAMILIES if family.name in ("randar", "arpg", "lpd")}
+"""The families that learn here, by name: those whose authors train them in random orders throughout."""
+
+OUTPUT_LAYERS = ("output.weight", "head.weight")
+NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "_ln.weight")
+INTO_STREAM = ("wo.weight", "w2.weight", "proj.weight", "fc2.weight")  # of layers that add to the residual stream
 
 
-class DecoderObjective(nn.Module):
+class TransformerObjective(nn.Module):
     """Cross-entropy of teacher-forced tokens (RandAR, arXiv 2412.01827, section 3.1)."""
 
-    FIGURES = ("cells",)
+    FIGURES: tuple[str, ...] = ("cells",)
 
-    def __init__(self, model: RandAR):
+    def __init__(self, model: Transformer):
         super().__init__()
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
         with QuickCausalAttention():
-            logits = self.model(batch["classes"], batch["tokens"], batch["order"])
-        loss = F.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten())
-        return loss, {"cells": batch["order"].shape[1]}
+            condition = self.model.class_embedding(batch["classes"])
+            logits = self.model(condition, batch["tokens"], batch["order"])
+        return loss_of(logits, batch["tokens"]), {"cells": batch["order"].shape[1]}
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}
 
 
-@dataclass(frozen=True)
-class Prefixes:
-    """Most batches hold only the first `cells` of every order, each `whole_every`-th one holds whole pictures.
+class GroupObjective(TransformerObjective):
+    """The same in groups of cells: all samples of a step in those of one number of calls (LPD, arXiv 2507.01957).
 
-    What is drawn, where and how large is settled in the first cells, so that is where most is to be learnt; what comes
-    after continues its neighbours, costs several times as much, and needs few examples. A decoder that sees all of
-    random orders' beginnings sees every cell, since an order may begin anywhere.
+    The number is drawn from `seed` and the step, evenly from those that LPD was trained with.
     """
 
-    cells: int
-    whole_every: int
+    FIGURES = ("cells", "groups")
 
-    def length(self, batch: int, whole: int) -> int:
-        """Cells of the samples of batch number `batch`, of `whole` ones."""
-        return whole if (batch + 1) % self.whole_every == 0 else min(self.cells, whole)
+    def __init__(self, model: LPD, seed: int):
+        super().__init__(model)
+        self.seed, self.calls = seed, calls_to_learn(model.config.cells)
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `TransformerObjective`, and the number of groups."""
+        cells = batch["order"].shape[1]
+        drawn = int(torch.randint(len(self.calls), (), generator=generator_for(self.seed, "groups", step)))
+        sizes = first_groups(call_sizes(self.model.config.cells, self.calls[drawn], schedule="lpd"), cells)
+        condition = self.model.class_embedding(batch["classes"])
+        logits = self.model(condition, batch["tokens"], batch["order"], group_sizes=sizes)
+        return loss_of(logits, batch["tokens"]), {"cells": cells, "groups": len(sizes)}
 
 
-@dataclass(frozen=True)
-class TokenSamples(Dataset):
-    """Sample n of a training: a picture's tokens along a random order, under its class or, at times, the null class.
+def objective_of(model: Transformer, seed: int) -> TransformerObjective:
+    """How a transformer of its family learns."""
+    return GroupObjective(model, seed) if isinstance(model, LPD) else TransformerObjective(model)
 
-    `ids` [M, N] and `labels` [M] hold the whole set. Everything drawn comes from the seed and n. With `prefixes`, the
-    `batch` samples of a step hold equally many cells. With `oversample` [classes], every picture of a class comes that
-    many times an epoch, but no more often than others under the null class, which so keeps to the set as it is.
-    """
 
-    ids: Tensor
-    labels: Tensor
-    null_class: int
-    seed: int
-    class_dropout: float = 0.1
-    prefixes: Prefixes | None = None
-    batch: int = 1
-    oversample: Tensor | None = None
+def loss_of(logits: Tensor, tokens: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
-    @cached_property
-    def _items(self) -> Tensor:
-        """The pictures of an epoch, before they are shuffled."""
-        items = torch.arange(len(self.ids))
-        return items if self.oversample is None else items.repeat_interleave(self.oversample[self.labels.long()])
 
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        item = self._items[item_of(number, len(self._items), self.seed)]
-        label = self.labels[item].long()
-        generator = stream(self.seed, "sample", number)
-        order = torch.randperm(self.ids.shape[1], generator=generator)
-        dropout = self.class_dropout if self.oversample is None else self.class_dropout / self.oversample[label]
-        if torch.rand((), generator=generator) < dropout:
-            label = torch.tensor(self.null_class)
-        if self.prefixes is not None:
-            order = order[: self.prefixes.length(number // self.batch, len(order))]
-        return {"classes": label, "tokens": self.ids[item, order].long(), "order": order}
+def calls_to_learn(cells: int) -> list[int]:
+    """The numbers of calls that LPD learns on a canvas of `cells` cells; those of 256 cells in proportion otherwise."""
+    published = [calls for count, calls in LPD_GROUPS if count == cells]
+    if published:
+        return published
+    return sorted({max(1, calls * cells // 256) for count, calls in LPD_GROUPS if count == 256})
+
+
+def first_groups(sizes: Sequence[int], cells: int) -> list[int]:
+    """The groups of the first `cells` cells; the last of them is cut short."""
+    starts = accumulate(sizes, initial=0)
+    return [min(size, cells - start) for size, start in zip(sizes, starts, strict=False) if start < cells]
 
 
 @torch.no_grad()
-def initialise(model: RandAR, seed: int) -> None:
+def initialise(model: Transformer, seed: int) -> None:
     """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
     (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
-    generator = stream(seed, "initialise")
+    generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
+        if name.endswith(NORMS):
             parameter.fill_(1)
-        elif name == "output.weight":
+        elif name in OUTPUT_LAYERS or name.endswith(".bias"):
             parameter.zero_()
         else:
-            deviation = into_stream if name.endswith(("wo.weight", "w2.weight")) else 0.02
+            deviation = into_stream if name.endswith(INTO_STREAM) else 0.02
             parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))
-
-
-@dataclass(frozen=True)
-class Start:
-    """A trained decoder to begin with, and the names of its classes."""
-
-    decoder: RandAR
-    class_names: Sequence[str]
-
-
-@torch.no_grad()
-def begin_with(model: RandAR, class_names: Sequence[str], start: Start) -> None:
-    """Give `model`, initialised before, the weights of `start`.
-
-    Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
-    of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
-    et al., arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else differs.
-    """
-    for name in ("width", "heads", "codebook_size", "grid"):
-        found, expected = getattr(start.decoder.config, name), getattr(model.config, name)
-        if found != expected:
-            raise ValueError(
-                f"The decoder to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
-                "they must be equal."
-            )
-    layers = start.decoder.config.layers
-    if layers > model.config.layers:
-        raise ValueError(
-            f"The decoder to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
-            f"{layers} or more."
-        )
-    for layer in model.layers[layers:]:
-        for into_stream in (layer.attention.wo, layer.feed_forward.w2):
-            into_stream.weight.zero_()
-    key = "cls_embedding.embedding_table.weight"
-    weights = start.decoder.state_dict()
-    known, embeddings = weights[key], model.state_dict()[key].clone()
-    embeddings[model.null_class] = known[start.decoder.null_class]
-    for row, name in enumerate(class_names):
-        if name in start.class_names:
-            embeddings[row] = known[start.class_names.index(name)]
-    added = tuple(f"layers.{index}." for index in range(layers, model.config.layers))
-    new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
-    model.load_state_dict(new | weights | {key: embeddings})
-
-
-def oversampling(times: Iterable[tuple[str, int]], class_names: Sequence[str]) -> Tensor | None:
-    """How often pictures of each class come, `[classes]`, or None if all come once, from (name or id, number) pairs.
-
-    Raises ValueError for an unknown class, and for one that is named twice.
-    """
-    every = torch.ones(len(class_names), dtype=torch.long)
-    named = set()
-    for name, number in times:
-        label = resolve_class(name, class_names)
-        if label in named:
-            raise ValueError(f"How often the class '{class_names[label]}' comes is said twice; say it once.")
-        named.add(label)
-        every[label] = number
-    return every if (every != 1).any() else None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from randar_core.models.tokenizer import DECODE_BYTES
+from randar_core.models.tiling import DECODE_BYTES
 
 spec = importlib.util.spec_from_file_location("memory", Path(__file__).parents[2] / "benchmarks" / "memory.py")
 memory = sys.modules["memory"] = importlib.util.module_from_spec(spec)

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from randar_core.checkpoints.bundle import load, save_bundle
+from randar_core.checkpoints.bundle import save_bundle
+from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.training.pictures import CLASSES, PORTRAIT, UPRIGHT, batch
+from randar_core.procedural.render import batch
+from randar_core.procedural.scene import PORTRAIT, UPRIGHT
+from randar_core.procedural.shapes import CLASSES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -265,7 +268,7 @@ def tiny_bundle(path: Path, seed: int, class_names=CLASSES) -> Path:
 
 
 def bench_of(path: Path) -> Bench:
-    return Bench(path, load(path), load_judge(), batch=400)
+    return Bench(path, load_model(path), load_judge(), batch=400)
 
 
 def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypatch):

@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from huggingface_hub import cached_assets_path
 
 from randar_core.checkpoints import download as downloading
-from randar_core.checkpoints.download import DownloadError, download
+from randar_core.checkpoints.download import DownloadError, download, downloads_folder
+from randar_core.checkpoints.locate import weight_files
 from randar_core.checkpoints.releases import RELEASES, find_release
 
 
@@ -31,7 +33,7 @@ class Hub:
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    sha256: str = hashlib.sha256(WEIGHTS).hexdigest()
+    sha256: str | None = hashlib.sha256(WEIGHTS).hexdigest()
     answers: list[str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
 
@@ -61,7 +63,9 @@ def hub(monkeypatch, tmp_path):
             content = state.files.get(self.path)
             if content is None:
                 return self.answer(404, X_Error_Code="EntryNotFound")
-            facts = {"ETag": f'"{state.sha256}"', "X_Repo_Commit": "c" * 40, "Accept_Ranges": "bytes"}
+            facts = {"X_Repo_Commit": "c" * 40, "Accept_Ranges": "bytes"}
+            if state.sha256:
+                facts["ETag"] = f'"{state.sha256}"'
             if self.command == "HEAD":
                 return self.answer(200, content, **facts)
             wanted = self.headers.get("Range")
@@ -133,7 +137,7 @@ def test_a_cut_in_the_middle_is_mended_within_the_download(hub, tmp_path):
 
 def test_a_download_that_stopped_goes_on_where_it_stopped(hub, tmp_path):
     hub.answers = ["half", "fail"]
-    with pytest.raises(DownloadError, match=r"stopped after 0\.1 MB of 0\.1 MB: .*503.* goes on from there"):
+    with pytest.raises(DownloadError, match=r"stopped after 0\.1 MB of 0\.1 MB: .*503.* to resume it"):
         download("llamagen-vq16", tmp_path)
     assert not (tmp_path / TOKENIZER.file).exists()
     hub.ranges.clear()
@@ -143,7 +147,7 @@ def test_a_download_that_stopped_goes_on_where_it_stopped(hub, tmp_path):
 
 def test_a_damaged_download_is_not_kept(hub, tmp_path):
     hub.sha256 = "0" * 64
-    with pytest.raises(DownloadError, match="came damaged and was deleted"):
+    with pytest.raises(DownloadError, match="was deleted: its content doesn't have the announced hash"):
         download("llamagen-vq16", tmp_path)
     assert not list(tmp_path.glob("vq*"))
 
@@ -169,7 +173,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(hub, tmp_path, monke
 
 def test_a_folder_that_cannot_be_made_is_named(hub, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match="The folder '.*file.models' can't be made"):
+    with pytest.raises(DownloadError, match="Nothing can be written to the folder '.*file.models'"):
         download("llamagen-vq16", tmp_path / "file" / "models")
 
 
@@ -201,3 +205,74 @@ def test_a_listener_hears_of_every_piece_and_may_stop_resumably(hub, tmp_path):
     assert heard and heard[0][1] == len(WEIGHTS)
     assert download(TOKENIZER.name, tmp_path, lambda come, size: heard.append((come, size))).read_bytes() == WEIGHTS
     assert hub.ranges[-1] is None or hub.ranges[-1].startswith("bytes=")
+
+
+LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>network login</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (LOGIN_PAGE, "is a web page, not weights"),
+        (
+            b'{"error": "Access to this model is restricted"}',
+            "is JSON, such as the error message of a server.*restricted",
+        ),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is XML.*AccessDenied"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (WEIGHTS[:HALF], "cut or damaged"),
+        (b"", "is empty"),
+    ],
+)
+@pytest.mark.parametrize("etag", [None, "gateway"])
+def test_what_a_gateway_answers_in_place_of_the_file_is_not_kept(hub, tmp_path, answer, said, etag):
+    """Status 200 and no hash, as a login page comes: only what arrived can tell."""
+    hub.files = {path: answer for path in hub.files}
+    hub.sha256 = etag
+    with pytest.raises(DownloadError, match=f"{TOKENIZER.file} was deleted: .*{said}.*behind a proxy"):
+        download("llamagen-vq16", tmp_path)
+    assert not list(tmp_path.glob("vq*"))
+
+
+def test_more_than_was_announced_is_not_kept(hub, tmp_path):
+    """Such as the rest of another version, behind what had arrived of the first."""
+    version = hub.sha256[:16]
+    (tmp_path / f"{TOKENIZER.file}.{version}.part").write_bytes(WEIGHTS + b"more")
+    with pytest.raises(DownloadError):
+        download("llamagen-vq16", tmp_path)
+    assert not (tmp_path / TOKENIZER.file).exists()
+
+
+def test_without_a_version_what_had_arrived_is_not_resumed(hub, tmp_path):
+    hub.sha256 = None
+    (tmp_path / f"{TOKENIZER.file}..part").write_bytes(b"of another version")
+    assert download("llamagen-vq16", tmp_path).read_bytes() == WEIGHTS
+    assert hub.ranges == [None]
+
+
+def test_a_second_download_of_the_same_file_is_refused(hub, tmp_path):
+    def meanwhile(come, size):
+        with pytest.raises(DownloadError, match="Another run is writing to .*vq_ds16_c2i.pt"):
+            download("llamagen-vq16", tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download("llamagen-vq16", tmp_path, meanwhile)
+    assert download("llamagen-vq16", tmp_path).read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_ASSETS_CACHE"])
+def test_a_home_that_cannot_be_written_is_only_named(monkeypatch, tmp_path, variable):
+    """Where downloads lie is asked at each load; a folder is made by a download alone."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "home"))
+    assert tmp_path / "file" in downloads_folder().parents
+    assert list(weight_files([downloads_folder()])) == []
+    with pytest.raises(DownloadError, match="Nothing can be written to the folder '.*home"):
+        download("llamagen-vq16")
+
+
+def test_downloads_lie_where_the_hub_library_puts_assets(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_ASSETS_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert downloads_folder() == cached_assets_path("randar", namespace="models", assets_dir=tmp_path / "assets")

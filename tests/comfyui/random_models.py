@@ -1,12 +1,13 @@
 """Models of random weights that stand in for those of users and for those that must be downloaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from randar_core.checkpoints.bundle import save_bundle
-from randar_core.checkpoints.detect import FAMILIES
+from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.releases import Defaults, find_release
 from randar_core.classes import imagenet_classes
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -32,8 +33,8 @@ def save_released(models: Path) -> None:
     folder = models / "randar"
     # Keys and shapes are the released ones, so that the tokenizer is found.
     for release in map(find_release, ("randar-l-llamagen", "llamagen-vq16")):
-        family = family_of(release)
-        save_file(random_weights(family.shapes(family.config(**release.config))), folder / release.file)
+        family = family_of(release.config)
+        save_file(random_weights(family.shapes(release.config)), folder / release.file)
     # RAR draws one token a call: 256 calls of all layers take minutes on a CPU.
     rar, maskgit = find_release("rar-b"), find_release("maskgit-vqgan")
     networks = random_network(rar, layers=2), random_network(maskgit, channels=32)
@@ -41,13 +42,8 @@ def save_released(models: Path) -> None:
     save_upscaler(models / "upscale_models" / UPSCALER)
 
 
-def family_of(release):
-    return next(family for family in FAMILIES if family.name == release.family)
-
-
 def random_network(release, **changes) -> torch.nn.Module:
-    family = family_of(release)
-    config = family.config(**dict(release.config) | changes)
+    family, config = family_of(release.config), replace(release.config, **changes)
     network = family.network(config, device="meta", dtype=torch.bfloat16)
     network.load_state_dict(random_weights(family.shapes(config)), assign=True)
     return network

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from randar_core.decoding.orders import ORDERS, OrderRequest, Painted, check_order, random
 from randar_core.decoding.schedule import call_sizes
-from randar_core.decoding.seeding import stream
+from randar_core.decoding.seeding import generator_for
 
 side = st.integers(1, 12)
 
@@ -15,8 +15,8 @@ side = st.integers(1, 12)
 def request(height: int, width: int, known: int = 0, steps: int = 8, seed: int = 0) -> OrderRequest:
     cells = height * width
     some = torch.zeros(cells, dtype=torch.bool)
-    some[torch.randperm(cells, generator=stream(seed, "known"))[:known]] = True
-    return OrderRequest(height, width, some, call_sizes(cells, steps, known), stream(seed, "order"))
+    some[torch.randperm(cells, generator=generator_for(seed, "known"))[:known]] = True
+    return OrderRequest(height, width, some, call_sizes(cells, steps, known), generator_for(seed, "order"))
 
 
 def ranks(name: str, height: int, width: int) -> torch.Tensor:
@@ -87,7 +87,7 @@ def test_the_cells_of_a_local_call_are_far_from_one_another_and_near_to_what_is_
 def test_a_local_order_starts_beside_what_is_known():
     known = torch.zeros(8, 8, dtype=torch.bool)
     known[:, :2] = True
-    asked = OrderRequest(8, 8, known.flatten(), [4, 8, 36], stream(0, "order"))
+    asked = OrderRequest(8, 8, known.flatten(), [4, 8, 36], generator_for(0, "order"))
     order = ORDERS["locality-aware"](asked)[known.sum() :]
     assert (order[:4] % 8 <= 3).all()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from randar_core.models import tokenizer as shared
+from randar_core.models import codebook, tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 
@@ -184,7 +184,7 @@ def test_nearest_is_nearest_by_euclidean_distance(tokenizer):
 def test_a_large_picture_is_searched_in_chunks_with_the_same_result(tokenizer, monkeypatch):
     vectors = torch.randn(2, tokenizer.codebook_dim, 5, 7)
     expected = tokenizer.nearest(vectors)
-    monkeypatch.setattr(shared, "DISTANCES_AT_ONCE", 3 * tokenizer.codebook_size)
+    monkeypatch.setattr(codebook, "DISTANCES_AT_ONCE", 3 * tokenizer.codebook_size)
     assert torch.equal(tokenizer.nearest(vectors), expected)
 
 
@@ -196,14 +196,14 @@ def test_a_large_batch_goes_slice_by_slice_with_the_same_result(tokenizer, monke
     for name in ("pre_quant", "decode_vectors"):
         part = getattr(tokenizer, name)
         monkeypatch.setattr(tokenizer, name, lambda x, part=part: taken.append(len(x)) or part(x), raising=False)
-    monkeypatch.setattr(shared, "PIXELS_AT_ONCE_ON_CPU", 2 * 8 * 16)
+    monkeypatch.setattr(tiling, "PIXELS_AT_ONCE_ON_CPU", 2 * 8 * 16)
     assert (tokenizer.encode(pixels) == ids).all()
     assert torch.allclose(tokenizer.decode(ids), whole, atol=1e-5)
     assert taken == [2, 2, 1, 2, 2, 1]
 
 
 def test_a_picture_larger_than_a_slice_is_taken_whole(tokenizer, monkeypatch):
-    monkeypatch.setattr(shared, "PIXELS_AT_ONCE_ON_CPU", 1)
+    monkeypatch.setattr(tiling, "PIXELS_AT_ONCE_ON_CPU", 1)
     assert tokenizer.decode(torch.zeros(2, 3, 4, dtype=torch.long)).shape == (2, 3, 12, 16)
 
 
@@ -213,7 +213,7 @@ def test_tiles_make_up_the_whole(rows, columns, side, data):
     overlap = data.draw(st.integers(0, side - 1))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"TILE_SIDE": side, "TILE_OVERLAP": overlap}.items():
-            patch.setattr(shared, name, value)
+            patch.setattr(tiling, name, value)
         seen = []
 
         def halved(x):
@@ -221,11 +221,11 @@ def test_tiles_make_up_the_whole(rows, columns, side, data):
             return F.avg_pool2d(x, 2)
 
         pixels = torch.rand(2, 3, 2 * rows, 2 * columns, generator=torch.Generator().manual_seed(0))
-        vectors = shared.in_tiles_if_large(halved, pixels, 2, 1, 4 * side**2)
+        vectors = tiling.in_tiles_if_large(halved, pixels, 2, 1, 4 * side**2)
         torch.testing.assert_close(vectors, F.avg_pool2d(pixels, 2))
         # Never more at once than is allowed for.
         assert max(seen) <= 4 * side**2
-        doubled = shared.in_tiles_if_large(
+        doubled = tiling.in_tiles_if_large(
             lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), vectors, 1, 2, 4 * side**2
         )
         torch.testing.assert_close(doubled, vectors.repeat_interleave(2, 2).repeat_interleave(2, 3))
@@ -236,27 +236,27 @@ def test_a_large_picture_goes_tile_by_tile_with_nearly_the_same_result(tokenizer
     ids = torch.randint(tokenizer.codebook_size, (1, 6, 17), generator=torch.Generator().manual_seed(0))
     whole = tokenizer.decode(ids)
     for name, value in {"WHOLE_BYTES": 7 * 8 * 4 * (8 * factor) ** 2, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
-        monkeypatch.setattr(shared, name, value)
+        monkeypatch.setattr(tiling, name, value)
     tiled = tokenizer.decode(ids)
     assert tiled.shape == whole.shape and not tiled.equal(whole)
     near, a_cell_off = ((tiled - other).abs().mean() for other in (whole, whole.roll(factor, 3)))
     assert near < 0.6 * a_cell_off
     encoded = tokenizer.encode(tiled)
-    monkeypatch.setattr(shared, "WHOLE_BYTES", 2**31)
+    monkeypatch.setattr(tiling, "WHOLE_BYTES", 2**31)
     same = (encoded == tokenizer.encode(tiled)).float().mean()
     assert same > 0.5  # by chance one in forty
 
 
 def test_tiles_fade_into_one_another_in_float32_whatever_they_are_drawn_in(monkeypatch):
     for name, value in {"TILE_SIDE": 16, "TILE_OVERLAP": 8}.items():
-        monkeypatch.setattr(shared, name, value)
+        monkeypatch.setattr(tiling, name, value)
     count = iter(range(100))
-    numbered = shared.in_tiles_if_large(lambda x: torch.full_like(x, next(count)), torch.zeros(1, 1, 8, 24), 1, 1, 128)
+    numbered = tiling.in_tiles_if_large(lambda x: torch.full_like(x, next(count)), torch.zeros(1, 1, 8, 24), 1, 1, 128)
     steps = numbered.diff(dim=3)
     assert numbered[..., 0].eq(0).all() and numbered[..., -1].eq(1).all()
     assert steps.min() >= 0 and steps.max() < 0.2
     level = torch.full((1, 1, 8, 40), 0.7, dtype=torch.bfloat16)
-    tiled = shared.in_tiles_if_large(lambda x: x, level, 1, 1, 128)
+    tiled = tiling.in_tiles_if_large(lambda x: x, level, 1, 1, 128)
     assert tiled.dtype == torch.bfloat16 and tiled.equal(level)
 
 

@@ -1,4 +1,4 @@
-"""Help and locale say what the nodes say. To write them anew: `UPDATE_HELP=1 pytest tests/test_help.py`."""
+"""Help and locale say what the nodes say. To write them again: `UPDATE_HELP=1 pytest tests/nodes/test_help.py`."""
 
 import json
 import os
@@ -6,9 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
-from randar_core.checkpoints.detect import FAMILIES
-from randar_core.checkpoints.releases import RELEASES, find_release
 
 ROOT = Path(__file__).parents[2]
 LOCALE = ROOT / "locales/en/nodeDefs.json"
@@ -50,16 +47,16 @@ def default_of(socket) -> str:
     return f" ({default})"
 
 
-def row_of(release) -> str:
-    """A released decoder's row in the README's table. GiB of weights, MiB of KV cache for a picture with guidance."""
-    family = next(family for family in FAMILIES if family.name == release.family)
-    decoder = family.network(family.config(**release.config), device="meta")
+def row_of(pack, release) -> str:
+    """A released transformer's row in the README's table: GiB of weights, MiB of state of a picture with guidance."""
+    families, releases = (pack.module(f"randar_core.checkpoints.{name}") for name in ("families", "releases"))
+    transformer = families.family_of(release.config).network(release.config, device="meta")
     half = release.parameters * 2 / 2**30
-    cache = decoder.cache_bytes(rows=2, cells=release.config["grid"] ** 2, element_bytes=2) / 2**20
-    files = f"`{release.file}`, `{find_release(release.tokenizer).file}`"
+    state = transformer.state_bytes(rows=2, cells=release.config.grid**2, element_bytes=2) / 2**20
+    files = f"`{release.file}`, `{releases.find_release(release.tokenizer).file}`"
     return (
         f"| {release.name} | {files} | {release.parameters / 1e6:.0f} M | {half:.1f} / {2 * half:.1f} GiB | "
-        f"{cache:.0f} MiB | {release.defaults.guidance:g} |"
+        f"{state:.0f} MiB | {release.defaults.guidance:g} |"
     )
 
 
@@ -105,11 +102,11 @@ def test_the_readme_names_every_node(schemas):
         assert f"| {schema.display_name} |" in readme
 
 
-def test_the_readme_names_every_released_model_with_its_size():
+def test_the_readme_names_every_released_model_with_its_size(pack):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for release in RELEASES:
+    for release in pack.module("randar_core.checkpoints.releases").RELEASES:
         if release.file and release.tokenizer:
-            assert row_of(release) in readme
+            assert row_of(pack, release) in readme
 
 
 def test_pictures_of_the_readme_exist_and_are_small():
@@ -124,8 +121,8 @@ def test_workflows_that_help_names_exist():
     named = {
         name
         for page in DOCS.glob("*.md")
-        for sentence in re.findall(r"[Ww]orkflows? [^.:]*", page.read_text(encoding="utf-8"))
-        for name in re.findall(r"\*([a-z-]+)\*", sentence)
+        for sentence in re.findall(r"[Ww]orkflows?\s[^.:]*", page.read_text(encoding="utf-8"))
+        for name in re.findall(r"\*(\d\d [^*]+)\*", sentence)
     }
     assert named
     assert named <= {path.stem for path in (ROOT / "workflows").glob("*.json")}

@@ -64,6 +64,7 @@ def test_the_sampler_reads_like_ksampler(pack):
         "temperature",
         "top_k",
         "top_p",
+        "mask_threshold",
     ]
     assert sockets["steps"].default == 88 and sockets["denoise"].default == 1.0
 
@@ -84,15 +85,15 @@ def test_a_model_brings_its_vae(pack, tiny, model):
 
 @pytest.mark.parametrize("choice", ["default", "bf16", "fp32", "int8"])
 def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, choice):
-    packing = pack.module("randar_core.runtime.packed_linear")
-    if choice == "int8" and not packing.can_pack_in(choice):
+    precisions = pack.module("randar_core.runtime.precision")
+    if choice == "int8" and not precisions.can_pack_in(choice):
         pytest.skip("no kernels for weights in int8 here")
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype=choice)
     name = {"default": "auto", "bf16": "bfloat16", "fp32": "float32", "int8": "int8"}[choice]
-    wanted = packing.precision_of(name, model.device)
-    assert next(model.decoder.parameters()).dtype == wanted.dtype
-    whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.bundle").load_decoder(tiny).parameters())
-    linears = [m for m in model.decoder.modules() if hasattr(m, "in_features")]
+    wanted = precisions.precision_of(name, model.device)
+    assert next(model.transformer.parameters()).dtype == wanted.dtype
+    whole = sum(p.numel() for p in pack.module("randar_core.checkpoints.model").load_transformer(tiny).parameters())
+    linears = [m for m in model.transformer.modules() if hasattr(m, "in_features")]
     packed = sum(layer.in_features * layer.out_features for layer in linears)
     itemsize = {None: wanted.dtype.itemsize, "float16": 2, "int8": 1}[wanted.bits]
     assert model.patcher.model_size() == (whole - packed) * wanted.dtype.itemsize + packed * itemsize
@@ -104,9 +105,9 @@ def test_the_weights_get_the_chosen_precision_and_are_counted(pack, tiny, star, 
 def parts(pack, tiny):
     """The tiny model in two files: a decoder alone and its tokenizer."""
     bundle = pack.module("randar_core.checkpoints.bundle")
-    whole = bundle.load(tiny)
+    whole = pack.module("randar_core.checkpoints.model").load_model(tiny)
     decoder, tokenizer = pack.models / "decoder.safetensors", pack.models / "codes.safetensors"
-    bundle.save_bundle(decoder, decoder=whole.decoder)
+    bundle.save_bundle(decoder, transformer=whole.transformer)
     bundle.save_bundle(tokenizer, tokenizer=whole.tokenizer)
     yield decoder, tokenizer
     for path in pack.models.iterdir():
@@ -126,7 +127,9 @@ def test_the_only_tokenizer_that_fits_is_found(pack, tiny, parts):
 
 def test_of_several_tokenizers_the_user_chooses(pack, parts):
     decoder, tokenizer = parts  # the bundle holds a tokenizer too
-    with pytest.raises(ValueError, match="Several tokenizers fit.*codes.safetensors.*Choose one as `tokenizer`"):
+    with pytest.raises(
+        ValueError, match="Several tokenizers fit.*codes.safetensors.*Name one of them as the tokenizer"
+    ):
         pack.run("RandARLoadModel", model_name=decoder.name)
     pack.run("RandARLoadModel", model_name=decoder.name, tokenizer=tokenizer.name)
 
@@ -136,9 +139,7 @@ def test_a_decoder_without_a_tokenizer_says_what_is_missing(pack, tiny, parts):
     tokenizer.unlink()
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
-        with pytest.raises(
-            ValueError, match="holds a decoder alone, and no tokenizer that fits it is in models/randar"
-        ):
+        with pytest.raises(ValueError, match="without a tokenizer, and no tokenizer that fits it was found"):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
@@ -149,7 +150,9 @@ def test_a_tokenizer_that_cannot_be_read_is_named_where_none_is_found(pack, tiny
     tokenizer.write_bytes(tokenizer.read_bytes()[:100])
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
-        with pytest.raises(ValueError, match="Unreadable: codes.safetensors. Choose one as `tokenizer`"):
+        with pytest.raises(
+            ValueError, match="These files can't be read: codes.safetensors. Name one of them as the tokenizer"
+        ):
             pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
@@ -176,7 +179,7 @@ def test_a_download_is_run_again_when_its_file_has_gone(pack):
 
 
 def test_a_tokenizer_is_no_model(pack, parts):
-    with pytest.raises(ValueError, match="is a tokenizer, not a model. Choose the decoder's file"):
+    with pytest.raises(ValueError, match="tokenizer without a transformer. Give the file of the model"):
         pack.run("RandARLoadModel", model_name=parts[1].name)
 
 
@@ -427,7 +430,7 @@ def test_an_overlap_as_large_as_the_tile_still_ends(model, picture):
 # --- progress, interrupts, memory
 
 
-def test_the_host_is_a_few_calls_ahead_of_a_graphics_card(pack, monkeypatch):
+def test_a_gpu_has_a_few_calls_in_flight(pack, monkeypatch):
     module, card, done = pack.module("nodes.progress"), torch.device("cuda"), []
 
     class Stream:
@@ -435,18 +438,18 @@ def test_the_host_is_a_few_calls_ahead_of_a_graphics_card(pack, monkeypatch):
             number = next(numbers)
             return SimpleNamespace(synchronize=lambda: done.append(number))
 
-    numbers, lead = count(1), module.Lead()
+    numbers, in_flight = count(1), module.InFlight()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    for _ in range(module.CALLS_AHEAD):
-        lead.add(card)
+    for _ in range(module.CALLS_IN_FLIGHT):
+        in_flight.add(card)
     assert done == []
-    lead.add(card)
-    lead.add(card)
+    in_flight.add(card)
+    in_flight.add(card)
     assert done == [1, 2]
-    lead.wait()
-    assert done == list(range(1, module.CALLS_AHEAD + 3))
-    lead.add(torch.device("cpu"))  # which does a call when it is told to
-    assert not lead.events
+    in_flight.wait()
+    assert done == list(range(1, module.CALLS_IN_FLIGHT + 3))
+    in_flight.add(torch.device("cpu"))  # which does a call when it is told to
+    assert not in_flight.events
 
 
 def test_progress_counts_the_calls(sample, reports):
@@ -476,14 +479,14 @@ def test_a_preview_of_a_wide_canvas_is_no_larger_than_what_is_shown(pack, model,
 @pytest.fixture
 def caches(model, monkeypatch):
     """Weak references to the KV caches that are made, in order."""
-    kept, start = [], type(model.decoder).start
+    kept, start = [], type(model.transformer).start
 
     def watched(self, *arguments, **more):
         state = start(self, *arguments, **more)
         kept.append(weakref.ref(state.cache))
         return state
 
-    monkeypatch.setattr(type(model.decoder), "start", watched)
+    monkeypatch.setattr(type(model.transformer), "start", watched)
     return kept
 
 
@@ -511,7 +514,7 @@ def test_an_error_in_the_middle_of_a_run_leaves_nothing(model, sample, caches, m
     def broken(self, state, *arguments):
         raise RuntimeError("a fault in the middle")
 
-    monkeypatch.setattr(type(model.decoder), "step", broken)
+    monkeypatch.setattr(type(model.transformer), "step", broken)
     with pytest.raises(RuntimeError, match="a fault in the middle"):
         sample(steps=16)
     gc.collect()
@@ -527,15 +530,15 @@ def test_the_cache_is_gone_after_a_run(sample, caches):
     "error", [torch.OutOfMemoryError, lambda: RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
 def test_a_batch_that_does_not_fit_is_split_and_finished(model, sample, monkeypatch, error):
-    whole, start, sizes = sample(batch_size=5)[0]["samples"], type(model.decoder).start, []
+    whole, start, sizes = sample(batch_size=5)[0]["samples"], type(model.transformer).start, []
 
-    def limited(self, classes, *arguments, **more):
-        sizes.append(len(classes) // 2)
+    def limited(self, condition, order, context_mask=None):
+        sizes.append(len(condition) // 2)
         if sizes[-1] > 2:
             raise error()
-        return start(self, classes, *arguments, **more)
+        return start(self, condition, order, context_mask)
 
-    monkeypatch.setattr(type(model.decoder), "start", limited)
+    monkeypatch.setattr(type(model.transformer), "start", limited)
     assert sample(batch_size=5)[0]["samples"].equal(whole)
     assert sizes == [5, 3, 2, 2, 1]
 
@@ -544,8 +547,8 @@ def test_one_picture_that_does_not_fit_is_a_clear_error(model, sample, monkeypat
     def full(self, *arguments, **more):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(type(model.decoder), "start", full)
-    with pytest.raises(MemoryError, match="not enough memory to draw even one picture"):
+    monkeypatch.setattr(type(model.transformer), "start", full)
+    with pytest.raises(MemoryError, match="not enough memory to draw one picture at a time"):
         sample(batch_size=2)
 
 
@@ -553,7 +556,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(model, sample, monkeypa
     def broken(self, *arguments, **more):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(type(model.decoder), "start", broken)
+    monkeypatch.setattr(type(model.transformer), "start", broken)
     with pytest.raises(RuntimeError, match="something else"):
         sample()
 
@@ -570,7 +573,7 @@ def test_what_a_packed_model_held_is_handed_back_once_it_is_gone(pack, tiny, mon
             asked.append((function.__name__, arguments))
 
     model, _ = pack.run("RandARLoadModel", model_name=tiny.name)
-    if not pack.module("randar_core.runtime.packed_linear").packed_bytes(model.decoder):
+    if not pack.module("randar_core.runtime.packed_linear").packed_bytes(model.transformer):
         pytest.skip("nothing is packed on this device")
     monkeypatch.setattr(memory.threading, "Timer", Timer)
     monkeypatch.setattr(Timer, "start", lambda self: None)
@@ -583,11 +586,11 @@ def test_what_a_packed_model_held_is_handed_back_once_it_is_gone(pack, tiny, mon
 def test_a_batch_is_drawn_in_pieces_when_little_is_free(model, sample, monkeypatch):
     import comfy.model_management as management
 
-    sizes, start = [], type(model.decoder).start
+    sizes, start = [], type(model.transformer).start
     monkeypatch.setattr(
-        type(model.decoder),
+        type(model.transformer),
         "start",
-        lambda self, classes, *a, **m: sizes.append(len(classes) // 2) or start(self, classes, *a, **m),
+        lambda self, condition, order, *rest: sizes.append(len(condition) // 2) or start(self, condition, order, *rest),
     )
     monkeypatch.setattr(management, "get_free_memory", lambda device, *more: 1)
     sample(batch_size=3)
@@ -640,7 +643,7 @@ def test_a_download_is_interrupted(pack, monkeypatch, wrapped):
 def rar(pack, tiny):
     """A tiny RAR model, as `model` is a tiny RandAR."""
     bundle, releases = pack.module("randar_core.checkpoints.bundle"), pack.module("randar_core.checkpoints.releases")
-    family, whole = pack.module("randar_core.models.rar"), bundle.load(tiny)
+    family, whole = pack.module("randar_core.models.rar"), pack.module("randar_core.checkpoints.model").load_model(tiny)
     decoder = family.RAR(family.RARConfig(32, 2, 4, mlp_width=64, codebook_size=32, classes=3, grid=4))
     generator = torch.Generator().manual_seed(0)
     for parameter in decoder.parameters():
@@ -667,5 +670,5 @@ def test_the_same_nodes_serve_rar(pack, rar, star, reports, picture):
 
 
 def test_rar_says_that_it_cannot_extrapolate(pack, rar, star):
-    with pytest.raises(ValueError, match="can't extrapolate.*Use a RandAR model"):
+    with pytest.raises(ValueError, match="can't extrapolate.*Take a RandAR model"):
         pack.run("RandARExtrapolate", model=rar, classes=star, seed=1, steps=4, cfg=2.0, factor=2)

@@ -51,8 +51,8 @@ def test_an_empty_mask_gives_the_picture_back(run, picture):
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (40, 53), (16, 16), (600, 300)])
 @pytest.mark.parametrize("nothing", [{"mask": 0.0}, {"mask": 1.0, "denoise": 0.0}], ids=["empty mask", "denoise 0"])
 def test_where_nothing_is_repainted_the_latent_is_of_the_models_size(run, model, size, nothing, monkeypatch):
-    encoded, encode = [], model.vae.encode_to_ids
-    monkeypatch.setattr(model.vae, "encode_to_ids", lambda pixels: encoded.append(pixels.shape) or encode(pixels))
+    encoded, encode = [], model.vae.encode_ids
+    monkeypatch.setattr(model.vae, "encode_ids", lambda pixels: encoded.append(pixels.shape) or encode(pixels))
     pictures = torch.rand(2, *size, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.full((1, *size), nothing["mask"])
     image, latent, confidence = run("RandARInpaint", image=pictures, **(nothing | {"mask": mask}))
@@ -201,10 +201,10 @@ def test_masks_that_differ_are_refused(run, picture):
     [
         (torch.zeros(1, 64, 64), "64×64 pixels, the picture 53×40"),
         (torch.ones(1, 40, 53), "covers the whole picture"),
-        (F.pad(torch.ones(1, 20, 20), (10, 23, 10, 10)), "no frame"),
+        (F.pad(torch.ones(1, 20, 20), (10, 23, 10, 10)), "isn't a frame"),
     ],
 )
-def test_a_mask_that_is_no_frame_is_refused(run, picture, mask, words):
+def test_a_mask_that_is_not_a_frame_is_refused(run, picture, mask, words):
     with pytest.raises(ValueError, match=words):
         run("RandAROutpaint", image=picture, mask=mask, left=0, top=0, right=0, bottom=0)
 
@@ -280,17 +280,17 @@ def test_refining_under_an_empty_noise_mask_changes_nothing(run, latent):
 
 
 def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model, latent, reports):
-    refine, options_for = pack.module("randar_core.tasks.refine").refine, pack.module("nodes.run").options_for
+    refine, options_for = pack.module("randar_core.tasks.refine").refine, pack.module("nodes.widgets").options_for
     refined, confidence = run("RandARRefine", latent=latent, forget="share", amount=0.5, rounds=2)
     options, counted = options_for(model, [0, 1], seed=1, steps=4, cfg=2.0), []
     expected = refine(
-        model.decoder,
+        model.transformer,
         model.vae.ids(latent["samples"]),
         torch.tensor([2, 2]),
         options,
         share=0.5,
         rounds=2,
-        on_call=lambda decoded: counted.append((decoded.call, decoded.calls)),
+        on_step=lambda progress: counted.append((progress.call, progress.calls)),
     )
     assert model.vae.ids(refined["samples"]).equal(expected.ids)
     assert confidence[:, ::4, ::4].equal(expected.confidence)
@@ -300,14 +300,15 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
 
 def test_memory_is_asked_for_by_the_largest_square_that_a_mask_may_need(pack):
     """That of a picture that is much longer than high is far larger than the picture."""
-    task, node = pack.module("randar_core.tasks.inpaint"), pack.module("nodes.inpaint")
+    crops, blending = pack.module("randar_core.tasks.crops"), pack.module("randar_core.tasks.blending")
+    node = pack.module("nodes.inpaint")
     for row, columns, context in ((5, slice(0, 1), 2.0), (0, slice(40, 60), 2.0), (9, slice(0, 200), 3.0)):
         mask = torch.zeros(2, 10, 200)
         mask[1, row, columns] = 1
-        labels = task.label_regions(task.spread(mask, 3) > 0)
-        sides = [cutout.side for cutout in task.cut_out(labels[1], 0, context, size=8)]
-        assert max(sides) ** 2 <= node.square_pixels(mask, 3, context) <= 200**2
-    assert node.square_pixels(torch.zeros(1, 10, 200), 3, 2.0) == 10**2
+        labels = crops.label_regions(blending.dilate(mask, 3) > 0)
+        sides = [crop.side for crop in crops.crops_of(labels, context, size=8)]
+        assert max(sides) ** 2 <= node.largest_crop(mask > 0, 3, context) <= 200**2
+    assert node.largest_crop(torch.zeros(1, 10, 200, dtype=torch.bool), 3, 2.0) == 10**2
 
 
 def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
@@ -315,14 +316,14 @@ def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
 
     star = pack.run("RandARClassList", class_list="star")[0]
     progress, told = pack.module("nodes.progress").Progress, []
-    report = progress.scored
+    report = progress.on_score
 
     def interrupted(self, done, of):
         told.append((done, of))
         management.interrupt_current_processing()
         return report(self, done, of)
 
-    monkeypatch.setattr(progress, "scored", interrupted)
+    monkeypatch.setattr(progress, "on_score", interrupted)
     latent = model.vae.vectors(torch.randint(model.vae.codebook.size, (1, 3 * model.grid, model.grid)))
     with pytest.raises(management.InterruptProcessingException):
         pack.run("RandARConfidence", model=model, classes=star, latent={"samples": latent}, cfg=1.0)

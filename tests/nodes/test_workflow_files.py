@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from randar_core.checkpoints.releases import RELEASES
-
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
 TITLE = 30  # pixels of a node's title, which lies above its position
 NOTES = {"Note", "MarkdownNote"}
@@ -53,8 +51,9 @@ def test_widgets_are_saved_in_the_order_of_the_schema(pack, workflow):
         assert list(saved.values()) == node.get("widgets_values", [])
 
 
-def test_files_that_must_be_fetched_are_named_with_where_they_lie(workflow):
-    released = {release.file: release.url for release in RELEASES if release.file}
+def test_files_that_must_be_fetched_are_named_with_where_they_lie(pack, workflow):
+    releases = pack.module("randar_core.checkpoints.releases").RELEASES
+    released = {release.file: release.url for release in releases if release.file}
     for node in workflow["nodes"]:
         named = {model["name"]: model for model in node["properties"].get("models", ())}
         if node["type"] == "RandARLoadModel" and node["widgets_values"][0] != "built-in":

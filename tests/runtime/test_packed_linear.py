@@ -6,16 +6,16 @@ import weakref
 import pytest
 import torch
 
-from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import BUILTIN
-from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, class_guidance
-from randar_core.decoding.loop import Setting, decode
-from randar_core.decoding.plan import make_plan
+from randar_core.checkpoints.model import load_model
+from randar_core.decoding.guidance import Guidance, Linear
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.randar import RandAR, RandARConfig
+from randar_core.procedural.render import Pictures
 from randar_core.runtime import packed_linear as packing
-from randar_core.training.pictures import Pictures
+from randar_core.runtime.capabilities import PACKED_BITS
+from randar_core.tasks.generate import generate
 
 
 def model(dtype=torch.float32) -> RandAR:
@@ -30,9 +30,12 @@ needs_packing = pytest.mark.skipif(not packing.can_pack(torch.empty(0)), reason=
 
 
 def greedy(decoder) -> torch.Tensor:
-    canvas = Canvas.empty(2, 4, 4)
-    setting = Setting(torch.tensor([0, 2]), class_guidance(Linear(1.0, 4.0)), Sampling(top_k=1))
-    return decode(decoder, canvas, make_plan(canvas, 7, 0), setting).ids
+    options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps=7, seed=0, sampling=Sampling(top_k=1))
+    return generate(decoder, torch.tensor([0, 2]), options).ids
+
+
+def logits(decoder, classes, tokens, order) -> torch.Tensor:
+    return decoder(decoder.class_embedding(classes), tokens, order)
 
 
 @needs_packing
@@ -46,11 +49,11 @@ def test_packed_weights_draw_the_same_tokens_in_float32():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_logits_agree_with_plain_ones(dtype):
     if not packing.can_pack(torch.empty(0, dtype=dtype)):
-        pytest.skip("this processor has no bfloat16 products")
+        pytest.skip("this CPU has no bfloat16 products")
     order = torch.arange(16).expand(1, -1)
     arguments = (torch.tensor([1]), torch.randint(0, 32, (1, 16), generator=torch.Generator().manual_seed(1)), order)
     tolerance = 2e-5 if dtype == torch.float32 else 3e-2
-    plain, packed = model(dtype)(*arguments), packing.pack(model(dtype))(*arguments)
+    plain, packed = logits(model(dtype), *arguments), logits(packing.pack(model(dtype)), *arguments)
     torch.testing.assert_close(packed, plain, rtol=tolerance, atol=tolerance)
 
 
@@ -90,7 +93,7 @@ def needs_bits(bits: str):
     return pytest.mark.skipif(not packing.can_pack_in(bits), reason=f"no kernels for weights in {bits} here")
 
 
-BITS = [pytest.param(bits, marks=needs_bits(bits)) for bits in packing.PACKED_BITS]
+BITS = [pytest.param(bits, marks=needs_bits(bits)) for bits in PACKED_BITS]
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -99,7 +102,7 @@ def test_weights_in_fewer_bits_cost_what_is_said_and_no_more(bits):
     """Of the spread of the logits: under a thousandth in float16, under a tenth in 8 bits."""
     order = torch.arange(16).expand(1, -1)
     arguments = (torch.tensor([1]), torch.randint(0, 32, (1, 16), generator=torch.Generator().manual_seed(1)), order)
-    plain, packed = model()(*arguments), packing.pack(model(), bits)(*arguments)
+    plain, packed = logits(model(), *arguments), logits(packing.pack(model(), bits), *arguments)
     error = (packed - plain).pow(2).mean().sqrt() / plain.std()
     assert 0 < error < {"float16": 1e-3, "int8": 0.1}[bits]
 
@@ -109,20 +112,20 @@ def trained():
     """The built-in decoder in float32, and two pictures that it goes through, each in an order of its own."""
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        builtin = load(BUILTIN, dtype=torch.float32)
+        builtin = load_model(BUILTIN, dtype=torch.float32)
         pictures, classes = zip(*(Pictures(0, 2)[index] for index in range(2)), strict=True)
         pixels = torch.stack([torch.from_numpy(picture.copy()) for picture in pictures]).movedim(-1, 1) / 255
         order = torch.stack([torch.randperm(256, generator=generator) for _ in pictures])
         ids = builtin.tokenizer.encode(pixels).flatten(1).gather(1, order)
         # The file holds bfloat16: as they are, float16 would round none but the smallest weights.
-        for parameter in builtin.decoder.parameters():
+        for parameter in builtin.transformer.parameters():
             parameter.mul_(1 + 1e-3 * torch.randn(parameter.shape, generator=generator))
-    return builtin.decoder, (torch.tensor(classes), ids, order)
+    return builtin.transformer, (torch.tensor(classes), ids, order)
 
 
-# Bounds: of the logits' error against float32, as a share of their spread, and of the share of places whose likeliest
-# token stays the same. Measured: bfloat16 0.0075 and 99.6 %, float16 weights 0.0004 and 100 %, int8 0.165 and 86.5 % on
-# a processor that takes but 7 bits of the input.
+# Bounds: of the logits' error against float32, as a share of their spread, and of the share of positions whose most
+# likely token stays the same. Measured: bfloat16 0.0075 and 99.6 %, float16 weights 0.0004 and 100 %, int8 0.165 and
+# 86.5 % on a CPU that takes only 7 bits of the input.
 COSTS = [
     pytest.param("bfloat16", 0.02, 0.97, id="bfloat16"),  # anywhere, kernels or not
     pytest.param("float16", 1e-3, 0.995, marks=needs_bits("float16"), id="float16 weights"),
@@ -134,9 +137,9 @@ COSTS = [
 @torch.inference_mode()
 def test_a_trained_decoder_keeps_its_logits_in_fewer_bits(trained, precision, error_at_most, same_at_least):
     decoder, arguments = trained
-    expected, copied = decoder(*arguments), copy.deepcopy(decoder)
+    expected, copied = logits(decoder, *arguments), copy.deepcopy(decoder)
     fewer = copied.bfloat16() if precision == "bfloat16" else packing.pack(copied, precision)
-    found = fewer(*arguments)
+    found = logits(fewer, *arguments)
     error = (found - expected).pow(2).mean().sqrt() / expected.std()
     same = (found.argmax(-1) == expected.argmax(-1)).float().mean()
     assert 0 < error < error_at_most
@@ -166,31 +169,6 @@ def test_a_torch_without_the_kernels_for_fewer_bits_says_so(monkeypatch):
     monkeypatch.setattr(packing, "can_pack_in", lambda bits: False)
     with pytest.raises(ValueError, match="Weights in int8 need .* Use float32"):
         packing.pack(model(), "int8")
-
-
-CPU = torch.device("cpu")
-
-
-def test_the_quickest_precision_is_that_of_the_processor(monkeypatch):
-    monkeypatch.setattr(packing, "cpu_computes_bfloat16", lambda: False)
-    monkeypatch.setattr(packing, "quick_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(packing, "can_pack_in", lambda bits: True)
-    assert packing.precision_of("auto", CPU) == packing.Precision(torch.float32, "float16")
-    assert str(packing.precision_of("auto", CPU)) == "float16 weights in float32"
-    monkeypatch.setattr(packing, "can_pack_in", lambda bits: False)
-    assert packing.precision_of("auto", CPU) == packing.Precision(torch.float32)
-    assert packing.precision_of("float16", CPU) == packing.Precision(torch.float16)
-    monkeypatch.setattr(packing, "cpu_computes_bfloat16", lambda: True)
-    monkeypatch.setattr(packing, "quick_dtype", lambda device: torch.bfloat16)
-    assert packing.precision_of("auto", CPU) == packing.Precision(torch.bfloat16)
-
-
-def test_what_is_named_is_what_one_gets():
-    assert packing.precision_of("float32", CPU) == packing.Precision(torch.float32)
-    assert packing.precision_of("int8", CPU) == packing.Precision(torch.float32, "int8")
-    assert packing.precision_of("float16", torch.device("cuda")) == packing.Precision(torch.float16)
-    with pytest.raises(ValueError, match="int8 are for the processor"):
-        packing.precision_of("int8", torch.device("cuda"))
 
 
 @needs_bits("int8")

@@ -22,23 +22,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from randar_core.checkpoints.bundle import load
 from randar_core.checkpoints.locate import BUILTIN
-from randar_core.decoding import windows
+from randar_core.checkpoints.model import load_model
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import UNGUIDED, Linear, PowerCosine, class_guidance, spatial_guidance
+from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear, PowerCosine
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Painted
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
-from randar_core.tasks import confidence, extrapolate, generate, inpaint, outpaint, refine
+from randar_core.tasks import confidence, extrapolate, fill, generate, inpaint, outpaint, refine
 
 RECORD = os.environ.get("RECORD") == "1"
 FOLDER = Path(__file__).parent
-LINEAR = class_guidance(Linear(1.5, 4.0))
-SPATIAL = spatial_guidance(Linear(1.5, 1.5), Linear(2.0, 2.0))
+LINEAR = Guidance(Linear(1.5, 4.0))
+SPATIAL = Guidance(Linear(1.5, 1.5), Linear(2.0, 2.0))
 MOST_IDS = 1024  # of a record: of more the hash is kept
 
 
@@ -62,8 +61,8 @@ class Subject:
 
 
 def built_in() -> Subject:
-    model = load(BUILTIN, dtype=torch.float32)
-    return Subject(model.decoder, model.tokenizer)
+    model = load_model(BUILTIN, dtype=torch.float32)
+    return Subject(model.transformer, model.tokenizer)
 
 
 def random_randar() -> Subject:
@@ -87,7 +86,7 @@ def options(
     steps: int = 6, seed: int = 3, guidance=LINEAR, order="random", batch_index=None, **more
 ) -> DecodingOptions:
     order = ORDERS[order] if isinstance(order, str) else order
-    return DecodingOptions(guidance, steps, seed, order=order, pictures=batch_index, **more)
+    return DecodingOptions(guidance, steps, seed, order=order, batch_index=batch_index, **more)
 
 
 def draw(subject: Subject, settings: DecodingOptions, count: int = 1, height=None, width=None, overlap=None):
@@ -95,7 +94,7 @@ def draw(subject: Subject, settings: DecodingOptions, count: int = 1, height=Non
 
 
 def complete(subject: Subject, ids: Tensor, known: Tensor, settings: DecodingOptions):
-    return windows.fill(subject.transformer, Canvas(ids, known), classes(len(ids)), settings)
+    return fill.fill(subject.transformer, Canvas(ids, known), classes(len(ids)), settings)
 
 
 def repaint(subject: Subject, pixels: Tensor, mask: Tensor, settings: DecodingOptions, **more):
@@ -108,7 +107,7 @@ def grow(subject: Subject, pixels: Tensor, settings: DecodingOptions, **more):
 
 
 def enlarge(subject: Subject, settings: DecodingOptions, factor: int = 2, count: int = 1, **more):
-    return extrapolate.extrapolate(subject.transformer, classes(count), factor, settings, **more)
+    return extrapolate.extrapolate(subject.transformer, classes(count), settings, factor, **more)
 
 
 def improve(subject: Subject, ids: Tensor, settings: DecodingOptions, **more):
@@ -116,7 +115,7 @@ def improve(subject: Subject, ids: Tensor, settings: DecodingOptions, **more):
 
 
 def judge(subject: Subject, ids: Tensor, known: Tensor, settings: DecodingOptions) -> Tensor:
-    return confidence.sureness(subject.transformer, Canvas(ids, known), classes(len(ids)), settings)
+    return confidence.score_confidence(subject.transformer, Canvas(ids, known), classes(len(ids)), settings)
 
 
 # What a case starts from
@@ -185,7 +184,7 @@ def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
         "generate, 17 calls": lambda subject: drawn(draw(subject, options(steps=17))),
         "generate, no guidance": lambda subject: drawn(draw(subject, options(guidance=UNGUIDED))),
         "generate, guidance by a power": lambda subject: drawn(
-            draw(subject, options(guidance=class_guidance(PowerCosine(4.0, 1.5))))
+            draw(subject, options(guidance=Guidance(PowerCosine(4.0, 1.5))))
         ),
         "generate, sampling": lambda subject: drawn(
             draw(subject, options(sampling=Sampling(temperature=0.8, top_k=20, top_p=0.9)))
@@ -195,7 +194,7 @@ def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
             draw(subject, options(order=torch.arange(subject.grid**2).flip(0)))
         ),
         "generate, batch index": lambda subject: drawn(
-            draw(subject, options(steps=3, batch_index=[7, 2, 7], batch=2), 3)
+            draw(subject, options(steps=3, batch_index=[7, 2, 7], batch_size=2), 3)
         ),
         "canvas, larger": lambda subject: drawn(
             draw(subject, options(steps=4), 1, subject.grid + 2, subject.grid * 5 // 4)
@@ -203,7 +202,7 @@ def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
         "canvas, larger, small overlap, in pieces": lambda subject: drawn(
             draw(
                 subject,
-                options(steps=3, batch=1, order="spiral out"),
+                options(steps=3, batch_size=1, order="spiral out"),
                 2,
                 subject.grid,
                 subject.grid * 2,
@@ -234,7 +233,7 @@ def editing_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
                 subject,
                 picture(subject.side, subject.side * 2)[:1],
                 mask_of(subject.side, subject.side * 2, regions=2),
-                options(batch=1),
+                options(batch_size=1),
                 context=1.5,
             )
         ),
@@ -281,12 +280,12 @@ def editing_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
 
 def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
-        "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(guidance=LINEAR), low_steps=4)),
+        "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
-            enlarge(subject, options(steps=4), count=2, spatial=SPATIAL, boundary=1, drop_ratio=0.4)
+            enlarge(subject, options(steps=4, guidance=SPATIAL), count=2, boundary=1, drop_ratio=0.4)
         ),
         "extrapolate, from picture": lambda subject: drawn(
-            enlarge(subject, options(steps=4, order="hierarchical"), spatial=SPATIAL, ids=some_ids(subject, count=1))
+            enlarge(subject, options(steps=4, order="hierarchical", guidance=SPATIAL), ids=some_ids(subject, count=1))
         ),
     }
 

@@ -1,0 +1,61 @@
+"""What a decode takes at least: the positions that each call feeds, and their bytes and multiplications."""
+
+from collections.abc import Sequence
+
+from randar_core.models.family import TransformerConfig
+
+
+def call_positions(sizes: Sequence[int], known: int, parallel: bool) -> list[tuple[int, int]]:
+    """For each call, the positions in the cache before it and those it feeds; the calls draw `sizes` tokens.
+
+    A sequence begins with two positions, whatever the family. In RandAR's, the `parallel` one, a cell takes two more,
+    and a call asks at as many positions as it draws tokens; RAR asks at the last token.
+    """
+    positions, before, done = [], 0, known
+    for size in sizes:
+        after = 2 + (2 if parallel else 1) * done
+        positions.append((before, after - before + size - 1))
+        before, done = after, done + size
+    return positions
+
+
+def multiplications(
+    config: TransformerConfig, elements: int, positions: list[tuple[int, int]], sizes: Sequence[int]
+) -> int:
+    """Of one row in a whole decode with `elements` weights in the layers and the head.
+
+    The head, and in the last layer everything after keys and values, are for the positions that are asked for.
+    Attention multiplies twice, scores and values, for every position that a position sees.
+    """
+    head = config.width * config.codebook_size
+    after_keys = (elements - head) // config.layers - 3 * config.width**2
+
+    def seen(before: int, fed: int) -> int:
+        """By `fed` positions in all, each of which sees those before it and itself."""
+        return fed * before + fed * (fed + 1) // 2
+
+    count = 0
+    for (before, fed), asked in zip(positions, sizes, strict=True):
+        count += (elements - head - after_keys) * fed + (after_keys + head) * asked
+        pairs = (config.layers - 1) * seen(before, fed) + seen(before + fed - asked, asked)
+        count += 2 * config.width * pairs
+    return count
+
+
+def projected(seconds: float, first: float, timed_calls: int, work: Sequence[float]) -> float:
+    """Seconds of all calls, of which `timed_calls` took `seconds` and the first of them `first`.
+
+    Each call takes at least its `work` in seconds. The calls that were not timed are assumed to exceed it by the same
+    factor as those after the first did. Later calls draw more tokens and find a longer cache.
+    """
+    remaining = sum(work[timed_calls:])
+    if timed_calls == 1:
+        return seconds + seconds * remaining / work[0]
+    return seconds + (seconds - first) * remaining / sum(work[1:timed_calls])
+
+
+def floors(result: dict, machine: dict) -> tuple[float, float]:
+    """Milliseconds a call that reading and that multiplying take at least; the latter of int8 as if in float32."""
+    read = (result["read"] + result["cache_read"]) / machine["bandwidth"] / 1e6
+    multiply = 2 * result["multiplications"] / result["whole_calls"] / machine["rates"][result["arithmetic"]] / 1e6
+    return read, multiply

@@ -1,0 +1,210 @@
+"""A model: a transformer with its tokenizer, class names and defaults, opened from files in one way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..classes import imagenet_classes, resolve_class
+from ..decoding.conditions import Conditions
+from ..decoding.guidance import Guidance, Linear, PowerCosine
+from ..decoding.options import DecodingOptions
+from ..decoding.orders import ORDERS
+from ..decoding.sampling import Sampling
+from .build import build
+from .detect import Detected, Network, detect
+from .download import downloads_folder
+from .locate import locate, weight_files
+from .pairing import check_pair, find_tokenizer, tokenizer_of, transformer_of
+from .releases import Defaults
+from .weights import CheckpointError, read_weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """A transformer with the tokenizer that it draws for.
+
+    name: of the release, the bundle or the file.
+    transformer: draws tokens.
+    tokenizer: turns pixels into tokens and back.
+    class_names: one for each class.
+    defaults: how the model draws when the user says nothing.
+    files: that its weights were read from.
+    """
+
+    name: str
+    transformer: nn.Module
+    tokenizer: nn.Module
+    class_names: tuple[str, ...]
+    defaults: Defaults
+    files: tuple[Path, ...] = ()
+
+    def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
+        """Class guidance up to the weight `end`, on the model's own schedule; None is the default.
+
+        The model's own linear schedule starts no higher than it ends, and RAR's starts at 1: `end` 1 is no guidance,
+        for any model. A `start` asks for the linear schedule, a `power` for RAR's. Raises ValueError for both.
+        """
+        if start is not None and power is not None:
+            raise ValueError(
+                f"Guidance was asked for with a start ({start}) and a power ({power}). A linear schedule has a start, "
+                "a schedule with a power starts at 1. Give one of the two."
+            )
+        end = self.defaults.guidance if end is None else end
+        power = self.defaults.guidance_power if power is None else power
+        if start is not None or power is None:
+            return Guidance(Linear(min(self.defaults.guidance_start, end) if start is None else start, end))
+        return Guidance(PowerCosine(end, power))
+
+    def options(self, seed: int = 0, **changes) -> DecodingOptions:
+        """How the model draws by default; `changes` are fields of DecodingOptions."""
+        sampling = Sampling(self.defaults.temperature)
+        order = ORDERS[self.defaults.order]
+        return replace(
+            DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
+        )
+
+    def conditions(self, *texts: str | int) -> Conditions:
+        """What the pictures of a batch show: one class for each text, a name or an id.
+
+        Raises ValueError as `resolve_class` does.
+        """
+        classes = [resolve_class(text, self.class_names) for text in texts]
+        device = next(self.transformer.parameters()).device
+        return Conditions.of(torch.tensor(classes, dtype=torch.long, device=device))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model whose files were read and recognised; nothing is built yet.
+
+    name, class_names, defaults: as in `Model`.
+    transformer, tokenizer: its networks, for `build`.
+    bundled_tokenizer: the one in the transformer's own file, which may not be the one that is used.
+    notes: what the user should know of the files, as sentences.
+    """
+
+    name: str
+    transformer: Network
+    tokenizer: Network
+    class_names: tuple[str, ...]
+    defaults: Defaults
+    bundled_tokenizer: Network | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files with the weights, each once."""
+        versions = (*self.transformer.versions, *self.tokenizer.versions)
+        return tuple(dict.fromkeys(version.path for version in versions))
+
+    def build(self, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> Model:
+        """The model on `device`, in `dtype` or that of its files. Raises CheckpointError as `build` does."""
+        return Model(
+            self.name,
+            build(self.transformer, device, dtype, operations),
+            build(self.tokenizer, device, dtype, operations),
+            self.class_names,
+            self.defaults,
+            self.files,
+        )
+
+
+def open_model(
+    name_or_file: str | Path, tokenizer: str | Path | None = None, search: Iterable[Path] | None = None
+) -> Opened:
+    """Read and recognise the files of a model. Each is opened once.
+
+    name_or_file: 'builtin', the name of a downloaded release, a bundle, or the file of a transformer.
+    tokenizer: its tokenizer, as a name or a file; None: the bundle's own, or one that is found.
+    search: the files among which it is found; None: those next to the transformer, then the downloads.
+
+    Raises FileNotFoundError, ValueError for an unknown name, and CheckpointError for a file that can't be read or isn't
+    recognised, and where the tokenizer is missing or of another codebook.
+    """
+    detected = detect(read_weights(locate(name_or_file)))
+    transformer, notes = transformer_of(detected), []
+    if tokenizer is not None:
+        path = locate(tokenizer)
+        codes = tokenizer_of(detected if path == detected.path else detect(read_weights(path)))
+    elif detected.tokenizer is not None:
+        codes = detected.tokenizer
+    else:
+        if search is None:
+            search = weight_files((detected.path.parent, downloads_folder()))
+        codes = find_tokenizer(transformer, search)
+        if not codes.is_release:
+            notes.append(f"The tokenizer '{codes.path}' was found by the size of its codebook alone.")
+    check_pair(transformer, codes)
+    if detected.wrapper:
+        notes.append(f"'{detected.path}' is a training checkpoint; its weights were taken from {detected.wrapper}.")
+    return Opened(
+        name_of(detected),
+        transformer,
+        codes,
+        class_names_of(detected),
+        defaults_of(detected),
+        detected.tokenizer,
+        tuple(notes),
+    )
+
+
+def load_model(
+    name_or_file: str | Path,
+    tokenizer: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    operations=nn,
+) -> Model:
+    """The model in the files, see `open_model`, on `device`, in `dtype` or that of its files.
+
+    Raises as `open_model`, and CheckpointError for weights that don't fit their configuration or aren't finite.
+    """
+    return open_model(name_or_file, tokenizer).build(device, dtype, operations)
+
+
+def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> nn.Module:
+    """The transformer of a bundle or of a released file. Raises as `load_model` does."""
+    return build(transformer_of(detect(read_weights(path))), device, dtype, operations)
+
+
+def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> nn.Module:
+    """The tokenizer of a bundle or of a released file. Raises as `load_model` does."""
+    return build(tokenizer_of(detect(read_weights(path))), device, dtype, operations)
+
+
+def name_of(detected: Detected) -> str:
+    """The release's name for a file that has the release's name and shapes, else the bundle's own, else the file's."""
+    transformer = detected.transformer
+    if transformer and transformer.is_release:
+        return transformer.release.name
+    return str(detected.metadata.get("name", detected.path.stem))
+
+
+def class_names_of(detected: Detected) -> tuple[str, ...]:
+    """One name for each class: ImageNet's for the sizes of the releases, the bundle's, or numbers where it has none."""
+    transformer = detected.transformer
+    if transformer.release:
+        return imagenet_classes()
+    names = detected.metadata.get("class_names") or [f"class {i}" for i in range(transformer.config.classes)]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"The class names in '{detected.path}' are not a list of names.")
+    if len(names) != transformer.config.classes:
+        raise CheckpointError(
+            f"'{detected.path}' names {len(names)} classes, but its transformer has {transformer.config.classes}."
+        )
+    return tuple(names)
+
+
+def defaults_of(detected: Detected) -> Defaults:
+    """How to draw: the release's, the bundle's, or where neither says so without guidance, in the family's order."""
+    transformer = detected.transformer
+    if transformer.release:
+        return transformer.release.defaults
+    fields = detected.metadata.get("defaults", {})
+    try:
+        return Defaults(**{"order": transformer.family.network.traits.order, **fields})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The defaults in '{detected.path}' are not valid: {error}.") from error

@@ -1,0 +1,1 @@
+"""Landscapes: layered scenes in the look of vector posters, and things that stand in them."""

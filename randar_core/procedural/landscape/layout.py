@@ -1,0 +1,83 @@
+"""What is free in a landscape: all that does not depend on its class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .moods import MOODS, Mood
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Lengths and places are in sides of the picture, y down; shares are in 0…1."""
+
+    mood: Mood
+    horizon: float
+    sun: tuple[float, float]
+    """Centre of the sun or the moon."""
+    sun_radius: float
+    """0 where it does not show."""
+    light: float
+    """-1 where the light comes from the left, 1 from the right."""
+    clouds: tuple[tuple[float, float, float], ...]
+    """Of each cloud its centre and half its length."""
+    haze: float
+    """Share of the haze in the farthest layer."""
+    far: int
+    """0 plain sky, 1 hills, 2 mountains behind everything."""
+    place: float
+    """Of the main thing, in the room that there is."""
+    scale: float
+    """Size of things, in the sizes that there are."""
+    others: float
+    """How many other things there are, in the numbers that there are."""
+    accent: int
+    """Which colours things have, 0…2."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of the layers of a relief, a wood or a skyline. Lengths are in sides of the picture."""
+
+    base: float
+    """Height of its foot, measured downwards from the top of the picture."""
+    spacing: float
+    """From one summit, tree or tower to the next, on average."""
+    height: float
+    """Of the highest."""
+    haze: float = 0.0
+    """Share of the haze in its colours: 0 in the foreground."""
+
+
+HAZES = (0.45, 0.7)
+"""In clear and in misty air. There are few, as there are few moods: a small model has no room for more colours."""
+
+NIGHTS = tuple(mood for mood in MOODS if mood.night)
+
+
+def layout(seed: int, index: int, moods: tuple[Mood, ...] = MOODS) -> Layout:
+    """The layout of picture `index`, with one of `moods`."""
+    # One vector of uniform numbers: what one of them means never changes what the others are.
+    drawn = np.random.default_rng((seed, index)).random(24).tolist()
+    mood, horizon, sun_x, sun_y, sun_size, sun_shows, haze, far, place, scale, others, accent = drawn[:12]
+    horizon = 0.5 + 0.16 * horizon
+    sun_x = -0.4 + 1.8 * sun_x
+    clouds = tuple(
+        (x * 1.2 - 0.1, 0.1 + 0.24 * number + 0.1 * y, 0.13 + 0.12 * length)
+        for number, (shows, x, y, length) in enumerate((drawn[12:16], drawn[16:20]))
+        if shows < 0.6
+    )
+    return Layout(
+        mood=moods[int(mood * len(moods))],
+        horizon=horizon,
+        sun=(sun_x, 0.14 + (horizon - 0.2) * sun_y),
+        sun_radius=(0.055 + 0.05 * sun_size) if sun_shows < 0.85 else 0.0,
+        light=-1.0 if sun_x < 0.5 else 1.0,
+        clouds=clouds,
+        haze=HAZES[int(haze * len(HAZES))],
+        far=int(far * 3),
+        place=place,
+        scale=scale,
+        others=others,
+        accent=int(accent * 3),
+    )

@@ -1,0 +1,87 @@
+"""A canvas that layers and shapes are painted on, from the sky to the foreground."""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+
+import numpy as np
+
+from ..sdf import Field
+from .moods import Colour
+
+
+@cache
+def pixel_centres(size: int) -> Field:
+    """[size] in 0…1."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    centres.flags.writeable = False
+    return centres
+
+
+def smooth(edge_0: float, edge_1: float, field: Field) -> Field:
+    t = np.clip((field - np.float32(edge_0)) / np.float32(edge_1 - edge_0), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+WHOLE = slice(None)
+
+Shapes = Iterable[tuple[Field, Colour]]
+"""Distances in the units of the shape's own frame, and a colour, in the order they are painted."""
+
+
+class Painter:
+    """`pixels` [H, W, 3] float32. Coordinates are in sides of the picture, y down."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.x, self.y = pixel_centres(size)[None, :], pixel_centres(size)[:, None]
+        self.pixels = np.zeros((size, size, 3), dtype=np.float32)
+
+    def crop(self, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
+        """Rows and columns of the pixels in a box."""
+        top, bottom, left, right = (
+            int(np.clip(np.floor(at * self.size) + beyond, 0, self.size))
+            for at, beyond in ((top, -1), (bottom, 2), (left, -1), (right, 2))
+        )
+        return slice(top, bottom), slice(left, right)
+
+    def below(self, ridge: Field, colour: Colour) -> None:
+        """Paint all below `ridge` [W], heights of a line from left to right, with `colour` [3] or [H, 1, 3]."""
+        rows, columns = self.crop(0.0, float(ridge.min()), 1.0, 1.0)
+        # The distance to a slope is shorter than that straight down.
+        slope = np.gradient(ridge) * self.size
+        coverage = np.clip((self.y[rows] - ridge) * self.size / np.sqrt(1 + slope * slope) + np.float32(0.5), 0, 1)
+        self.paint(coverage, colour[rows] if colour.ndim == 3 else colour, rows, columns)
+
+    def paint(self, coverage: Field, colour: Colour, rows: slice = WHOLE, columns: slice = WHOLE) -> None:
+        under = self.pixels[rows, columns]
+        self.pixels[rows, columns] = under + coverage[..., None].astype(np.float32) * (colour - under)
+
+    def gradient(self, top: float, bottom: float, upper: Colour, lower: Colour) -> Colour:
+        """[H, 1, 3]: `upper` at the height `top`, `lower` at `bottom`."""
+        share = np.clip((self.y - np.float32(top)) / np.float32(bottom - top), 0, 1)
+        return upper + share[..., None] * (lower - upper)
+
+    def shapes(
+        self,
+        x: float,
+        y: float,
+        unit: float,
+        extent: tuple[float, float, float, float],
+        draw: Callable[[Field, Field], Shapes],
+        flip: float = 1.0,
+        opacity: float = 1.0,
+    ) -> None:
+        """Paint shapes in a frame of their own, whose origin is (x, y) and whose unit is `unit` sides.
+
+        `extent` (left, top, right, bottom) holds them all, in that frame; `flip` of -1 mirrors them.
+        """
+        reach = max(-extent[0], extent[2]) * unit
+        rows, columns = self.crop(x - reach, y + extent[1] * unit, x + reach, y + extent[3] * unit)
+        u = (self.x[:, columns] - np.float32(x)) * np.float32(flip / unit)
+        v = (self.y[rows] - np.float32(y)) / np.float32(unit)
+        u, v = np.broadcast_arrays(u, v)
+        if not u.size:
+            return
+        for distance, colour in draw(u, v):
+            coverage = np.clip(0.5 - distance * np.float32(unit * self.size), 0, 1) * np.float32(opacity)
+            self.paint(coverage, colour, rows, columns)

@@ -1,0 +1,52 @@
+"""A training that begins with the weights of a trained transformer, with more layers or other classes if need be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..models.randar import RandAR
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """A trained transformer to begin with, and the names of its classes."""
+
+    transformer: RandAR
+    class_names: Sequence[str]
+
+
+@torch.no_grad()
+def begin_with(model: RandAR, class_names: Sequence[str], start: WarmStart) -> None:
+    """Give `model`, initialised before, the weights of `start`.
+
+    Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
+    of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
+    et al., arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else differs.
+    """
+    for name in ("width", "heads", "codebook_size", "grid"):
+        found, expected = getattr(start.transformer.config, name), getattr(model.config, name)
+        if found != expected:
+            raise ValueError(
+                f"The model to begin with has {name.replace('_', ' ')} {found}, the one to be trained {expected}; "
+                "they must be equal."
+            )
+    layers = start.transformer.config.layers
+    if layers > model.config.layers:
+        raise ValueError(
+            f"The model to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
+            f"{layers} or more."
+        )
+    for layer in model.layers[layers:]:
+        for into_stream in (layer.attention.wo, layer.feed_forward.w2):
+            into_stream.weight.zero_()
+    key = "cls_embedding.embedding_table.weight"
+    weights = start.transformer.state_dict()
+    known, embeddings = weights[key], model.state_dict()[key].clone()
+    embeddings[model.null_class] = known[start.transformer.null_class]
+    for row, name in enumerate(class_names):
+        if name in start.class_names:
+            embeddings[row] = known[start.class_names.index(name)]
+    added = tuple(f"layers.{index}." for index in range(layers, model.config.layers))
+    new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
+    model.load_state_dict(new | weights | {key: embeddings})

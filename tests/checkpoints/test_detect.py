@@ -1,0 +1,78 @@
+"""What a file is, by its keys, shapes and metadata."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_checkpoints import DECODER, KEYS, RELEASED, same_weights, save_raw
+
+from randar_core.checkpoints.detect import detect
+from randar_core.checkpoints.families import family_of
+from randar_core.checkpoints.model import load_tokenizer, load_transformer
+from randar_core.checkpoints.releases import RELEASES
+from randar_core.checkpoints.weights import Checkpoint, CheckpointError, read_weights
+
+
+@pytest.mark.parametrize("file", RELEASED)
+def test_every_released_file_is_recognised_by_its_keys_and_shapes(file):
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in KEYS[file].items()}
+    (part,) = detect(Checkpoint(Path(file), tensors, {})).networks
+    assert part.release.name == RELEASED[file]
+    assert not part.mismatch
+    assert part.parameters == part.release.parameters
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+def test_the_table_counts_the_weights_of_every_size(release):
+    family = family_of(release.config)
+    shapes = family.shapes(release.config)
+    assert sum(torch.Size(shape).numel() for shape in shapes.values()) == release.parameters
+
+
+def test_heads_come_from_the_table():
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in KEYS["randar_0.7b_llamagen"].items()}
+    assert detect(Checkpoint(Path("xl"), tensors, {})).transformer.config.heads == 20
+
+
+def test_what_differs_from_a_release_is_named():
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in KEYS["randar_0.3b_maskgit"].items()}
+    del tensors["norm.weight"]
+    tensors["freqs"] = torch.empty(3, device="meta")
+    tensors["output.weight"] = torch.empty(1000, 1024, device="meta")
+    part = detect(Checkpoint(Path("l"), tensors, {})).transformer
+    assert part.release.name == "randar-l-maskgit"
+    assert part.mismatch.missing == {"norm.weight": (1024,)}
+    assert part.mismatch.unexpected == {"freqs": (3,)}
+    assert part.mismatch.different == {"output.weight": ((1000, 1024), (1024, 1024))}
+
+
+def test_another_size_is_recognised_by_its_configuration(tmp_path, decoder):
+    path = save_raw(tmp_path / "d.safetensors", decoder)
+    assert detect(read_weights(path)).transformer.config == DECODER
+    assert same_weights(load_transformer(path), decoder)
+
+
+def test_another_size_without_its_configuration_says_what_is_needed(tmp_path, decoder):
+    path = save_raw(tmp_path / "d.safetensors", decoder, config=False)
+    with pytest.raises(
+        CheckpointError, match=r"a size that was not released .*\[24, 32\].* metadata 'config'.* RandARConfig"
+    ):
+        load_transformer(path)
+
+
+def test_the_leftover_of_training_is_accepted(tmp_path, tokenizer):
+    path = save_raw(tmp_path / "t.safetensors", tokenizer, **{"quantize.codebook_used": torch.zeros(65536)})
+    assert same_weights(load_tokenizer(path), tokenizer)
+
+
+def test_a_file_that_mixes_families_is_refused(tmp_path, decoder, tokenizer):
+    path = save_raw(tmp_path / "d.safetensors", decoder, **tokenizer.state_dict())
+    with pytest.raises(CheckpointError, match="mixes the keys of randar .* and llamagen"):
+        detect(read_weights(path))
+
+
+def test_foreign_weights_are_refused(tmp_path):
+    save_file({"conv.weight": torch.zeros(2)}, tmp_path / "f.safetensors")
+    with pytest.raises(CheckpointError, match="not one of the models known here.*conv.weight"):
+        detect(read_weights(tmp_path / "f.safetensors"))

@@ -1,0 +1,89 @@
+"""What a long run says before it begins, and how soon an interrupt ends it."""
+
+import logging
+import re
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def star(pack):
+    return pack.run("RandARClassList", class_list="star")[0]
+
+
+@pytest.fixture
+def run(pack, model, star):
+    common = {"model": model, "classes": star, "seed": 1, "steps": 4, "cfg": 2.0}
+    return lambda node_id, **inputs: pack.run(node_id, **(common | inputs))
+
+
+@pytest.fixture
+def long_runs(model):
+    """Inputs of runs that take several windows, by node; and the most calls that each may take."""
+    picture = torch.rand(1, 16, 64, 3, generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(32, (1, 8, 16), generator=torch.Generator().manual_seed(5))
+    return {
+        "RandARCanvas": {"width": 160, "height": 16},
+        "RandAROutpaint": {"image": picture, "left": 64, "top": 0, "right": 64, "bottom": 16},
+        "RandARRefine": {"latent": {"samples": model.vae.vectors(ids)}, "forget": "share", "amount": 0.5, "rounds": 3},
+    }
+
+
+@pytest.mark.parametrize("node_id", ["RandARCanvas", "RandAROutpaint", "RandARRefine"])
+def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, caplog, node_id):
+    with caplog.at_level(logging.INFO):
+        run(node_id, **long_runs[node_id])
+    said = re.search(r"1 pictures of (\d+) cells in (\d+) windows each, up to (\d+) calls of the model", caplog.text)
+    cells, windows, calls = map(int, said.groups())
+    assert cells == {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8}[node_id]
+    assert windows > 1 and max(total for _, total, _ in reports) <= calls
+
+
+def test_a_run_of_one_window_says_nothing(run, caplog):
+    with caplog.at_level(logging.INFO):
+        run("RandARSampler")
+    assert "windows" not in caplog.text
+
+
+@pytest.mark.parametrize("node_id", ["RandARCanvas", "RandAROutpaint", "RandARRefine"])
+@pytest.mark.parametrize("phase", ["__call__", "on_score"])
+def test_an_interrupt_ends_a_long_run_within_one_call(pack, run, long_runs, monkeypatch, node_id, phase):
+    import comfy.model_management as management
+
+    if phase == "on_score" and node_id != "RandARRefine":
+        pytest.skip("nothing is scored")
+    progress, calls = pack.module("nodes.progress").Progress, []
+    report = getattr(progress, phase)
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            management.interrupt_current_processing()
+        return report(self, *arguments)
+
+    monkeypatch.setattr(progress, phase, interrupted)
+    with pytest.raises(management.InterruptProcessingException):
+        run(node_id, **long_runs[node_id])
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_an_interrupt_ends_a_long_encode_or_decode_within_one_slice(pack, tiny, half):
+    import comfy.model_management as management
+
+    _, vae = pack.run("RandARLoadModel", model_name=tiny.name, weight_dtype="fp32")
+    slices = []
+
+    def interrupt(*_):
+        slices.append(None)
+        if len(slices) == 2:
+            management.interrupt_current_processing()
+
+    getattr(vae.tokenizer, half).register_forward_hook(interrupt)
+    with pytest.raises(management.InterruptProcessingException):
+        if half == "encoder":
+            vae.encode(torch.zeros(8, 512, 512, 3))
+        else:
+            vae.decode(torch.ones(8, 4, 128, 128))
+    assert len(slices) == 2

@@ -1,0 +1,121 @@
+"""The landscapes: the same everywhere, one scene under every class, things whole."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from randar_core.procedural.landscape.classes import CLASSES as PAINTERS
+from randar_core.procedural.landscape.classes import middle_of, spread
+from randar_core.procedural.landscape.layout import NIGHTS, layout
+from randar_core.procedural.landscape.moods import MOODS
+from randar_core.procedural.landscape.render import CLASSES, Landscapes, picture
+
+SCENES = range(24)
+
+
+def test_the_twelve_classes_keep_their_ids():
+    assert CLASSES == (
+        "sea", "mountains", "desert", "forest", "city", "aurora", "house", "lighthouse", "tree", "sailing boat",
+        "hot-air balloon", "castle",
+    )  # fmt: skip
+    assert [painter.__name__ for painter in PAINTERS.values()] == [
+        name.replace(" ", "_").replace("-", "_") for name in CLASSES
+    ]
+
+
+MEANS = {
+    0: [159.84, 91.58, 116.34],
+    5: [58.3, 113.21, 138.61],
+    10: [195.22, 168.89, 102.71],
+    14: [187.3, 104.06, 106.71],
+    27: [41.48, 81.12, 111.37],
+}
+
+
+@pytest.mark.parametrize("index", MEANS)
+def test_pictures_have_the_colours_that_they_had_when_the_built_in_model_learnt_them(index):
+    assert picture(0, index)[0].reshape(-1, 3).mean(0) == pytest.approx(MEANS[index], abs=0.1)
+
+
+def test_a_picture_depends_on_seed_index_and_class_only():
+    pictures = Landscapes(seed=5, count=40)
+    for index in (33, 7, 21):
+        pixels, label = pictures[index]
+        assert pixels.shape == (128, 128, 3) and pixels.dtype == np.uint8 and label == index % 12
+        assert np.array_equal(pixels, picture(5, index, label)[0])
+
+
+def test_other_seeds_indices_and_classes_give_other_pictures():
+    drawn = [picture(seed, index, 3, size=32)[0] for seed, index in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    drawn += [picture(0, 0, label, size=32)[0] for label in range(12) if label != 3]
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(drawn, 2))
+
+
+def test_global_random_state_is_neither_read_nor_moved():
+    np.random.seed(1)
+    before, first = np.random.get_state()[1].copy(), picture(0, 3)[0]
+    assert np.array_equal(before, np.random.get_state()[1])
+    np.random.seed(2)
+    assert np.array_equal(first, picture(0, 3)[0])
+
+
+def test_the_same_index_under_another_label_has_the_same_sky():
+    for index in SCENES:
+        sea, desert = (picture(2, index, CLASSES.index(name))[0] for name in ("sea", "desert"))
+        assert np.array_equal(sea[:38], desert[:38])
+        assert not np.array_equal(sea[90:], desert[90:])
+
+
+def test_northern_lights_are_seen_at_night_alone():
+    found = {layout(0, index, NIGHTS).mood.name for index in range(60)}
+    assert found == {mood.name for mood in MOODS if mood.night}
+    for index in SCENES:
+        assert picture(0, index, CLASSES.index("aurora"), size=32)[0].mean() < 128
+
+
+def test_every_mood_and_backdrop_is_drawn_and_the_sun_shows_in_about_half_of_the_pictures():
+    scenes = [layout(0, index) for index in range(400)]
+    assert min(sum(scene.mood is mood for scene in scenes) for mood in MOODS) > 25
+    assert {scene.far for scene in scenes} == {scene.accent for scene in scenes} == {0, 1, 2}
+    shown = np.mean([scene.sun_radius > 0 and 0 < scene.sun[0] < 1 for scene in scenes])
+    assert 0.4 < shown < 0.55
+    assert {len(scene.clouds) for scene in scenes} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("half", [0.1, 0.2, 0.3])
+def test_the_main_thing_is_whole_and_the_others_stand_clear_of_it(half):
+    numbers = set()
+    for index in range(60):
+        scene = layout(1, index)
+        things = spread(scene, np.random.default_rng(index), half)
+        numbers.add(len(things))
+        assert things[-1] == (middle_of(scene, half), 1.0)
+        assert half < things[-1][0] < 1 - half
+        for (x, size), (other, other_size) in itertools.combinations(things, 2):
+            assert abs(x - other) > half * (size + other_size)
+    assert numbers >= {1, 2}
+
+
+def test_a_larger_picture_is_the_same_picture():
+    for index in range(12):
+        small, large = picture(3, index, size=64)[0], picture(3, index, size=256)[0]
+        reduced = large.reshape(64, 4, 64, 4, 3).mean((1, 3))
+        assert np.abs(reduced - small).mean() < 2.5
+
+
+@pytest.mark.parametrize("label", [-1, 12])
+def test_an_unknown_label_is_named(label):
+    with pytest.raises(ValueError, match=f"label is {label}; .* 0 to 11"):
+        picture(0, 0, label)
+
+
+def test_a_torch_loader_reads_the_set_and_its_facts_are_json():
+    pictures = Landscapes(seed=4, count=8, size=32)
+    pixels, labels = next(iter(torch.utils.data.DataLoader(pictures, batch_size=8)))
+    assert pixels.shape == (8, 32, 32, 3) and labels.tolist() == list(range(8))
+    assert len(list(Landscapes(seed=4, count=3, size=32))) == 3
+    facts = {"landscapes_seed": 4, "pictures": 8, "size": 32}
+    assert json.loads(json.dumps(pictures.facts())) == facts
