@@ -25,6 +25,7 @@ FACE = {
     "PowerCosine": "decoding.guidance",
     "Sampling": "decoding.sampling",
     "extrapolate": "tasks.extrapolate",
+    "features": "tasks.features",
     "fill": "tasks.fill",
     "generate": "tasks.generate",
     "inpaint": "tasks.inpaint",

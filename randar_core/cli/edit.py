@@ -15,7 +15,7 @@ from ..decoding.canvas import Canvas
 from ..decoding.conditions import Conditions
 from ..decoding.loop import DecodeProgress
 from ..decoding.options import DecodingOptions
-from ..io.images import heat_map, read_pixels, save_png
+from ..io.images import heat_map, read_mask, read_picture, save_png
 from ..runtime.progress import Progress
 from ..tasks.confidence import score_confidence
 from ..tasks.extrapolate import extrapolate
@@ -25,7 +25,6 @@ from ..tasks.refine import refine
 from . import options
 from .build import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
 from .cost import say_outpainting, say_refining
-from .masks import mask_from
 from .outputs import picture_to_write
 from .requests import condition_facts, condition_of, conditioning_of
 
@@ -129,7 +128,7 @@ def add_edit(
 
 def run(arguments: argparse.Namespace, name: str, task: Callable, decode: Callable, alpha: bool) -> None:
     """Read the picture, run `task` on it, write the result."""
-    pixels = read_pixels(arguments.picture, alpha=alpha)
+    picture = read_picture(arguments.picture, alpha=alpha)
     default = arguments.picture.with_name(f"{arguments.picture.stem}_{name}.png")
     out = picture_to_write(arguments.out or default, arguments.force)
     model = load_model(arguments)
@@ -140,25 +139,26 @@ def run(arguments: argparse.Namespace, name: str, task: Callable, decode: Callab
         edit = Edit(
             arguments,
             model,
-            pixels.to(device),
+            picture.pixels.to(device),
             conditions,
             decoding,
             lambda step: progress.show(step.call, step.calls, "calls"),
             lambda scored, windows: progress.show(scored, windows, "windows scored"),
         )
-        result = task(edit)[0]
+        left, top = (getattr(arguments, side, 0) for side in ("left", "top"))
+        result = picture.in_profile(task(edit)[0], left, top)
     plain = len(condition.classes) == 1
     facts = {"task": name, "model": model.name, "class": condition.classes[0] if plain else arguments.class_name}
     facts |= {"seed": arguments.seed, **condition_facts(arguments)}
     if "steps" in arguments:
         facts["steps"] = decoding.steps
-    save_png(out, result, facts)
+    save_png(out, result, facts, picture.profile)
     print(f"{out} ({result.shape[2]}×{result.shape[1]})")
 
 
 def run_inpaint(edit: Edit) -> Tensor:
     arguments, pixels = edit.arguments, edit.pixels
-    mask = mask_from(arguments.mask, arguments.mask_from)
+    mask = read_mask(arguments.mask, arguments.mask_from, on_doubt=print)
     if not (mask > arguments.threshold).any():
         print(f"'{arguments.mask}' marks nothing above {arguments.threshold:g}, so the picture stays as it is.")
         mask = mask.new_zeros(1, *pixels.shape[2:])  # whatever its size

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..checkpoints.model import Model
 from ..classes import condition_text, other_meanings, parse_condition, plain_name
 from ..decoding.conditions import Condition, Conditioning, check_region
+from ..io.images import read_mask
 from .build import digest_of
-from .masks import mask_from
 
 TITLE_LENGTH = 60  # of a blend in the name of a file: file systems take 255 bytes
 
@@ -103,7 +103,7 @@ def conditioning_of(condition: Condition | None, arguments: argparse.Namespace, 
 
 def region_mask(path: Path) -> Tensor:
     """The picture in a file as a region `[H, W]`. ValueError, naming it, where it marks nothing."""
-    mask = mask_from(path)[0]
+    mask = read_mask(path, on_doubt=print)[0]
     try:
         check_region(mask)
     except ValueError as error:

@@ -34,6 +34,7 @@ from .train_options import (
     PROCEDURAL,
     PROCEDURAL_PICTURES,
     SHAPES,
+    SHEET_STEPS,
     TOKENIZER_NETWORK,
     TRANSFORMER_NETWORK,
     WHOLE_EVERY,
@@ -120,7 +121,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
         check_size(arguments.size, tokenizer.factor)
         pictures = pictures_of(arguments)
-        names = TRANSFORMER_NETWORK
+        family, names = TRAINABLE[arguments.family], TRANSFORMER_NETWORK
         network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
@@ -133,12 +134,14 @@ def run_train(arguments: argparse.Namespace) -> None:
                 )
             start = warm_start(arguments, tokenizer, device)
             network = {name: getattr(start.transformer.config, name) for name in names} | network
-        config = TRAINABLE[arguments.family].config(
+        config = family.config(
             **TRANSFORMER_NETWORK | network,
             codebook_size=tokenizer.codebook_size,
             classes=len(pictures.class_names),
             grid=arguments.size // tokenizer.factor,
         )
+        steps = arguments.sheet_steps or SHEET_STEPS[family.name]
+        defaults = Defaults(arguments.guidance, steps=steps, order=family.network.traits.order)
         prefixes = None
         if arguments.first_cells:
             prefixes = Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY)
@@ -146,7 +149,7 @@ def run_train(arguments: argparse.Namespace) -> None:
             pictures,
             tokenizer,
             config,
-            Defaults(arguments.guidance, steps=arguments.sheet_steps),
+            defaults,
             run_of(arguments, device, arguments.optimizer),
             arguments.class_dropout,
             prefixes,

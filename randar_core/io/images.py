@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,15 +142,30 @@ def read_pixels(path: str | Path, alpha: bool = False) -> Tensor:
     return read_picture(path, alpha).pixels
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """The picture in a file as a mask `[1, H, W]`: 1 where it is at least half as bright as white, else 0.
+def read_mask(path: str | Path, source: str = "brightness", on_doubt: Callable[[str], None] | None = None) -> Tensor:
+    """The picture in a file as a mask `[1, H, W]` in 0…1.
 
-    Transparent is black. Nothing between: a JPEG's black is seldom quite black, and the least value above 0 has a
-    pixel repainted. Raises as `read_pixels` does.
+    path: the picture.
+    source: "brightness" (transparent pixels are black) or "alpha", where what is transparent marks.
+    on_doubt: told which reading was taken where the file could mean either: other programs mark by transparent holes as
+        often as by white.
+
+    Raises ValueError for "alpha" where nothing is transparent, and as `read_pixels` does.
     """
-    pixels = read_pixels(path, alpha=True)
-    bright = pixels[:, :3].mean(1)
-    return ((bright if pixels.shape[1] == 3 else bright * pixels[:, 3]) >= 0.5).float()
+    values = read_picture(path, alpha=True).original
+    transparent = values.shape[1] == 4 and bool((values[:, 3] < 1).any())
+    if source == "alpha":
+        if not transparent:
+            raise ValueError(f"'{path}' has no transparent pixels, and --mask-from alpha takes these as the mask.")
+        return 1 - values[:, 3]
+    brightness = values[:, :3].mean(1)
+    if not transparent:
+        return brightness
+    if on_doubt is not None:
+        on_doubt(
+            f"'{path}' has transparent pixels. Its bright, opaque pixels mark; --mask-from alpha takes the others."
+        )
+    return brightness * values[:, 3]
 
 
 def save_png(path: str | Path, pixels: Tensor, metadata: dict | None = None, profile: bytes | None = None) -> None:

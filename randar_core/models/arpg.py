@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import attend
-from .family import Traits
+from .family import Traits, check_layer
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
 
@@ -239,6 +239,18 @@ class ARPG(nn.Module):
         state.cache.advance(x.shape[1])
         rope = state.rope[:, :, stop : stop + queries]
         return self.logits(self.layers.ask(state.query, rope, key, value, causal=False))
+
+    @property
+    def feature_layers(self) -> int:
+        return len(self.layers.self_dec)
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        """Hidden states `[R, M, D]` of the content stack, causal, after `layer`, see `TokenModel`."""
+        check_layer(layer, self.feature_layers)
+        x, rope = torch.cat([condition.unsqueeze(1), self.embed(tokens, None)], 1), self.rope(order)
+        for index, block in enumerate(self.layers.self_dec[:layer]):
+            x = block(x, rope, None, index, True)
+        return x[:, 1:]
 
     def enlarged(self, factor: int, boundary: int) -> "ARPG":
         """This model for a grid `factor` times as wide and as high, with RandAR's extrapolated rotary table.

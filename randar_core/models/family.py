@@ -67,6 +67,17 @@ class TokenModel(Protocol):
         be 0 in that call alone.
         """
 
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        """Hidden states `[R, M, D]` at `tokens` `[R, M]` along `order` `[R, M]` after `layer` (counted from 1).
+
+        Each token has seen the tokens before it. Cells may come more than once. Layers above are not computed. Raises
+        ValueError, in a user's words, for a layer that isn't there and where the family has no such sequence.
+        """
+
+    @property
+    def feature_layers(self) -> int:
+        """How many layers `hidden_states` can read; 0 where the family has no such sequence."""
+
     def enlarged(self, factor: int, boundary: int) -> "TokenModel":
         """This model for a grid `factor` times as wide and as high, with the same weights.
 
@@ -82,3 +93,9 @@ class TokenModel(Protocol):
 
         With `tokens` and `queries` at all cells it is the teacher-forced pass.
         """
+
+
+def check_layer(layer: int, layers: int) -> None:
+    """ValueError unless `layer` is one of 1 … `layers`."""
+    if not 1 <= layer <= layers:
+        raise ValueError(f"The features of layer {layer} were asked for; this model has the layers 1 to {layers}.")

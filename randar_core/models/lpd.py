@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import aligned, attend
-from .family import Traits
+from .family import Traits, check_layer
 from .kv_cache import KVCache
 
 
@@ -118,6 +118,20 @@ class LPD(nn.Module):
             f"LPD can't extrapolate: it has learnt a position for each of its own {side} cells and for no others. "
             "Take a RandAR model, or an LPD model for larger pictures."
         )
+
+    @property
+    def feature_layers(self) -> int:
+        return self.config.layers
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        """Hidden states `[R, M, D]` at the tokens, each a group of its own, after `layer`, see `TokenModel`."""
+        check_layer(layer, self.feature_layers)
+        embedded = self.token_emb(tokens)
+        x = self.z_proj_ln(torch.cat([condition.unsqueeze(1), embedded], 1) + self.positions(order, embedded))
+        mask = call_mask(x, 0, x.shape[1], 0)
+        for index, block in enumerate(self.blocks[:layer]):
+            x = block(x, index, None, mask)
+        return x[:, 1:]
 
     def positions(self, order: Tensor, like: Tensor) -> Tensor:
         """Position embeddings `[R, 1 + N, D]` of class and cells along `order` `[R, N]`, in dtype of `like`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits
+from .family import Traits, check_layer
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
 
@@ -189,16 +189,33 @@ class RandAR(nn.Module):
 
     def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
+        x, rope = self.interleaved(condition, tokens, order, context_mask)
+        x = self.blocks(x[:, :-1], rope[:, :, :-1])  # the last token predicts nothing
+        return self.head(x[:, 1::2])
+
+    def interleaved(
+        self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sequence `[R, 1 + 2N, D]` of the first lines of this file, and its rope `[2, R, 1 + 2N, 3, 1, d]`."""
         rope = rope_of(order, self.rope_table())
         embedded = self.tok_embeddings(tokens)
         if context_mask is not None:
             embedded = embedded * context_mask.unsqueeze(-1).to(embedded.dtype)
         instructions = self.position_instructions(rope).to(embedded.dtype)
         pairs = rearrange([instructions, embedded], "two r n d -> r (n two) d")
-        # The last token predicts nothing.
-        x = torch.cat([condition.unsqueeze(1), pairs[:, :-1]], 1)
-        x = self.blocks(x, self.sequence_rope(rope)[:, :, :-1])
-        return self.head(x[:, 1::2])
+        return torch.cat([condition.unsqueeze(1), pairs], 1), self.sequence_rope(rope)
+
+    @property
+    def feature_layers(self) -> int:
+        return self.config.layers
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        """Hidden states `[R, M, D]` at the tokens after `layer`, see `TokenModel`."""
+        check_layer(layer, self.feature_layers)
+        x, rope = self.interleaved(condition, tokens, order)
+        for index, block in enumerate(self.layers[:layer]):
+            x = block(x, rope, index, None, None, x.shape[1])
+        return x[:, 2::2]
 
     def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
         """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""

@@ -164,6 +164,16 @@ class RAR(nn.Module):
             "Take a RandAR model."
         )
 
+    @property
+    def feature_layers(self) -> int:
+        return 0
+
+    def hidden_states(self, condition: Tensor, tokens: Tensor, order: Tensor, layer: int) -> Tensor:
+        raise ValueError(
+            "RAR has no two-sided features: it has learnt one pass over its cells, with a position for each. Take a "
+            "RandAR model."
+        )
+
     def prefix(self, condition: Tensor) -> Tensor:
         """The two positions before the image tokens, `[R, 2, D]`."""
         embedded = condition.unsqueeze(1)

@@ -35,7 +35,7 @@ TOKENIZER = LlamaGenConfig(
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=2400, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=3000, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ DECODER_ROUNDS = (
 
 TRANSFORMER = RandARConfig(width=256, layers=4, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
 TRANSFORMER_LOOP = LoopSetting(
-    steps=1200, batch=24, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.995, optimizer="muon"
+    steps=500, batch=48, learning_rate=3e-3, warmup=50, weight_decay=0.05, average=0.99, optimizer="muon"
 )
 
 
@@ -84,7 +84,7 @@ class TransformerRound:
 # Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. Later
 # ones have more layers, see more of what comes after a picture's beginning, where edges become clean, and last longer.
 TRANSFORMER_ROUNDS = (
-    TransformerRound(Landscapes(seed=2, count=12_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=12)),
+    TransformerRound(Landscapes(seed=2, count=8_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=8)),
     TransformerRound(
         Landscapes(seed=3, count=24_000),
         replace(TRANSFORMER_LOOP, steps=6000, learning_rate=2e-3, average=0.999, seed=1),
@@ -120,7 +120,7 @@ def train_builtin(
 ) -> Path:
     """Train the networks under `folder`, with `resume` from the checkpoints there; returns the bundle, in bfloat16."""
     reporting = {"workers": workers, "overwrite": overwrite}
-    often, seldom = {"save_every": 200, "sample_every": 400}, {"save_every": 400, "sample_every": 2000}
+    often, seldom = {"save_every": 100, "sample_every": 400}, {"save_every": 100, "sample_every": 1000}
     tokenizer = train_tokenizer(
         picture_set(TOKENIZER_PICTURES),
         TOKENIZER,

@@ -111,13 +111,16 @@ def test_the_command_line_draws_edits_and_converts(tmp_path, model, capsys):
     save_bundle(path, model, filled(LlamaGenTokenizer(LLAMAGEN)), list("abcde"), Defaults(4.0, steps=5), name="small")
     assert main(["generate", "b", "--model", str(path), "--out", str(tmp_path)]) == 0
     metadata = json.loads(Image.open(picture).text["parameters"])
-    assert (metadata["order"], metadata["steps"], metadata["guidance"]) == ("random", 5, [1.0, 4.0])
+    assert (metadata["order"], metadata["steps"], metadata["guidance"]) == ("random", 5, [4.0])
     half = tmp_path / "half.safetensors"
     assert main(["convert", str(path), str(half), "--dtype", "bfloat16"]) == 0
     assert detect(read_weights(half)).transformer.dtype == torch.bfloat16
     assert main(["info", str(half)]) == 0
     assert "transformer: arpg, " in capsys.readouterr().out
-    out = ["--model", str(half), "--out", str(tmp_path / "large")]
-    assert main(["extrapolate", str(picture), "b", *out]) == 0
-    assert main(["outpaint", str(picture), "b", "--right", "4", *out]) == 0
-    assert sorted(Image.open(file).size for file in (tmp_path / "large").iterdir()) == [(12, 8), (16, 16)]
+    model_and_out = ["--model", str(half), "--out", str(tmp_path / "edited.png")]
+    for words, size in (
+        (["extrapolate", str(picture), "b"], (16, 16)),
+        (["outpaint", str(picture), "b", "--right", "4"], (12, 8)),
+    ):
+        assert main([*words, *model_and_out, "--force"]) == 0
+        assert Image.open(tmp_path / "edited.png").size == size

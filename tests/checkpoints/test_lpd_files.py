@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from randar_core.checkpoints import detect as detecting
+from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model, load_transformer
 from randar_core.checkpoints.releases import Defaults, find_release
 from randar_core.checkpoints.weights import CheckpointError
+from randar_core.cli import main
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -101,3 +104,23 @@ def test_a_mar_checkpoint_is_not_taken_for_one_of_lpd(tmp_path):
     torch.save({"model": tensors | {"diffloss.net.cond_embed.weight": torch.zeros(2, 2)}}, tmp_path / "mar.pth")
     with pytest.raises(CheckpointError, match="not one of the models known here"):
         load_transformer(tmp_path / "mar.pth")
+
+
+def test_the_command_line_draws_and_converts_and_says_what_it_cannot(tmp_path, model, capsys):
+    path, picture = tmp_path / "b.safetensors", tmp_path / "00000_b.png"
+    defaults = Defaults(4.0, steps=7, order="proximity")
+    save_bundle(path, model, filled(LlamaGenTokenizer(LLAMAGEN)), list("abcde"), defaults)
+    assert main(["generate", "b", "--model", str(path), "--out", str(tmp_path)]) == 0
+    metadata = json.loads(Image.open(picture).text["parameters"])
+    assert (metadata["order"], metadata["steps"], metadata["guidance"]) == ("proximity", 7, [4.0])
+    assert main(["convert", str(path), str(tmp_path / "half.safetensors"), "--dtype", "bfloat16"]) == 0
+    assert main(["info", str(tmp_path / "half.safetensors")]) == 0
+    assert "lpd" in capsys.readouterr().out
+    mask = Image.new("L", (2 * GRID, 2 * GRID), 0)
+    mask.paste(255, (2, 2, 7, 7))
+    mask.save(tmp_path / "mask.png")
+    masked = [str(picture), str(tmp_path / "mask.png"), "c"]
+    assert main(["inpaint", *masked, "--model", str(path), "--out", str(tmp_path / "i.png")]) == 0
+    assert Image.open(tmp_path / "i.png").size == (2 * GRID, 2 * GRID)
+    assert main(["extrapolate", str(picture), "b", "--model", str(path)]) == 2
+    assert "LPD can't extrapolate" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from tiny import NAMES
 from tiny_cli import pixels, run, save_mask
+from tiny_pictures import profile_with
 
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model
@@ -272,3 +273,27 @@ def test_a_long_edit_says_what_it_costs_before_it_begins(bundle, picture, capsys
     assert said[0].startswith("16×4 cells in 12 windows, ") and said[0].endswith(" calls of the model.")
     assert run("refine", picture.with_name("00000_fish_outpaint.png"), "fish", "--rounds", 2, "--model", bundle) == 0
     assert "in each of 2 rounds, after scoring 4 windows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["inpaint", "refine", "outpaint"])
+def test_an_edited_picture_keeps_its_colour_profile_and_the_values_of_untouched_pixels(bundle, tmp_path, command):
+    """A profile that exchanges red and green, so that taking it for sRGB would show."""
+    values = np.random.default_rng(0).integers(30, 220, (8, 8, 3), dtype=np.uint8)
+    profile = profile_with(b"gXYZ", b"rXYZ")
+    Image.fromarray(values).save(tmp_path / "photo.png", icc_profile=profile)
+    save_mask(tmp_path / "mask.png", (8, 8), np.s_[:4, :4])
+    words = {
+        "inpaint": (tmp_path / "mask.png", "fish", "--grow", 0, "--seam", 0),
+        "refine": ("fish", "--share", 0),
+        "outpaint": ("fish", "--left", 3),
+    }[command]
+    assert run(command, tmp_path / "photo.png", *words, "--model", bundle) == 0
+    with Image.open(tmp_path / f"photo_{command}.png") as written:
+        assert written.info["icc_profile"] == profile
+        found = np.asarray(written)
+    if command == "inpaint":
+        assert (found[4:] == values[4:]).all() and not (found[:4, :4] == values[:4, :4]).all()
+    elif command == "refine":
+        assert (found == values).all()
+    else:
+        assert (found[:, 3:] == values).all()

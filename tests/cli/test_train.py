@@ -20,6 +20,7 @@ from randar_core.training import run_state
 from randar_core.training import train as trainings
 from randar_core.training.folder import open_folder
 from randar_core.training.optimizers import OPTIMIZERS
+from randar_core.training.transformer import TRAINABLE
 
 
 def test_the_command_offers_every_optimizer(capsys):
@@ -42,6 +43,24 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
     model = load_model(tmp_path / "d" / trainings.MODEL_FILE)
     assert model.class_names == ("blue",) and model.transformer.config.grid == 8
     assert (tmp_path / "d" / "samples-000003.png").exists() and len(losses(tmp_path / "d")) == 1
+
+
+@pytest.mark.parametrize(("family", "order", "steps"), [("arpg", "random", 64), ("lpd", "proximity", 20)])
+def test_other_families_learn_and_draw_as_their_authors_do(pictures, tmp_path, family, order, steps):
+    short = ("--steps", 2, "--batch", 2, "--sample-every", 2, "--device", "cpu", "--size", 8)
+    small = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+    randar("train-tokenizer", pictures, "--out", tmp_path / "t", *short, *small)
+    tiny = ("--family", family, "--width", 16, "--layers", 2, "--heads", 2, "--optimizer", "muon", "--first-cells", 5)
+    learn = ("train", pictures, "--tokenizer", tmp_path / "t" / trainings.TOKENIZER_FILE, *short, *tiny)
+    randar(*learn, "--out", tmp_path / family)
+    model = load_model(tmp_path / family / trainings.MODEL_FILE)
+    assert type(model.transformer) is TRAINABLE[family].network
+    assert (model.defaults.order, model.defaults.steps) == (order, steps)
+    assert (tmp_path / family / "samples-000002.png").exists()
+    with pytest.raises(ValueError, match="begun with other settings.*family: "):
+        randar(*learn, "--family", "randar", "--out", tmp_path / family, "--resume")
+    with pytest.raises(ValueError, match="--start-from is for models of the family randar"):
+        randar(*learn, "--out", tmp_path / "more", "--start-from", tmp_path / family / trainings.MODEL_FILE)
 
 
 def test_the_first_process_reads_the_folder_for_all(pictures, monkeypatch, capsys):

@@ -18,6 +18,7 @@ import importlib.util
 import json
 import random
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -30,7 +31,7 @@ ROOT = HERE.parent.parent
 ERRORS = ("ValueError", "MemoryError", "FileNotFoundError", "CheckpointError", "DownloadError")
 SECONDS_OF_A_GRAPH = 30  # after which it is interrupted
 SECONDS_OF_AN_INTERRUPT = 30
-GRAPHS_BETWEEN_MEASUREMENTS = 100
+GRAPHS_BETWEEN_MEASUREMENTS = 50
 GROWTH = 512 * 2**20  # of the server's memory, from the second measurement on
 KINDS = ("uniform",) * 8 + ("zeros", "ones", "faint", "soft", "half", "signed", "nan", "inf", "huge")
 DTYPES = ("float16", "bfloat16", "float64", "uint8", "bool")
@@ -288,6 +289,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="folder of the failures")
     parser.add_argument("--replay", type=Path, help="run the graph of one failure again")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends too
 
     servers, models = load("comfyui_server", HERE.parent / "comfyui/server.py"), load("fuzz_models", HERE / "models.py")
     with tempfile.TemporaryDirectory() as folder:

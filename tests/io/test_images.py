@@ -5,7 +5,8 @@ import errno
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
+from tiny_pictures import profile_with
 
 from randar_core.io import images
 from randar_core.io.images import heat_map, read_mask, read_metadata, read_picture, read_pixels, save_png
@@ -27,7 +28,29 @@ def test_a_transparent_picture_is_on_white_where_its_alpha_is_not_asked_for(tmp_
 
 def test_a_mask_of_strokes_on_a_transparent_ground_marks_the_strokes(tmp_path):
     path = saved(tmp_path / "mask.png", [[[255, 255, 255, 0], WHITE, [0, 0, 0, 255]]])
-    assert read_mask(path).tolist() == [[[0, 1, 0]]]
+    said = []
+    assert read_mask(path, on_doubt=said.append).tolist() == [[[0, 1, 0]]]
+    assert len(said) == 1 and "mask.png' has transparent pixels. Its bright, opaque pixels mark" in said[0]
+
+
+def test_a_mask_with_a_transparent_hole_marks_the_hole_where_alpha_is_asked_for(tmp_path):
+    path = saved(tmp_path / "mask.png", [[[255, 255, 255, 0], WHITE, [255, 255, 255, 51]]])
+    said = []
+    assert read_mask(path, "alpha", said.append)[0, 0].tolist() == pytest.approx([1, 0, 0.8])
+    assert said == []
+
+
+def test_a_mask_without_transparency_is_its_brightness_and_has_no_alpha_to_take(tmp_path):
+    path, said = saved(tmp_path / "mask.png", [[[255, 255, 255], [51, 51, 51]]]), []
+    assert read_mask(path, on_doubt=said.append)[0, 0].tolist() == pytest.approx([1, 0.2]) and said == []
+    with pytest.raises(ValueError, match="mask.png' has no transparent pixels, and --mask-from alpha"):
+        read_mask(path, "alpha")
+
+
+def test_a_mask_is_read_by_its_own_values_whatever_its_profile(tmp_path):
+    values = np.array([[[200, 40, 30]]], dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "mask.png", icc_profile=EXCHANGED)
+    assert read_mask(tmp_path / "mask.png").item() == pytest.approx(270 / 3 / 255)
 
 
 def test_a_damaged_picture_is_named(tmp_path):
@@ -74,15 +97,6 @@ def test_grey_of_floats_that_are_not_finite_is_refused(tmp_path):
     Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "f.tiff")
     with pytest.raises(ValueError, match="f.tiff' can't be read as a picture: it holds values that are not finite"):
         read_pixels(tmp_path / "f.tiff")
-
-
-def profile_with(red: bytes, green: bytes) -> bytes:
-    """sRGB with the tags `red` and `green` in place of its own: a colour space whose axes are exchanged."""
-    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    table = slice(132, 132 + 12 * int.from_bytes(content[128:132], "big"))
-    tags = bytes(content[table]).replace(b"rXYZ", b"????").replace(b"gXYZ", green).replace(b"????", red)
-    content[table] = tags
-    return bytes(content)
 
 
 EXCHANGED = profile_with(b"gXYZ", b"rXYZ")

@@ -64,7 +64,7 @@ def paint_lighthouse(painter: Painter, scene: Layout, x: float, y: float, height
             (convex(u, v, (0, -1.0), (0.12, -0.89), (-0.12, -0.89)), stripe_shade),
         ]
 
-    if scene.mood.night or scene.mood.name in ("sunset", "dusk"):
+    if scene.mood.night or scene.mood.name == "sunset":
 
         def beam(u: Field, v: Field) -> Shapes:
             return [(np.maximum(np.abs(v) - 0.025 - 0.13 * u, -u), rgb(scene.mood.glow))]

@@ -49,6 +49,9 @@ class Layer:
     """Share of the haze in its colours: 0 in the foreground."""
 
 
+HAZES = (0.45, 0.7)
+"""In clear and in misty air. There are few, as there are few moods: a small model has no room for more colours."""
+
 NIGHTS = tuple(mood for mood in MOODS if mood.night)
 
 
@@ -71,7 +74,7 @@ def layout(seed: int, index: int, moods: tuple[Mood, ...] = MOODS) -> Layout:
         sun_radius=(0.055 + 0.05 * sun_size) if sun_shows < 0.85 else 0.0,
         light=-1.0 if sun_x < 0.5 else 1.0,
         clouds=clouds,
-        haze=0.45 + 0.3 * haze,
+        haze=HAZES[int(haze * len(HAZES))],
         far=int(far * 3),
         place=place,
         scale=scale,

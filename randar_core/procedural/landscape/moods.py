@@ -33,7 +33,7 @@ class Mood:
     """Water in the foreground."""
     tone: str
     unity: float
-    """Share of `tone` in the colour of every surface, which holds a picture together."""
+    """Share of `tone` in the colour of the land, which holds a picture together; things have half of it."""
     night: bool = False
 
 
@@ -91,44 +91,18 @@ MOODS = (
         unity=0.42,
     ),
     Mood(
-        "dusk",
-        sky=("27396F", "6C5C9C", "F1A5A0"),
-        sun="FFEBCF",
-        glow="F7BCB0",
-        cloud="9A78AE",
-        haze="A78BB4",
-        lit="E0B4C8",
-        shaded="6862A0",
-        deep="2B3C72",
-        tone="4B4A8C",
-        unity=0.46,
-    ),
-    Mood(
         "night",
         sky=("142650", "234878", "4A82A4"),
         sun="F7F3DC",
         glow="8FB8CC",
         cloud="3F6A92",
         haze="3F7098",
-        lit="B4CCE8",
+        lit="CFE0F4",
         shaded="4C6AA0",
         deep="16386A",
         tone="1F4F80",
         unity=0.36,
         night=True,
-    ),
-    Mood(
-        "mist",
-        sky=("A9C4C4", "C8DAD4", "E9EEE2"),
-        sun="FFFFF4",
-        glow="FFFFF4",
-        cloud="F7F9F2",
-        haze="D3E0D8",
-        lit="F0F2E8",
-        shaded="9CB0B8",
-        deep="5F9096",
-        tone="8FB4AC",
-        unity=0.2,
     ),
     Mood(
         "moonrise",
@@ -137,7 +111,7 @@ MOODS = (
         glow="D98BA0",
         cloud="7A5494",
         haze="7A5490",
-        lit="C29AC8",
+        lit="E2BEDA",
         shaded="5A4A8C",
         deep="302A5C",
         tone="4E3570",
@@ -168,20 +142,24 @@ MATERIALS = {
 }
 
 
+LAND = frozenset({"grass", "leaf", "fir", "sand", "rock", "snow"})
+
+
 def lerp(one: Colour, other: Colour, share: float) -> Colour:
     return one + (other - one) * np.float32(share)
 
 
 def lit(mood: Mood, material: str, haze: float = 0.0) -> Colour:
     """A surface of `material` that faces the light, by `haze` in 0…1 as far away."""
-    return surface(mood, MATERIALS[material] * rgb(mood.lit), haze, 0.8)
+    return surface(mood, material, rgb(mood.lit), haze)
 
 
 def shaded(mood: Mood, material: str, haze: float = 0.0) -> Colour:
     """The same in shade."""
-    return surface(mood, MATERIALS[material] * rgb(mood.shaded), haze, 1.0)
+    return surface(mood, material, rgb(mood.shaded), haze)
 
 
-def surface(mood: Mood, colour: Colour, haze: float, toned: float) -> Colour:
-    """`colour` in the share `toned` of the mood's tone, then in its haze."""
-    return lerp(lerp(colour, rgb(mood.tone), toned * mood.unity), rgb(mood.haze), haze)
+def surface(mood: Mood, material: str, light: Colour, haze: float) -> Colour:
+    """The colour of `material` in `light`, toned as the mood has it, then in its haze."""
+    toned = mood.unity if material in LAND else 0.5 * mood.unity
+    return lerp(lerp(MATERIALS[material] * light, rgb(mood.tone), toned), rgb(mood.haze), haze)
