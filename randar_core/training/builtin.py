@@ -108,7 +108,7 @@ def picture_set(pictures: Landscapes) -> PictureSet:
 
 
 def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: bool, **reporting) -> Run:
-    """One training of the recipe; with `resume` it goes on where there is a checkpoint, and begins again otherwise."""
+    """One training of the recipe; with `resume` from its checkpoint where there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     found = resume and (folder / CHECKPOINT).exists()
     reporting["overwrite"] = reporting["overwrite"] or resume
