@@ -19,7 +19,6 @@ from ..runtime.distributed import is_rank_0
 from .cpu_layers import layers_for
 from .decoder_objective import DecoderObjective, DecoderRecipe
 from .fingerprint import fingerprint, hash_of
-from .loop import check_start, train
 from .net2wider import widen
 from .optimizers import make_optimizers
 from .samples import PixelSamples, Prefixes, TokenSamples, oversampling
@@ -27,6 +26,7 @@ from .settings import PictureSet, Run
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from .tokens import check_ids, encode_once
+from .training_loop import check_start, train
 from .transformer import Transformer, TransformerConfig, initialise, objective_of
 from .warm_start import WarmStart, begin_with
 

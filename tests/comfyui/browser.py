@@ -93,7 +93,8 @@ def open_workflow(page, workflow: dict) -> None:
 def place_node(page, name: str) -> None:
     """Place a node on the canvas, now empty, as a user does who searches for its `name`."""
     page.evaluate("() => { app.graph.clear(); app.canvas.setDirty(true, true); }")
-    page.mouse.dblclick(600, 500)
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    page.wait_for_function("() => document.activeElement.tagName === 'INPUT'")  # before, letters are shortcuts
     page.keyboard.type(name)
     page.get_by_text(name, exact=True).first.wait_for()
     page.keyboard.press("Enter")

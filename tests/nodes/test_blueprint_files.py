@@ -25,7 +25,7 @@ def test_a_blueprint_is_what_its_workflow_makes_of_it(blueprint):
 def test_a_blueprint_shows_widgets_that_its_nodes_have(blueprint):
     workflow = json.loads((ROOT / "workflows" / f"{blueprint.workflow}.json").read_text(encoding="utf-8"))
     [graph] = make_blueprints.made(blueprint, workflow)["definitions"]["subgraphs"]
-    widgets = {(node["type"], name) for node in graph["nodes"] for name in node["widgets_values_named"]}
+    widgets = {(node["type"], name) for node in graph["nodes"] for name in node.get("widgets_values_named", ())}
     assert set(blueprint.widgets) <= widgets
 
 
