@@ -77,8 +77,8 @@ SIZES = {
 SUITE = (
     {"dtypes": ["auto"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16, 64]},
-    # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: the same number at each phase of the cosine,
-    # whose phase of few tokens a call the low-resolution quarter skips.
+    # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: the same number at each phase of the
+    # cosine, whose phase of few tokens a call the low-resolution quarter skips.
     {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [484], "known": [0.0], "batches": [1]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [256, 88, 32], "known": [0.0], "batches": [1]},
@@ -312,10 +312,10 @@ def operators(results: Sequence[dict]) -> Iterator[str]:
 
 
 WORDS = (
-    "Random weights; guidance on. Times are the median of the runs, which follow one to warm up; if that one takes longer "
-    "than `--limit`, it is stopped there and is the only run. If not all calls were timed (n of m), the others are "
-    "assumed to exceed the greater of their floors by the same factor. Floors are means over all calls. Peak memory: the "
-    "high-water mark above the size before the run; computed is weights + cache + activations."
+    "Random weights; guidance on. Times are the median of the runs, which follow one to warm up; if that one takes "
+    "longer than `--limit`, it is stopped there and is the only run. If not all calls were timed (n of m), the others "
+    "are assumed to exceed the greater of their floors by the same factor. Floors are means over all calls. Peak "
+    "memory: the high-water mark above the size before the run; computed is weights + cache + activations."
 )
 HEADER = (
     "| code | model | dtype | pixels | steps | known | batch | calls | runs | ms a call | floor: read | floor: multiply"

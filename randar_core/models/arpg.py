@@ -54,7 +54,7 @@ class DecodeState:
 
     condition: Tensor  # [R, D]
     query: Tensor  # [1, 1, D], the mask token
-    rope: Tensor  # [2, R, 1 + N, 1, d], the class, then the cells along the order
+    rope: Tensor  # [2, R, 1 + N, 1, d / 2, 2], the class, then the cells along the order
     context_mask: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is zero
     cache: KVCache
 
@@ -140,7 +140,7 @@ class Stacks(nn.Module):
         return (key, value) if cache is None else cache.update(len(self.self_dec), key, value)
 
     def ask(self, query: Tensor, rope: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-        """Output `[R, T, D]` for the T cells of `rope` `[2, R, T, 1, d]`.
+        """Output `[R, T, D]` for the T cells of `rope` `[2, R, T, 1, d / 2, 2]`.
 
         `query` `[1, 1, D]` becomes `[R, T, D]` by the first rotation: until then all queries are one vector.
         """
@@ -188,7 +188,7 @@ class ARPG(nn.Module):
         return self.embeddings(torch.full((1, 1), self.config.codebook_size, dtype=torch.long, device=device))
 
     def rope(self, order: Tensor) -> Tensor:
-        """Rope `[2, R, 1 + N, 1, d]` of the class and of the cells along `order` `[R, N]`."""
+        """Rope `[2, R, 1 + N, 1, d / 2, 2]` of the class and of the cells along `order` `[R, N]`."""
         return rope_of(F.pad(order, (1, 0), value=CLASS_CELL), self.rope_table)
 
     def embed(self, tokens: Tensor, context_mask: Tensor | None) -> Tensor:
