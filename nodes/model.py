@@ -55,16 +55,13 @@ class LoadedModel:
 
 
 def load_model(name: str, tokenizer: str, weight_dtype: str) -> LoadedModel:
-    """The model of a name from `files.model_names`.
-
-    Raises CheckpointError and FileNotFoundError in a user's words.
-    """
+    """The model of a name from `files.model_names`. Raises CheckpointError and FileNotFoundError, in a user's words."""
     chosen = None if tokenizer == AUTO else path_of(tokenizer)
     opened = open_model(path_of(name), chosen, search=existing_paths(file_names()))
     for note in opened.notes:
         logging.warning(note)
-    # Nothing is cast on the way, but where the host may take weights back while they are used, and fetches each as it
-    # comes (dynamic VRAM).
+    # These layers cast nothing. With dynamic VRAM, where ComfyUI may take weights back while they are in use, a layer
+    # fetches its weights when it needs them.
     operations = comfy.ops.disable_weight_init
     device = comfy.model_management.get_torch_device()
     precision = precision_for(weight_dtype, device)
@@ -74,7 +71,7 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> LoadedModel:
     comfy.model_management.archive_model_dtypes(network)
     vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
     vae = TokenizerVAE(build(opened.tokenizer, comfy.model_management.vae_offload_device(), vae_dtype, operations))
-    if comfy.model_management.vae_device().type == "cpu":  # where encoding is a tenth faster so, see benchmarks/speed
+    if comfy.model_management.vae_device().type == "cpu":  # encoding is a tenth faster, see benchmarks/speed
         vae.first_stage_model.to(memory_format=torch.channels_last)
     model = Model(opened.name, network, vae.first_stage_model, opened.class_names, opened.defaults, opened.files)
     return LoadedModel(model, vae)

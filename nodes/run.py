@@ -50,8 +50,8 @@ class Workload:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
         calls = self.windows * calls_of_window
         return (
-            f"{self.pictures} pictures of {self.canvas_cells} cells in {self.windows} windows each, "
-            f"up to {calls} calls of the model a picture"
+            f"{self.windows} windows for {self.canvas_cells} cells, up to {calls} calls of the model, for each picture "
+            f"of a batch of {self.pictures}"
         )
 
 
@@ -71,13 +71,15 @@ def run(
     A batch that doesn't fit runs in parts. Raises MemoryError, in a user's words, where one picture doesn't fit.
     """
     if workload.windows > 1:
-        sizes = call_sizes(workload.cells, options.steps, 0, parallel=model.transformer.traits.parallel)
+        traits = model.transformer.traits
+        sizes = call_sizes(workload.cells, options.steps, 0, options.schedule or traits.schedule, traits.parallel)
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(len(sizes)))
     progress = Progress(model.vae)
     each = picture_bytes(model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored)
     patchers = [model.patcher]
     if workload.decoded_size is not None:
-        each = max(each, model.vae.decode_bytes(*workload.decoded_size))
+        size = workload.decoded_size
+        each = max(each, model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
         patchers.append(model.vae.patcher)
     needed = each * workload.pictures + workload.shared_bytes
     comfy.model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)

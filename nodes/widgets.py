@@ -31,7 +31,8 @@ def common_widgets(cfg: float = 4.0, cfg_schedule: str = "on the model's own sch
             min=1,
             max=10000,
             tooltip="Calls of the model for a whole picture. Fewer calls are faster and draw more tokens at a time: "
-            "88 is the paper's choice, 32 a draft, 256 one token at a time. RAR models always draw one at a time.",
+            "32 is a draft, 256 one token at a time. Released with: RandAR 88, ARPG 64, LPD 20, at 512 pixels 48. RAR "
+            "models always draw one at a time.",
         ),
         io.Float.Input(
             "cfg",
@@ -41,7 +42,8 @@ def common_widgets(cfg: float = 4.0, cfg_schedule: str = "on the model's own sch
             step=0.1,
             round=0.01,
             tooltip=f"The guidance scale at the end of the picture, reached {cfg_schedule}. 1 is no guidance. Released "
-            "with: RandAR-L 3.4 (LlamaGen) or 4 (MaskGIT), XL 4; RAR-B 16, L 15.5, XL 6.9, XXL 8.",
+            "with: RandAR-L 3.4 (LlamaGen) or 4 (MaskGIT), XL 4; RAR-B 16, L 15.5, XL 6.9, XXL 8; ARPG-L 5, XL 6, "
+            "XXL 7.5; LPD-L 4.8, XL 4.9, XXL 5.9, at 512 pixels L 7.3, XL 6.",
         ),
         io.Float.Input(
             "temperature",

@@ -1,4 +1,4 @@
-"""The node pack inside a host: a stand-in of ComfyUI, or the real one of NODE_TEST_HOST."""
+"""The node pack inside a host: a fake ComfyUI, or the real one of NODE_TEST_HOST."""
 
 import asyncio
 import importlib

@@ -92,7 +92,7 @@ def tiled_scale(samples, function, tile_x, tile_y, overlap, upscale_amount, out_
 
 
 def install(models: Path) -> None:
-    """Put the stand-in in `sys.modules`, with `models` as the models folder."""
+    """Put the fake modules into `sys.modules`, with `models` as the models folder."""
     cpu = torch.device("cpu")
     state = types.SimpleNamespace(interrupted=False)
 

@@ -11,11 +11,11 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.procedural.render import Pictures
 from randar_core.training.decoder_objective import DecoderObjective, DecoderRecipe
-from randar_core.training.loop import train
 from randar_core.training.samples import PixelSamples, TokenSamples
 from randar_core.training.settings import LoopSetting, PictureSet, Reporting, Run
 from randar_core.training.tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from randar_core.training.tokens import TokenSet, encode_pictures
+from randar_core.training.training_loop import train
 from randar_core.training.transformer import TransformerObjective, initialise
 
 CPU = torch.device("cpu")

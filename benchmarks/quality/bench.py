@@ -60,8 +60,8 @@ class Scope:
     """
 
     samples: int
-    orders: tuple[str, ...] = ("random", "locality-aware")
-    schedules: tuple[str, ...] = ("cosine",)
+    orders: tuple[str, ...] = ("random", "locality-aware", "proximity", "halton")
+    schedules: tuple[str, ...] = ("cosine", "sorted cosine", "arccos")
     calls: tuple[int, ...] = (16, 20, 32, 88)
     models: tuple[Path, ...] = ()
     family_calls: tuple[int, ...] = (8, 16, 20, 32, 64)

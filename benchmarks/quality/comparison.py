@@ -33,8 +33,8 @@ def schedules_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 def schedules_text(records: Records) -> str:
     counts = sorted({record["count"] for record in records.values()})
-    return f"""Orders and call sizes at the same number of calls, {" or ".join(map(str, counts))} pictures each, default guidance.
-Recognised:
+    return f"""Orders and call sizes at the same number of calls, {" or ".join(map(str, counts))} pictures each, default
+guidance. Recognised:
 
 {by_calls(records, ("order", "schedule"), share)}
 
@@ -109,8 +109,8 @@ def families_text(records: Records) -> str:
         "half inpainted: recognised",
         "Fréchet distance",
     )
-    return f"""Models of several families with the same tokenizer and training data, each with its own default guidance, order and
-call sizes, by the number of calls.
+    return f"""Models of several families with the same tokenizer and training data, each with its own default guidance,
+order and call sizes, by the number of calls.
 
 {table(header, rows())}"""
 

@@ -105,8 +105,8 @@ def precisions_text(records: Records) -> str:
         for record in records.values()
     )
     header = ("weights", "pictures", "logits off by", "same likeliest token", "recognised", "Fréchet distance")
-    return f"""What weights of fewer bits do, with arithmetic in 32 bits. "Off by" is the root mean square difference from the logits
-in float32, relative to their standard deviation, under the true tokens of fresh pictures.
+    return f"""What weights of fewer bits do, with arithmetic in 32 bits. "Off by" is the root mean square difference
+from the logits in float32, relative to their standard deviation, under the true tokens of fresh pictures.
 
 {table(header, rows)}"""
 
@@ -199,8 +199,9 @@ def cost_text(records: Records) -> str:
         else:
             words = seconds(record["seconds"])
         rows.append((record["title"], words))
-    return f"""At batch 1 and default settings. "A quarter of the cells" is generated in the middle with the others known, without
-the tokenizer; "inpainted" includes the tokenizer, which encodes the picture first. RandAR-L has random weights.
+    return f"""At batch 1 and default settings. "A quarter of the cells" is generated in the middle with the others
+known, without the tokenizer; "inpainted" includes the tokenizer, which encodes the picture first. RandAR-L has random
+weights.
 
 {table(("what", "seconds"), rows)}"""
 

@@ -23,7 +23,7 @@ CLASS_WEIGHT, SPATIAL_WEIGHT = Linear(3.0, 3.0), Linear(2.5, 2.5)
 """The authors' constant weights for extrapolation (RandAR, section 3.4)."""
 
 MARGIN = 1 / 16
-"""By how much a mask is dilated around the object, in sides of the picture: it covers the shadow and hides the shape."""
+"""By how much a mask is dilated around the object, in sides of the picture: it hides the shadow and the shape."""
 
 
 # --- masks and classes -----------------------------------------------------------------------------------------------
@@ -139,10 +139,10 @@ def inpainting_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 
 def inpainting_text(records: Records) -> str:
-    return f"""Fresh procedural pictures. The mask is the box around the object and its shadow, or the left, right, upper or lower
-half of it. "Recognised" means: as the class that was asked for. The first row shows what the judge makes of the visible
-half. In the last row the objects are in all the variety that the tokenizer and the judge know, which puts them far from
-the pictures that the distance is measured to.
+    return f"""Fresh procedural pictures. The mask is the box around the object and its shadow, or the left, right,
+upper or lower half of it. "Recognised" means: as the class that was asked for. The first row shows what the judge makes
+of the visible half. In the last row the objects are in all the variety that the tokenizer and the judge know, which
+puts them far from the pictures that the distance is measured to.
 
 {judged_table(records, "what")}"""
 
@@ -319,9 +319,10 @@ def confidence_text(records: Records) -> str:
         for record in records.values()
     )
     header = ("what", "pictures", "separated", "found")
-    return f"""Fresh pictures of which a few cells show what another picture has there. "Separated" is the share of pairs of such a
-cell and a true one of its picture in which the model is less confident of the former (0.5 by chance); "found" is the
-share of such cells among the same number of least confident cells, which are those that refining draws again.
+    return f"""Fresh pictures of which a few cells show what another picture has there. "Separated" is the share of
+pairs of such a cell and a true one of its picture in which the model is less confident of the former (0.5 by chance);
+"found" is the share of such cells among the same number of least confident cells, which are those that refining draws
+again.
 
 {table(header, rows)}"""
 

@@ -60,8 +60,8 @@ def guidance_text(records: Records) -> str:
     headline = records["default"]
     each = headline["count"] // len(headline["classes"])
     classes = ", ".join(f"{name} {right}" for name, right in headline["classes"].items())
-    return f"""Class guidance goes to the weight from where the defaults begin; a weight below that is constant. All other settings
-are the model's defaults.
+    return f"""Class guidance goes to the weight from where the defaults begin; a weight below that is constant. All
+other settings are the model's defaults.
 
 {judged_table(records, "guidance weight")}
 
@@ -102,8 +102,8 @@ def floors_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 
 def floors_text(records: Records) -> str:
-    return f"""What a perfect model could reach. A Fréchet distance falls with the number of pictures that it is measured from, so
-compare a row of another section with the floor of the same number of pictures.
+    return f"""What a perfect model could reach. A Fréchet distance falls with the number of pictures that it is
+measured from, so compare a row of another section with the floor of the same number of pictures.
 
 {judged_table(records, "pictures of")}"""
 
@@ -139,7 +139,8 @@ def parallel_text(records: Records) -> str:
         for record in records.values()
     )
     header = ("calls", "pictures", "recognised", "Fréchet distance", "a picture, batched", "one alone", "faster")
-    return f"""Random order, default guidance, by the number of calls of the model for the 256 cells. Seconds from class to pixels.
+    return f"""Random order, default guidance, by the number of calls of the model for the 256 cells. Seconds from class
+to pixels.
 
 {table(header, rows)}"""
 
@@ -306,8 +307,8 @@ def context_text(records: Records) -> str:
     # The same pictures row by row; a record may hold more of them than the other.
     pairs = zip(records["four sides"]["each"], records["one side"]["each"], strict=False)
     gain = mean_interval(np.array([more - less for more, less in pairs]))
-    return f"""Mean log-likelihood (nats a token, higher is better) of the true tokens of the centred block of a fresh picture, by
-what is known around it: teacher-forced, in random order within the block, without guidance.
+    return f"""Mean log-likelihood (nats a token, higher is better) of the true tokens of the centred block of a fresh
+picture, by what is known around it: teacher-forced, in random order within the block, without guidance.
 
 {table(("known", "cells", "pictures", "log-likelihood"), rows)}
 
@@ -349,8 +350,8 @@ def beginnings_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 
 def beginnings_text(records: Records) -> str:
-    return f"""Fresh pictures of which the first cells along a random order are known; the others are generated. Where the share
-recognised reaches the floor, nothing can go wrong any more: the shape of the picture is decided before.
+    return f"""Fresh pictures of which the first cells along a random order are known; the others are generated. Where
+the share recognised reaches the floor, nothing can go wrong any more: the shape of the picture is decided before.
 
 {judged_table(records, "true cells")}"""
 

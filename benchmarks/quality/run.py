@@ -2,7 +2,7 @@
 
     python benchmarks/quality                                    # all of it, into benchmarks/results
     python benchmarks/quality --only orders seams                # some sections
-    python benchmarks/quality --only schedules --orders random locality-aware --schedules cosine --calls 16 20 32 88
+    python benchmarks/quality --only schedules --orders random halton --schedules cosine arccos --calls 16 20 32
     python benchmarks/quality --only families --models small-randar.safetensors small-arpg.safetensors
 
 Every figure is saved in quality.json as soon as it is measured, so a run can be stopped and resumed. Figures of another

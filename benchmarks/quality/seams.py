@@ -37,8 +37,9 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, perio
     """The mean step between neighbouring pixel columns across `borders`, as ratios to steps elsewhere.
 
     `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "near" compares with the
-    columns within a cell of a border, since objects, and steps with them, are mostly in the middle of a picture; "phase"
-    compares with columns a multiple of `period` pixels away, where patterns have the same phase (if there are two).
+    columns within a cell of a border, since objects, and steps with them, are mostly in the middle of a picture;
+    "phase" compares with columns a multiple of `period` pixels away, where patterns have the same phase (if there are
+    two).
     """
     steps = column_steps(pictures)
     columns = torch.arange(1, steps.shape[1] + 1)
@@ -62,8 +63,8 @@ def ratio_to_same_columns(pictures: Iterable[Tensor], others: Iterable[Tensor], 
     """The steps across `borders` in `pictures` as a ratio to those at the same columns of `others`, paired.
 
     Steps differ from column to column even without windows: objects are mostly in the middle, and the periods of
-    patterns, an eighth and a quarter of a side, put steps onto the borders of cells. An invisible border equals the same
-    column of a picture without a border.
+    patterns, an eighth and a quarter of a side, put steps onto the borders of cells. An invisible border equals the
+    same column of a picture without a border.
     """
     columns = torch.tensor(borders) - 1
     return ratio_interval(*(column_steps(each)[:, columns].mean(1).numpy() for each in (pictures, others)))
@@ -183,14 +184,14 @@ def seams_text(records: Records) -> str:
 
     others = ("to all others", "to those within a cell", "to the same phase of patterns", "to the same columns")
     header = ("what", "pictures", "across", *others)
-    return f"""The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to other steps.
-Steps are not uniform even without windows, since objects are mostly in the middle, and patterns step at every second or
-fourth cell: a border there has larger steps than the columns next to it, a border between has smaller ones. The last
-row shows the measure on real pictures, which have no borders. "The same phase" means columns at the same phase of the
-patterns. The last column compares with the same columns without a border. For panoramas, one window draws these again,
-an eighth of its width on both sides of the border; they have a row of their own. So narrow a band has to fit two sides,
-and has larger steps because of that. Where the outer quarters of a real picture are cut away and outpainted, the last
-column compares with this real picture.
+    return f"""The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to
+other steps. Steps are not uniform even without windows, since objects are mostly in the middle, and patterns step at
+every second or fourth cell: a border there has larger steps than the columns next to it, a border between has smaller
+ones. The last row shows the measure on real pictures, which have no borders. "The same phase" means columns at the same
+phase of the patterns. The last column compares with the same columns without a border. For panoramas, one window draws
+these again, an eighth of its width on both sides of the border; they have a row of their own. So narrow a band has to
+fit two sides, and has larger steps because of that. Where the outer quarters of a real picture are cut away and
+outpainted, the last column compares with this real picture.
 
 {table(header, rows())}"""
 

@@ -13,10 +13,10 @@ Another implementation is timed in the same run, case by case, by a command that
 
     python benchmarks/speed decode --batches 1 4 --other "authors=python benchmarks/others/randar.py /path/to/RandAR"
 
-`benchmarks/others/` has such commands for the authors' RandAR and for ARPG. The command finds the case as JSON in the
-environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device, threads, repeats, limit; on the CPU the
-dtypes float16 and int8 are those of our weights, with float32 arithmetic) and prints, as its last line, what decoding
-one such batch took:
+`benchmarks/others/` has such commands for the authors' RandAR, for ARPG and for the authors' LPD. The command finds the
+case as JSON in the environment's BENCH_CASE (size, dtype, pixels, steps, known, batch, device, threads, repeats, limit;
+on the CPU the dtypes float16 and int8 are those of our weights, with float32 arithmetic) and prints, as its last line,
+what decoding one such batch took:
 
     case = json.loads(os.environ["BENCH_CASE"])
     ...
@@ -59,6 +59,7 @@ from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS
 from randar_core.decoding.plan import make_plan
+from randar_core.models.lpd import LPD
 from randar_core.runtime.capabilities import can_pack_in
 from randar_core.runtime.packed_linear import pack
 from randar_core.runtime.precision import precision_of
@@ -70,12 +71,14 @@ SIZES = {
     "RAR-B": "rar-b",
     "RAR-L": "rar-l",
     "RAR-XL": "rar-xl",
+    "LPD-L": "lpd-l-256",
+    "LPD-XL": "lpd-xl-256",
 }
 SUITE = (
     {"dtypes": ["auto"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [256], "steps": [88], "known": [0.75], "batches": [1, 4, 16, 64]},
-    # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: the same number at each phase of the cosine,
-    # whose phase of few tokens a call the low-resolution quarter skips.
+    # 484: on average 2.9 tokens a call, as 88 steps draw at 256 pixels. 352: the same number at each phase of the
+    # cosine, whose phase of few tokens a call the low-resolution quarter skips.
     {"dtypes": ["auto"], "pixels": [512], "steps": [352], "known": [0.0], "batches": [1, 4, 16, 64]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [484], "known": [0.0], "batches": [1]},
     {"dtypes": ["auto"], "pixels": [512], "steps": [256, 88, 32], "known": [0.0], "batches": [1]},
@@ -251,7 +254,7 @@ def measure_decode(
 
     times = timed(run, device, repeats, limit)
     sizes = plan.sizes[0]
-    positions = call_positions(sizes, known_cells, model.traits.parallel)
+    positions = call_positions(sizes, known_cells, model.traits.parallel, isinstance(model, LPD))
     position_bytes = 2 * model.config.layers * rows * model.config.width * precision.dtype.itemsize
     arithmetic = str(precision.dtype).removeprefix("torch.")
 
@@ -309,10 +312,10 @@ def operators(results: Sequence[dict]) -> Iterator[str]:
 
 
 WORDS = (
-    "Random weights; guidance on. Times are the median of the runs, which follow one to warm up; if that one takes longer "
-    "than `--limit`, it is stopped there and is the only run. If not all calls were timed (n of m), the others are "
-    "assumed to exceed the greater of their floors by the same factor. Floors are means over all calls. Peak memory: the "
-    "high-water mark above the size before the run; computed is weights + cache + activations."
+    "Random weights; guidance on. Times are the median of the runs, which follow one to warm up; if that one takes "
+    "longer than `--limit`, it is stopped there and is the only run. If not all calls were timed (n of m), the others "
+    "are assumed to exceed the greater of their floors by the same factor. Floors are means over all calls. Peak "
+    "memory: the high-water mark above the size before the run; computed is weights + cache + activations."
 )
 HEADER = (
     "| code | model | dtype | pixels | steps | known | batch | calls | runs | ms a call | floor: read | floor: multiply"

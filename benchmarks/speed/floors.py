@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from randar_core.models.family import TransformerConfig
 
 
-def call_positions(sizes: Sequence[int], known: int, parallel: bool) -> list[tuple[int, int]]:
+def call_positions(
+    sizes: Sequence[int], known: int, parallel: bool, queries_apart: bool = False
+) -> list[tuple[int, int]]:
     """For each call, the positions in the cache before it and those it feeds; the calls draw `sizes` tokens.
 
-    A sequence begins with two positions, whatever the family. In RandAR's, the `parallel` one, a cell takes two more,
-    and a call asks at as many positions as it draws tokens; RAR asks at the last token.
+    A sequence of RandAR and RAR begins with two positions. In RandAR's, the `parallel` one, a cell takes two more, and
+    a call asks at as many positions as it draws tokens; RAR asks at the last token. Where queries are apart, in LPD,
+    the sequence is the class and one position a cell, and a call feeds its queries in addition.
     """
     positions, before, done = [], 0, known
     for size in sizes:
-        after = 2 + (2 if parallel else 1) * done
-        positions.append((before, after - before + size - 1))
+        if queries_apart:
+            after, queries = 1 + done, size
+        else:
+            after, queries = 2 + (2 if parallel else 1) * done, size - 1
+        positions.append((before, after - before + queries))
         before, done = after, done + size
     return positions
 

@@ -18,7 +18,6 @@ import torch
 from speed.machine import clock, measure_machine_in_process, run_case, write
 
 from randar_core.checkpoints.releases import find_release
-from randar_core.models.randar import RandARConfig
 from randar_core.runtime.capabilities import can_pack, can_pack_in
 from randar_core.runtime.packed_linear import pack
 
@@ -61,7 +60,7 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
     possible = can_pack_in(bits) if bits else form.endswith("plain") or can_pack(torch.empty(0))
     if not possible:
         return {"form": form, "failed": "no kernels here"}
-    config = RandARConfig(**find_release(SIZES[size]).config)
+    config = find_release(SIZES[size]).config
     width, hidden = config.width, config.hidden_width
 
     def layer(shapes: list[tuple[int, int]]) -> torch.nn.ModuleList:

@@ -37,6 +37,13 @@ SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-xl-llamagen", torch.bfloat16, 2, 16, 0, 1.0, False),
     ("rar-b", torch.bfloat16, 1, 88, 0, 1.0, True),
     ("rar-b", torch.float32, 1, 88, 192, 1.0, False),
+    ("lpd-l-256", torch.float32, 1, 20, 0, 1.0, False),
+    ("lpd-l-512", torch.bfloat16, 1, 48, 700, 1.0, False),
+    ("lpd-l-512", torch.bfloat16, 1, 48, 0, 1.0, True),
+    ("arpg-l", torch.bfloat16, 1, 64, 0, 1.0, False),
+    ("arpg-l", torch.float32, 4, 32, 0, 1.0, False),
+    ("arpg-l", torch.bfloat16, 1, 64, 192, 1.0, False),
+    ("arpg-l", torch.bfloat16, 1, 64, 0, 1.0, True),
 )
 
 

@@ -133,7 +133,7 @@ def psnr(found: Tensor, expected: Tensor) -> float | None:
 
 WORDS = (
     "Milliseconds a picture, median of the runs; random weights for llamagen and maskgit, trained ones for others. "
-    "PSNR: the picture decoded in this dtype against float32's, over its range; same ids: tokens that are encoded as in "
+    "PSNR: the picture decoded in this dtype against float32's, over its range; same ids: tokens encoded as in "
     "float32; round trip: PSNR of a picture that is encoded and decoded in this dtype against itself, for trained "
     "weights. Peak: memory above the weights."
 )

@@ -1,1 +1,1 @@
-"""Files of weights: what the authors released, how any of them is read safely, recognised, bundled and fetched."""
+"""Files of weights: what their authors released; reading, detecting, bundling and downloading them."""

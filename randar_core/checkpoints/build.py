@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ..models import layers
 from .detect import Network
 from .weights import CheckpointError
 
@@ -10,7 +11,7 @@ from .weights import CheckpointError
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def build(network: Network, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> nn.Module:
+def build(network: Network, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
     """The network with its weights, for inference, in `dtype` or the file's own.
 
     Every weight is copied, one tensor after the other, so that nothing of the file stays mapped: a file that is written

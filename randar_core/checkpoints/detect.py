@@ -18,7 +18,7 @@ from ..models.rar import RARConfig
 from .bundle import is_bundle, read_bundle
 from .families import FAMILIES, Family, Shapes, family_of
 from .releases import RELEASES, Release
-from .weights import SHOWN, Checkpoint, CheckpointError, FileVersion, first_of
+from .weights import Checkpoint, CheckpointError, FileVersion, first_of
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def detect_family(checkpoint: Checkpoint) -> Family:
     keys = checkpoint.tensors.keys()
     found = [family for family in FAMILIES if keys & family.signature]
     if not found:
-        begin = f"Its keys begin with {', '.join(list(keys)[:SHOWN])}" if keys else "It holds no tensors"
+        begin = f"Its keys begin with {first_of(keys)}" if keys else "It holds no tensors"
         known = ", ".join(family.name for family in FAMILIES)
         raise CheckpointError(f"'{checkpoint.path}' is not one of the models known here ({known}). {begin}.")
     if len(found) > 1:

@@ -1,6 +1,7 @@
 """The families of networks that can be loaded. A new family is an entry here, and its releases in `releases.py`."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from torch import nn
@@ -34,6 +35,7 @@ class Family:
     signature: frozenset[str]
     ignored_keys: frozenset[str] = frozenset()
 
+    @lru_cache(maxsize=64)  # noqa: B019  families live as long as the program
     def shapes(self, config) -> Shapes:
         """Every key and shape of the network of `config`. Nothing is allocated."""
         return {key: tuple(value.shape) for key, value in self.network(config, device="meta").state_dict().items()}

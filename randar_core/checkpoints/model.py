@@ -13,6 +13,7 @@ from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
 from ..decoding.sampling import Sampling
+from ..models import layers
 from .build import build
 from .detect import Detected, Network, detect
 from .download import downloads_folder
@@ -100,7 +101,7 @@ class Opened:
         versions = (*self.transformer.versions, *self.tokenizer.versions)
         return tuple(dict.fromkeys(version.path for version in versions))
 
-    def build(self, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> Model:
+    def build(self, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> Model:
         """The model on `device`, in `dtype` or that of its files. Raises CheckpointError as `build` does."""
         return Model(
             self.name,
@@ -156,7 +157,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-    operations=nn,
+    operations=layers,
 ) -> Model:
     """The model in the files, see `open_model`, on `device`, in `dtype` or that of its files.
 
@@ -165,12 +166,12 @@ def load_model(
     return open_model(name_or_file, tokenizer).build(device, dtype, operations)
 
 
-def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> nn.Module:
+def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
     """The transformer of a bundle or of a released file. Raises as `load_model` does."""
     return build(transformer_of(detect(read_weights(path))), device, dtype, operations)
 
 
-def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=nn) -> nn.Module:
+def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
     """The tokenizer of a bundle or of a released file. Raises as `load_model` does."""
     return build(tokenizer_of(detect(read_weights(path))), device, dtype, operations)
 

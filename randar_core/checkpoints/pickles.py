@@ -5,7 +5,6 @@ file that makes a plain record, and any other name ends the reading. Nothing is 
 the disk, described by records, until they are asked for.
 """
 
-import argparse
 import io
 import mmap
 import pickle
@@ -68,6 +67,23 @@ class OtherTensor(NamedTuple):
     kind: str
 
 
+class Items(OrderedDict):
+    """An OrderedDict that keeps its methods, whatever attributes the pickle sets on it."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class Ignored:
+    """An object of a training next to its weights: arguments, numbers and random states of NumPy, paths."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 def plain_tensor(storage, offset, shape, strides, *_) -> TensorRecord:
     return TensorRecord(storage, offset, shape, strides)
 
@@ -95,6 +111,14 @@ def other(kind: str) -> Callable[..., OtherTensor]:
     return lambda *_, **__: OtherTensor(kind)
 
 
+IGNORED = (
+    ("argparse", "Namespace"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *((f"{room}.multiarray", name) for room in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+    *((f"{room}.numeric", "_frombuffer") for room in ("numpy.core", "numpy._core")),
+    *(("pathlib", name) for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+)
 REBUILD: dict[str, Callable] = {
     "_rebuild_tensor": plain_tensor,
     "_rebuild_tensor_v2": plain_tensor,
@@ -110,8 +134,8 @@ REBUILD: dict[str, Callable] = {
     "_rebuild_device_tensor_from_cpu_tensor": parameter,
 }
 NAMES: dict[tuple[str, str], object] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("argparse", "Namespace"): argparse.Namespace,  # the arguments of a training
+    ("collections", "OrderedDict"): Items,
+    **{name: Ignored for name in IGNORED},
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("_codecs", "encode"): text_bytes,

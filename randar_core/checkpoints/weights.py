@@ -15,6 +15,7 @@ from .pickles import ZIP, OtherTensor, PickledFile, PickleError, TensorRecord, i
 
 PICKLE = b"\x80"
 SHOWN = 4  # keys that a message names before it only counts
+KEY_LENGTH = 120  # characters of a key in a message
 
 # Where training code keeps the weights that are meant to be used, in the order in which the authors' samplers look.
 WRAPPERS = ("model", "module", "state_dict", "ema", "model_ema")
@@ -249,11 +250,11 @@ def unwrapped(path: Path, found: object) -> tuple[dict[str, TensorRecord], str]:
     for key, value in found.items():
         if not isinstance(key, str) or not is_tensor(value):
             name = repr(key[:80]) if isinstance(key, str) else f"a key of type {type(key).__name__}"
-            keys = [repr(other[:80]) for other in found if isinstance(other, str)]
+            keys = [other for other in found if isinstance(other, str)]
             what = "tensor" if is_tensor(value) else type(value).__name__
             raise CheckpointError(
                 f"'{path}' is not a state dict: under {name} it holds a {what}; expected tensors by name. "
-                f"Its keys begin with {', '.join(keys[:3])}."
+                f"Its keys begin with {first_of(keys)}."
             )
         if isinstance(value, OtherTensor):
             raise CheckpointError(f"'{path}' holds a {value.kind} tensor under '{key}'; expected plain weights.")
@@ -284,4 +285,10 @@ def first_of(keys: Iterable[str]) -> str:
     """The first of `keys`, and how many more there are."""
     keys = list(keys)
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return ", ".join(map(printable, keys[:SHOWN])) + more
+
+
+def printable(key: str) -> str:
+    """`key` for a message: a file can hold keys of any length, and such as a terminal takes for commands."""
+    short = key if len(key) <= KEY_LENGTH else f"{key[:KEY_LENGTH]}…"
+    return short if short.isprintable() else repr(short)

@@ -90,7 +90,7 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="randar",
-        description="Random-order autoregressive image models: draw, repaint and extend pictures token by token.",
+        description="Any-order autoregressive image models: draw, repaint and extend pictures token by token.",
         epilog=FIRST_STEPS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

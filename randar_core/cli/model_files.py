@@ -53,7 +53,7 @@ def info(arguments: argparse.Namespace) -> None:
         fault = f"doesn’t fit: {network.mismatch}" if network.mismatch else "every key and shape is as expected"
         print(f"  {fault}")
     for name, value in detected.metadata.items():
-        print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        print(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 def convert(arguments: argparse.Namespace) -> None:

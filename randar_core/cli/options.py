@@ -98,9 +98,16 @@ def add_drawing(parser: argparse.ArgumentParser, guidance: str = GUIDANCE_HELP) 
     add_guidance(group, guidance)
     group.add_argument("--temperature", type=float, help="default: the model's")
     group.add_argument("--top-k", type=int, default=0, help="sample from the k likeliest tokens (default: 0, off)")
-    group.add_argument("--top-p", type=float, default=1.0, help="sample from the likeliest tokens of this share")
+    group.add_argument(
+        "--top-p", type=float, default=1.0, help="the likeliest tokens with this share of the probability"
+    )
     order = group.add_mutually_exclusive_group()
-    order.add_argument("--order", choices=sorted(ORDERS), help="default: the one the model was trained on")
+    order.add_argument(
+        "--order",
+        choices=sorted(ORDERS),
+        metavar="ORDER",
+        help=f"{', '.join(sorted(ORDERS))} (default: the one the model was trained on)",
+    )
     order.add_argument("--painted-order", type=Path, metavar="PICTURE", help="a grey picture: bright cells come first")
 
 
@@ -121,7 +128,12 @@ def add_guidance(group, words: str) -> None:
 def add_conditions(parser: argparse.ArgumentParser) -> None:
     """What pictures show next to their class: a negative class, and regions of other classes."""
     group = parser.add_argument_group("conditions")
-    group.add_argument("--negative", metavar="CLASS", help=f"steer away from it: {CONDITION_HELP}")
+    group.add_argument(
+        "--negative",
+        metavar="CLASS",
+        help=f"steer away from it: {CONDITION_HELP}. The picture's own class leaves nothing to steer by: that is a "
+        "picture without guidance",
+    )
     group.add_argument(
         "--region",
         nargs=2,

@@ -13,7 +13,7 @@ from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.randar import RandAR
 from ..models.tokenizer import Tokenizer
-from ..procedural.landscape.render import Landscapes
+from ..procedural.landscape.pictures import Landscapes
 from ..procedural.render import Pictures
 from ..procedural.scene import FREE, Bounds
 from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0

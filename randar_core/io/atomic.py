@@ -1,12 +1,15 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 NAME_KEPT = 40  # characters of the file's name in that of its temporary file: names end at 255 bytes
+ABANDONED = 24 * 3600  # seconds after which a temporary file that nobody writes to is what a killed program left
 
 
 @contextlib.contextmanager
@@ -27,3 +30,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete temporary files of `path` that programs left when they were killed, for files that are large and few."""
+    for left in path.parent.glob(f"{glob.escape(path.name[:NAME_KEPT])}.????????.part"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or of another user
+            if time.time() - left.lstat().st_mtime > ABANDONED:
+                left.unlink()

@@ -12,7 +12,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
-# What file systems without locks answer: some network folders. Work goes on there, without the lock.
+# What file systems without locks answer: some network folders. Work continues there, without the lock.
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 

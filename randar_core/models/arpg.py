@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from . import layers
 from .attention import attend
 from .family import Traits, check_layer
 from .kv_cache import KVCache
@@ -54,7 +54,7 @@ class DecodeState:
 
     condition: Tensor  # [R, D]
     query: Tensor  # [1, 1, D], the mask token
-    rope: Tensor  # [2, R, 1 + N, 1, d], the class, then the cells along the order
+    rope: Tensor  # [2, R, 1 + N, 1, d / 2, 2], the class, then the cells along the order
     context_mask: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is zero
     cache: KVCache
 
@@ -81,12 +81,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rope: Tensor, cache: KVCache | None, layer: int, causal: bool) -> Tensor:
         """Attention of `x` `[R, T, D]` to itself and, with a cache, to all that is in its layer number `layer`."""
-        query_key = rearrange(torch.cat([self.to_q(x), self.to_k(x)], -1), "r t (h d) -> r t h d", h=2 * self.heads)
+        query_key = torch.cat([self.to_q(x), self.to_k(x)], -1).unflatten(-1, (2 * self.heads, -1))
         query, key = rotate(query_key, rope).transpose(1, 2).chunk(2, 1)
-        value = rearrange(self.to_v(x), "r t (h d) -> r h t d", h=self.heads)
+        value = self.to_v(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if cache is not None:
             key, value = cache.update(layer, key, value)
-        return self.proj(rearrange(attend(query, key, value, causal=causal), "r h t d -> r t (h d)"))
+        return self.proj(attend(query, key, value, causal=causal).transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -98,8 +98,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, rope: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
         """Attention of `x` `[R, T, D]` to `key` and `value` `[R, H, S, d]`."""
-        query = rotate(rearrange(self.to_q(x), "r t (h d) -> r t h d", h=self.heads), rope).transpose(1, 2)
-        return self.proj(rearrange(attend(query, key, value, causal=causal), "r h t d -> r t (h d)"))
+        query = rotate(self.to_q(x).unflatten(-1, (self.heads, -1)), rope).transpose(1, 2)
+        return self.proj(attend(query, key, value, causal=causal).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -135,12 +135,12 @@ class Stacks(nn.Module):
         for layer, block in enumerate(self.self_dec):
             x = block(x, rope, cache, layer, causal)
         x = self.norm(x)
-        key = rotate(rearrange(self.to_k(x), "r t (h d) -> r t h d", h=self.heads), rope).transpose(1, 2)
-        value = rearrange(self.to_v(x), "r t (h d) -> r h t d", h=self.heads)
+        key = rotate(self.to_k(x).unflatten(-1, (self.heads, -1)), rope).transpose(1, 2)
+        value = self.to_v(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         return (key, value) if cache is None else cache.update(len(self.self_dec), key, value)
 
     def ask(self, query: Tensor, rope: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-        """Output `[R, T, D]` for the T cells of `rope` `[2, R, T, 1, d]`.
+        """Output `[R, T, D]` for the T cells of `rope` `[2, R, T, 1, d / 2, 2]`.
 
         `query` `[1, 1, D]` becomes `[R, T, D]` by the first rotation: until then all queries are one vector.
         """
@@ -150,11 +150,11 @@ class Stacks(nn.Module):
 
 
 class ARPG(nn.Module):
-    """The transformer. `operations` supplies the layers (`torch.nn`, or a host's own that cast their weights)."""
+    """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     traits: ClassVar[Traits] = Traits(parallel=True, order="random", schedule="arccos", guidance_progress="after call")
 
-    def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         if config.width % config.heads or config.head_width % 4:
             raise ValueError(
@@ -188,7 +188,7 @@ class ARPG(nn.Module):
         return self.embeddings(torch.full((1, 1), self.config.codebook_size, dtype=torch.long, device=device))
 
     def rope(self, order: Tensor) -> Tensor:
-        """Rope `[2, R, 1 + N, 1, d]` of the class and of the cells along `order` `[R, N]`."""
+        """Rope `[2, R, 1 + N, 1, d / 2, 2]` of the class and of the cells along `order` `[R, N]`."""
         return rope_of(F.pad(order, (1, 0), value=CLASS_CELL), self.rope_table)
 
     def embed(self, tokens: Tensor, context_mask: Tensor | None) -> Tensor:
@@ -272,12 +272,11 @@ class ARPG(nn.Module):
         """Bytes of the intermediates of the larger stack's layer, see `TokenModel`.
 
         In numbers a channel: the feed-forward part holds three vectors of the width (the input of the layer, its own,
-        and that normalised) and three hidden ones; a rotation holds three copies in float32, in 16 bits four. The input
-        of the content stack and, in a teacher-forced pass, its keys and values last until the queries are answered.
+        and that normalised) and three hidden ones; a rotation holds two copies in float32. The input of the content
+        stack and, in a teacher-forced pass, its keys and values last until the queries are answered.
         """
-        config = self.config
+        config, rotation = self.config, 2 * 4
         feed_forward = (3 + 3 * config.hidden_width / config.width) * element_bytes
-        rotation = 4 * (3 if element_bytes == 4 else 4)
         content = element_bytes + max(feed_forward, 4 * element_bytes + 2 * rotation)  # queries and keys turn together
         answer = max(feed_forward, 3 * element_bytes + rotation)
         return int(rows * config.width * max(max(1, tokens) * content, queries * answer + tokens * 3 * element_bytes))

@@ -36,7 +36,7 @@ class TokenModel(Protocol):
     """A transformer that draws image tokens in any order it is told.
 
     R rows are decoded together: a row is a picture under one condition. N is the number of cells, D the width, V the
-    codebook size. A new family is one file with these members, an entry in `checkpoints/detect.py` and its releases.
+    codebook size. A new family is one file with these members, an entry in `checkpoints/families.py` and its releases.
     """
 
     config: TransformerConfig

@@ -1,13 +1,13 @@
-"""The layers of transformers where no host brings its own: torch's, and an RMSNorm that is faster on the CPU."""
+"""The layers of all networks where no host brings its own: torch's, and an RMSNorm that is faster on the CPU."""
 
 import math
 from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Embedding, LayerNorm, Linear
+from torch.nn import Conv2d, Embedding, GroupNorm, LayerNorm, Linear
 
-__all__ = ["Embedding", "LayerNorm", "Linear", "RMSNorm"]
+__all__ = ["Conv2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "RMSNorm"]
 
 
 class RMSNorm(nn.RMSNorm):

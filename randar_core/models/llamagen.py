@@ -106,7 +106,7 @@ class Encoder(nn.Module):
             level = Level(width_in, width, config.res_blocks, attention=i == last, **layers)
             level.downsample = nn.Identity() if i == last else Downsample(width, operations, **factory)
             self.conv_blocks.append(level)
-        self.mid = _middle(widths[-1], **layers)
+        self.mid = middle(widths[-1], **layers)
         self.norm_out = operations.GroupNorm(config.norm_groups, widths[-1], eps=1e-6, **factory)
         self.conv_out = operations.Conv2d(widths[-1], config.z_channels, 3, padding=1, **factory)
 
@@ -127,7 +127,7 @@ class Decoder(nn.Module):
         layers = {"groups": config.norm_groups, "operations": operations, **factory}
         widths, last = config.decoder_widths[::-1], len(config.widths) - 1
         self.conv_in = operations.Conv2d(config.z_channels, widths[0], 3, padding=1, **factory)
-        self.mid = _middle(widths[0], **layers)
+        self.mid = middle(widths[0], **layers)
         self.conv_blocks = nn.ModuleList()
         for i, (width_in, width) in enumerate(pairwise([widths[0], *widths])):
             level = Level(width_in, width, config.res_blocks + 1, attention=i == 0, **layers)
@@ -161,7 +161,7 @@ class Level(nn.Module):
         return x
 
 
-def _middle(width: int, **layers) -> nn.ModuleList:
+def middle(width: int, **layers) -> nn.ModuleList:
     return nn.ModuleList(
         [ResBlock(width, width, **layers), Attention(width, **layers), ResBlock(width, width, **layers)]
     )

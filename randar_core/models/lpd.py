@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
+from . import layers
 from .attention import aligned, attend
 from .family import Traits, check_layer
 from .kv_cache import KVCache
@@ -58,10 +58,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, layer: int, cache: KVCache | None, mask: Tensor) -> Tensor:
         """Attention of `x` `[R, T, D]` to the cache of `layer` and to `x`; `mask` `[T, S]` is added to the scores."""
-        query, key, value = rearrange(self.qkv(x), "r t (three h d) -> three r h t d", three=3, h=self.heads)
-        if cache is not None:
-            key, value = cache.update(layer, key, value)
-        return self.proj(rearrange(attend(query, key, value, mask), "r h t d -> r t (h d)"))
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key_value = qkv[0], qkv[1:]
+        key, value = key_value if cache is None else cache.update_pair(layer, key_value)
+        return self.proj(attend(query, key, value, mask).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -80,11 +80,11 @@ class Block(nn.Module):
 
 
 class LPD(nn.Module):
-    """The transformer. `operations` supplies the layers: `torch.nn`, or a host's own that cast their weights."""
+    """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     traits = Traits(parallel=True, order="proximity", schedule="lpd", guidance_progress="token")
 
-    def __init__(self, config: LPDConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: LPDConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         if config.width % config.heads:
             raise ValueError(

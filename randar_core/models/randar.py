@@ -46,7 +46,7 @@ class DecodeState:
     """What one decode keeps between steps: R rows, N cells."""
 
     inputs: Tensor  # [R, 1 + 2N, D]: class, then instruction and token of each cell; a token once it is known
-    rope: Tensor  # [2, R, 1 + 2N, 3, 1, d] of the same positions, see `rope.with_values`
+    rope: Tensor  # [2, R, 1 + 2N, 3, 1, d / 2, 2] of the same positions, see `rope.with_values`
     context_mask: Tensor | None  # [R, N, 1] along the order, 0 where the embedding of a token is set to zero
     cache: KVCache  # of 1 + 2N slots
     mask: CausalMask
@@ -157,12 +157,12 @@ class RandAR(nn.Module):
         return extrapolated_table(self.trained_grid, factor, self.boundary, self.config.head_width)
 
     def position_instructions(self, rope: Tensor) -> Tensor:
-        """Position instruction tokens `[R, N, D]` of cells with `rope` `[2, R, N, 1, d]`: one vector, turned."""
+        """Position instruction tokens `[R, N, D]` of cells with `rope` `[2, R, N, 1, d / 2, 2]`: one rotated vector."""
         vector = self.pos_instruct_embeddings.to(rope.device)
         return rotate(rearrange(vector, "one (h d) -> one h d", h=self.config.heads), rope).flatten(2)
 
     def sequence_rope(self, cell_rope: Tensor) -> Tensor:
-        """Rope `[2, R, 1 + 2N, 3, 1, d]` of a whole sequence, of that of its cells `[2, R, N, 1, d]`."""
+        """Rope `[2, R, 1 + 2N, 3, 1, d / 2, 2]` of a whole sequence, of that of its cells `[2, R, N, 1, d / 2, 2]`."""
         pairs = cell_rope.repeat_interleave(2, 2)
         return with_values(torch.cat([torch.zeros_like(pairs[:, :, :1]), pairs], 2))
 

@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import layers
 from .attention import CausalMask, attend
 from .family import Traits
 from .kv_cache import KVCache
@@ -120,12 +121,12 @@ class HeadNorm(nn.Module):
 
 
 class RAR(nn.Module):
-    """The transformer. `operations` supplies the layers: `torch.nn`, or a host's own that cast their weights."""
+    """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     # The query is the last token, which carries one target. Training ends with raster order.
     traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call")
 
-    def __init__(self, config: RARConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: RARConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         if config.width % config.heads:
             raise ValueError(

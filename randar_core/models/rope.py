@@ -45,36 +45,37 @@ def extrapolated_table(grid: int, factor: int, boundary: int, head_width: int) -
 
 
 def rope_of(order: Tensor, table: Tensor) -> Tensor:
-    """Rope `[2, R, N, 1, d]` of the cells along `order` `[R, N]`, as `rotate` takes it, of a rotary `table`.
+    """Rope `[2, R, N, 1, d / 2, 2]` of the cells along `order` `[R, N]`, as `rotate` takes it, of a rotary `table`.
 
-    It holds the rotation of every pair `(a, b)` of channels as two pairs: `(cos, sin)`, which is multiplied by a, and
+    It holds the rotation of every pair (a, b) of channels as two pairs: `(cos, sin)`, which is multiplied by a, and
     `(−sin, cos)`, which is multiplied by b.
     """
     cosine, sine = table.to(order.device)[order + 1].unsqueeze(2).unbind(-1)
-    return torch.stack([torch.stack([cosine, sine], -1), torch.stack([-sine, cosine], -1)]).flatten(-2)
+    return torch.stack([torch.stack([cosine, sine], -1), torch.stack([-sine, cosine], -1)])
 
 
 def with_values(rope: Tensor) -> Tensor:
-    """Rope `[2, R, N, 3, 1, d]` for queries, keys and values of `rope` `[2, R, N, 1, d]`: values are not rotated.
+    """Rope `[2, R, N, 3, 1, d / 2, 2]` for queries, keys and values, of `rope` `[2, R, N, 1, d / 2, 2]`.
 
-    With it one product rotates the output of a layer that makes all three.
+    Values are not rotated. One product then rotates the output of a layer that makes all three.
     """
     rope = rope.unsqueeze(3)
-    unrotated = torch.eye(2, dtype=rope.dtype, device=rope.device).repeat(1, rope.shape[-1] // 2)
-    return torch.cat([rope, rope, unrotated.view(2, 1, 1, 1, 1, -1).expand_as(rope)], 3)
+    unrotated = torch.eye(2, dtype=rope.dtype, device=rope.device).view(2, 1, 1, 1, 1, 1, 2)
+    return torch.cat([rope, rope, unrotated.expand_as(rope)], 3)
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of channels of `x` `[..., d]` by `rope` `[2, ..., d]`, in float32."""
-    pairs, (first, second) = x.unflatten(-1, (-1, 2)), rope.unflatten(-1, (-1, 2))
-    if x.is_cpu:
-        # Complex products are many times faster there than products of pairs. Some GPUs have no complex numbers.
-        rotated = torch.view_as_real(torch.view_as_complex(pairs.float()) * torch.view_as_complex(first))
-    else:
-        rotated = rotated_pairs(pairs, first, second)
+    """Rotate neighbouring pairs of channels of `x` `[..., d]` by `rope` `[2, ..., d / 2, 2]`, in float32."""
+    pairs = x.unflatten(-1, (-1, 2))
+    rotated = rotated_as_complex(pairs, rope) if x.is_cpu else rotated_as_pairs(pairs, rope)
     return rotated.flatten(-2).to(x.dtype)
 
 
-def rotated_pairs(pairs: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """`a · first + b · second` for every pair (a, b) of `pairs` `[..., d / 2, 2]`, in float32."""
-    return torch.addcmul(pairs[..., :1] * first, pairs[..., 1:], second)
+def rotated_as_complex(pairs: Tensor, rope: Tensor) -> Tensor:
+    """`pairs` `[..., d / 2, 2]` rotated, in float32: many times faster on a CPU. Some GPUs have no complex numbers."""
+    return torch.view_as_real(torch.view_as_complex(pairs.float()) * torch.view_as_complex(rope[0]))
+
+
+def rotated_as_pairs(pairs: Tensor, rope: Tensor) -> Tensor:
+    """`pairs` `[..., d / 2, 2]` rotated, in float32, in two operations."""
+    return torch.addcmul(pairs[..., :1] * rope[0], pairs[..., 1:], rope[1])

@@ -99,7 +99,7 @@ class Progress:
     def attempt(self, write: Callable[[], object]) -> None:
         try:
             write()
-        except (OSError, ValueError):  # the other end of a pipe has gone, or the stream was closed: work goes on
+        except (OSError, ValueError):  # the other end of a pipe has gone, or the stream was closed: work continues
             self.stream, self.bar = None, None
 
 

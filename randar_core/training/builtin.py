@@ -15,14 +15,14 @@ from ..checkpoints.bundle import save_bundle
 from ..checkpoints.releases import Defaults
 from ..models.llamagen import LlamaGenConfig
 from ..models.randar import RandARConfig
-from ..procedural.landscape.render import CLASSES, Landscapes
+from ..procedural.landscape.pictures import CLASSES, Landscapes
 from ..runtime.distributed import is_rank_0
 from .decoder_objective import DecoderRecipe
-from .loop import CHECKPOINT
 from .samples import Prefixes
 from .settings import LoopSetting, PictureSet, Reporting, Run
 from .tokenizer_objective import TokenizerRecipe
 from .train import train_decoder, train_tokenizer, train_transformer
+from .training_loop import CHECKPOINT
 from .warm_start import WarmStart
 
 TOKENIZER_PICTURES = Landscapes(seed=1, count=10_000)
@@ -108,7 +108,7 @@ def picture_set(pictures: Landscapes) -> PictureSet:
 
 
 def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: bool, **reporting) -> Run:
-    """One training of the recipe; with `resume` it goes on where there is a checkpoint, and begins again otherwise."""
+    """One training of the recipe; with `resume` from its checkpoint where there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     found = resume and (folder / CHECKPOINT).exists()
     reporting["overwrite"] = reporting["overwrite"] or resume

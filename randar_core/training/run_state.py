@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..io.atomic import atomic_write
+from ..io.atomic import atomic_write, remove_abandoned
 from ..io.changed_settings import changed_settings
 
 
@@ -26,6 +26,7 @@ class RunState:
 
 def save(state: RunState, path: Path) -> None:
     """Replace the file at `path`. Raises OSError where that fails; the file before it is untouched then."""
+    remove_abandoned(path)
     try:
         with atomic_write(path) as part, part.open("wb") as file:
             torch.save(vars(state), file)
@@ -48,9 +49,12 @@ def load(path: Path) -> RunState:
             f"There is no checkpoint '{path}' to resume. Run without --resume to begin. On several "
             "machines, --out must be a folder that they share."
         ) from None
-    # Damaged bytes can make an unpickler raise anything.
+    # Damaged bytes can make an unpickler raise anything. Its message may advise to load without care.
     except Exception as error:
-        raise ValueError(f"'{path}' isn't a checkpoint of a training, or it is damaged: {error}") from error
+        raise ValueError(
+            f"'{path}' isn't a checkpoint of a training, or it is damaged ({type(error).__name__}). Nothing of it was "
+            "run."
+        ) from error
 
 
 def check_setting(state: RunState, setting: dict[str, Any], path: Path) -> None:

@@ -81,12 +81,12 @@ class Prefixes:
 class TokenSamples(Dataset):
     """Sample n of a transformer's training: a picture's tokens along a random order, under its class or the null class.
 
-    - `ids` [M, N] and `labels` [M]: the whole set.
-    - `null_class`: takes the place of a class in a share `class_dropout` of the samples.
-    - `seed`: everything random comes from it and n.
-    - `prefixes`: the `batch` samples of a step hold equally many cells.
-    - `oversample` [classes]: every picture of a class comes that many times an epoch, but no more often than others
-      under the null class, which so keeps to the set as it is.
+    ids `[M, N]`, labels `[M]`: the whole set.
+    null_class: takes the place of a class in a share `class_dropout` of the samples.
+    seed: everything random comes from it and n.
+    prefixes: the `batch` samples of a step hold equally many cells.
+    oversample `[classes]`: every picture of a class comes that many times an epoch, but no more often than others
+        under the null class, which so keeps to the set as it is.
     """
 
     ids: Tensor

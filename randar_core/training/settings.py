@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class LoopSetting:
-    """What the course of a training depends on, beside its network and its data.
+    """What the course of a training depends on, next to its network and its data.
 
     `batch` counts a step's samples over all processes. `average` is the decay of averaged weights, 0 for none.
     `optimizer` is one of `optimizers.OPTIMIZERS`, see `make_optimizers`.
@@ -43,7 +43,7 @@ class Reporting:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: how it learns, what it reports, where it computes, and whether it goes on from a checkpoint."""
+    """One training: how it learns, what it reports, where it computes, and whether it resumes from a checkpoint."""
 
     setting: LoopSetting
     reporting: Reporting

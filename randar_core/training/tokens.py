@@ -59,11 +59,11 @@ def encode_pictures(
 
     Under `torchrun` every process encodes its share, and all have the whole set at the end.
 
-    - `tokenizer`: moved to `device`.
-    - `pictures`: their facts say what the ids depend on, with the tokenizer's fingerprint.
-    - `workers`: processes that read pictures ahead.
-    - `batch`: pictures encoded together.
-    - `on_batch(count)`: hears of the progress of this process.
+    tokenizer: moved to `device`.
+    pictures: their facts say what the ids depend on, with the tokenizer's fingerprint.
+    workers: processes that read pictures ahead.
+    batch: pictures encoded together.
+    on_batch(count): hears of the progress of this process.
     """
     rank, processes = rank_and_world_size()
     tokenizer = tokenizer.to(device).eval()

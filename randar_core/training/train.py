@@ -19,7 +19,6 @@ from ..runtime.distributed import is_rank_0
 from .cpu_layers import layers_for
 from .decoder_objective import DecoderObjective, DecoderRecipe
 from .fingerprint import fingerprint, hash_of
-from .loop import check_start, train
 from .net2wider import widen
 from .optimizers import make_optimizers
 from .samples import PixelSamples, Prefixes, TokenSamples, oversampling
@@ -27,6 +26,7 @@ from .settings import PictureSet, Run
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from .tokens import check_ids, encode_once
+from .training_loop import check_start, train
 from .transformer import Transformer, TransformerConfig, initialise, objective_of
 from .warm_start import WarmStart, begin_with
 
@@ -65,10 +65,10 @@ def train_decoder(
 
     Transformers that learnt the ids stay valid. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do.
 
-    - `tokenizer`: a trained one; it stays as it is.
-    - `pictures`, `recipe`, `run`: what the decoder learns, and how.
-    - `decoder_multipliers`: make the decoder wider, see `widen`; None keeps its width.
-    - `margin`: gives it a margin, see `LlamaGenConfig`; None keeps the one it has.
+    tokenizer: a trained one; it stays as it is.
+    pictures, recipe, run: what the decoder learns, and how.
+    decoder_multipliers: make the decoder wider, see `widen`; None keeps its width.
+    margin: gives it a margin, see `LlamaGenConfig`; None keeps the one it has.
     """
     changes = {"decoder_multipliers": decoder_multipliers, "margin": margin}
     config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
@@ -121,15 +121,15 @@ def train_transformer(
     Writes the ids, see `encode_once`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
     `loop.train`, `begin_with`, `oversampling` and `encode_once` do.
 
-    - `pictures`: the training set; its classes are the model's.
-    - `tokenizer`: a trained one, which makes the ids.
-    - `config`: of the transformer; its class says the family.
-    - `defaults`: how the model draws, its sheets included.
-    - `run`: how it learns, see `Run`.
-    - `class_dropout`: share of the samples without class.
-    - `prefixes`: see `Prefixes`; None for whole pictures.
-    - `start`: a RandAR model, see `begin_with`; None for weights from the seed.
-    - `oversample`: pictures of a class in it, by name or id, come that many times as often as others.
+    pictures: the training set; its classes are the model's.
+    tokenizer: a trained one, which makes the ids.
+    config: of the transformer; its class says the family.
+    defaults: how the model draws, its sheets included.
+    run: how it learns, see `Run`.
+    class_dropout: share of the samples without class.
+    prefixes: see `Prefixes`; None for whole pictures.
+    start: a RandAR model, see `begin_with`; None for weights from the seed.
+    oversample: pictures of a class in it, by name or id, come that many times as often as others.
     """
     family = family_of(config)
     transformer = family.network(config)

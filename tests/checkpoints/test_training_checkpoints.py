@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from tiny_checkpoints import same_weights, save_raw
 from randar_core.checkpoints.build import build
 from randar_core.checkpoints.detect import detect
 from randar_core.checkpoints.model import load_tokenizer, load_transformer, open_model
-from randar_core.checkpoints.weights import CheckpointError, read_weights
+from randar_core.checkpoints.weights import CheckpointError, FileVersion, read_weights
 
 TRAINING = {
     "optimizer": {"state": {0: {"exp_avg": torch.ones(3), "step": torch.tensor(5.0)}}, "param_groups": [{"lr": 1e-4}]},
     "scaler": {"scale": 65536.0, "_growth_tracker": 0},
     "args": argparse.Namespace(lr=1e-4, betas=(0.9, 0.95), ema=True),
+    "best": np.float64(2.4),
+    "random": np.random.default_rng(0).integers(0, 9, 5),
+    "folder": Path("runs"),
     "epoch": 399,
     "steps": 7,
 }
@@ -71,7 +75,7 @@ def test_weights_are_found_in_a_training_checkpoint(tmp_path, small_releases, de
     torch.save({wrapper: decoder.state_dict(), **TRAINING}, tmp_path / "d.pt")
     assert same_weights(load_transformer(tmp_path / "d.pt"), decoder)
     said = detect(read_weights(tmp_path / "d.pt")).wrapper
-    assert said == f"under '{wrapper}', next to optimizer, scaler, args, epoch and 1 more"
+    assert said == f"under '{wrapper}', next to optimizer, scaler, args, best and 4 more"
 
 
 @pytest.mark.parametrize("taken", [("model", "module", "state_dict", "ema"), ("module", "state_dict"), ("state_dict",)])
@@ -285,6 +289,20 @@ def test_torchs_advice_to_load_without_care_is_never_passed_on(tmp_path, protoco
 
 
 # Files that change while they are read or used
+
+
+def test_a_file_that_is_written_over_is_another_version_whatever_its_date(tmp_path, decoder):
+    """As `cp --preserve` leaves it: the same name, size, date and place on the disk."""
+    path = save_raw(tmp_path / "d.safetensors", decoder)
+    before, status = FileVersion.of(path), path.stat()
+    assert FileVersion.of(path).key == before.key
+    with path.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = FileVersion.of(path)
+    assert (after.size, after.modified, after.inode) == (before.size, before.modified, before.inode)
+    assert after.key != before.key
 
 
 def test_a_file_that_is_written_over_does_not_change_a_model_in_use(tmp_path, decoder):

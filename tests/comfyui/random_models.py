@@ -35,10 +35,12 @@ def save_released(models: Path) -> None:
     for release in map(find_release, ("randar-l-llamagen", "llamagen-vq16")):
         family = family_of(release.config)
         save_file(random_weights(family.shapes(release.config)), folder / release.file)
-    # RAR draws one token a call: 256 calls of all layers take minutes on a CPU.
-    rar, maskgit = find_release("rar-b"), find_release("maskgit-vqgan")
-    networks = random_network(rar, layers=2), random_network(maskgit, channels=32)
-    save_bundle(folder / rar.file, *networks, imagenet_classes(), rar.defaults, rar.name)
+    # With all layers, 256 calls of RAR or 512 pixels of LPD take minutes on a CPU.
+    pairs = ("rar-b", "maskgit-vqgan"), ("lpd-l-512", "llamagen-vq16"), ("arpg-xl", "llamagen-vq16")
+    for name, tokenizer in pairs:
+        release = find_release(name)
+        networks = random_network(release, layers=2), random_network(find_release(tokenizer), channels=32)
+        save_bundle(folder / release.file, *networks, imagenet_classes(), release.defaults, release.name)
     save_upscaler(models / "upscale_models" / UPSCALER)
 
 

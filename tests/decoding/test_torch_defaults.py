@@ -65,19 +65,28 @@ def pictures(model, rar, tokenizer, inputs) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize(
-    "default",
-    [lambda: default_dtype(torch.float64), lambda: default_dtype(torch.bfloat16), lambda: default_device("meta")],
-)
-def test_another_default_dtype_or_device_changes_no_picture(model, rar, tokenizer, default):
+@pytest.fixture(scope="module")
+def inputs():
     mask = torch.zeros(2, SIZE, SIZE)
     mask[:, 2:6, 3:5] = 1
     half = torch.zeros(4, 4)
     half[:, 2:] = 1
     mixed = Conditioning((Condition((0, 1), (1, 2)), Condition.of(2)), (half, 1 - half), negative=Condition.of(1))
     conditions = Conditions((mixed, Conditioning((Condition.of(1),))))
-    inputs = classes(2), random_ids(2, GRID, GRID), picture(2, 3, SIZE, SIZE), mask, picture(9, 9), conditions
-    expected = pictures(model, rar, tokenizer, inputs)
+    return classes(2), random_ids(2, GRID, GRID), picture(2, 3, SIZE, SIZE), mask, picture(9, 9), conditions
+
+
+@pytest.fixture(scope="module")
+def expected(model, rar, tokenizer, inputs):
+    return pictures(model, rar, tokenizer, inputs)
+
+
+@pytest.mark.parametrize(
+    "default",
+    [lambda: default_dtype(torch.float64), lambda: default_dtype(torch.bfloat16), lambda: default_device("meta")],
+    ids=["float64", "bfloat16", "meta"],
+)
+def test_another_default_dtype_or_device_changes_no_picture(model, rar, tokenizer, inputs, expected, default):
     with default():
         found = pictures(model, rar, tokenizer, inputs)
     for one, other in zip(expected, found, strict=True):

@@ -33,7 +33,7 @@ SECONDS_OF_A_GRAPH = 30  # after which it is interrupted
 SECONDS_OF_AN_INTERRUPT = 30
 GRAPHS_BETWEEN_MEASUREMENTS = 50
 GROWTH = 512 * 2**20  # of the server's memory, from the second measurement on
-KINDS = ("uniform",) * 8 + ("zeros", "ones", "faint", "soft", "half", "signed", "nan", "inf", "huge")
+KINDS = ("uniform",) * 16 + ("zeros", "ones", "faint", "soft", "half", "signed") * 2 + ("nan", "inf", "huge")
 DTYPES = ("float16", "bfloat16", "float64", "uint8", "bool")
 NAMES = ("circle", "square", "star", "0", "2", "3", "-1", "circel", "207", "fish", "Käse", "", "star, circle", "\n,")
 DRAWING = ("Sampler", "Inpaint", "Outpaint", "Canvas", "Extrapolate", "Refine", "Confidence", "HeatMap")
@@ -119,37 +119,33 @@ class Graph:
             return low
         if chance < 0.63:
             return high
-        if chance < 0.66:
+        if chance < 0.635:
             return self.random.choice((low - 1, options.get("max", 100) + 1, 1e30, float("nan"), "x", None))
         if input_type == "INT":
             return self.random.randint(int(low), int(min(high, 2**62)))
         return round(self.random.uniform(low, high), 3)
 
-    def link(self, wanted: str, depth: int) -> list:
-        """A link to a new or an old node that puts out `wanted`."""
-        if wanted.startswith("COMFY_MULTITYPED") or "," in wanted:
-            wanted = self.random.choice(("MASK", "IMAGE"))
+    def link(self, output_type: str, depth: int) -> list:
+        """A link to a new or an old node that puts out `output_type`."""
+        if output_type.startswith("COMFY_MULTITYPED") or "," in output_type:
+            output_type = self.random.choice(("MASK", "IMAGE"))
         old = [
             [name, i]
             for name, node in self.prompt.items()
             for i, output in enumerate(self.info[node["class_type"]]["output"])
-            if output == wanted
+            if output == output_type
         ]
-        if old and self.random.random() < (0.9 if wanted in ("VAE", "RANDAR_MODEL") else 0.4):
+        if old and self.random.random() < (0.9 if output_type in ("VAE", "RANDAR_MODEL") else 0.4):
             return self.random.choice(old)
-        return getattr(self, f"make_{wanted.lower()}")(depth)
+        return getattr(self, f"make_{output_type.lower()}")(depth)
 
-    def of(self, depth: int, leaves: list, others: list) -> list:
-        """A node of `leaves`, or before the graph gets deep one of `others` too."""
+    def of(self, depth: int, output: str, leaves: list, others: list) -> list:
+        """A link to the `output` of a new node, one of `leaves` or, while the graph isn't deep, one of `others`."""
         kind = self.random.choice(leaves * 2 + others if depth < 4 else leaves)
-        return kind() if callable(kind) else [self.node(kind, depth), self.output_of(kind)]
-
-    def output_of(self, kind: str) -> int:
-        outputs = self.info[kind]["output"]
-        return next((i for i, output in enumerate(outputs) if output == self.wanted), 0)
+        return kind() if callable(kind) else [self.node(kind, depth), self.info[kind]["output"].index(output)]
 
     def make_randar_model(self, depth: int) -> list:
-        names = ["tiny.safetensors"] * 5 + ["tiny-rar.safetensors"] * 3 + ["built-in", "broken.safetensors", "gone.pt"]
+        names = ["tiny.safetensors"] * 10 + ["tiny-rar.safetensors"] * 6 + ["built-in", "broken.safetensors"]
         name = self.random.choice(names)
         dtype = self.random.choice(("default", "default", "fp32", "bf16", "fp16", "int8"))
         return [self.node("RandARLoadModel", depth, model_name=name, weight_dtype=dtype, tokenizer="auto"), 0]
@@ -158,52 +154,49 @@ class Graph:
         return [self.make_randar_model(depth)[0], 1]
 
     def make_randar_class(self, depth: int) -> list:
-        self.wanted = "RANDAR_CLASS"
         plain = [lambda: [self.node("RandARClassList", depth, class_list=self.random.choice(NAMES[:3])), 0]] * 3
         mixed = ["RandARClassBlend", "RandARClassRegion", "RandARClassSweep"]
-        return self.of(depth, plain, ["RandARClassList", "RandARClass", *mixed])
+        return self.of(depth, "RANDAR_CLASS", plain, ["RandARClassList", "RandARClass", *mixed])
 
     def make_randar_order(self, depth: int) -> list:
-        self.wanted = "RANDAR_ORDER"
-        return self.of(depth, ["RandAROrder", "RandARPaintedOrder"], [])
+        return self.of(depth, "RANDAR_ORDER", ["RandAROrder", "RandARPaintedOrder"], [])
 
     def make_randar_guidance(self, depth: int) -> list:
-        self.wanted = "RANDAR_GUIDANCE"
-        return self.of(depth, ["RandARGuidance"], [])
+        return self.of(depth, "RANDAR_GUIDANCE", ["RandARGuidance"], [])
 
     def odd(self, kind: str, channels: tuple) -> list:
         """A tensor of a random shape and of random values."""
         sides = (16, 16, 16, 24, 40, 53, 1, 3) if kind != "OddLatent" else (4, 4, 4, 8, 3, 1, 16)
         side = self.random.choice(sides)
         shape = {
-            "batch": self.random.choice((1, 1, 1, 1, 2, 3, 0)),
+            "batch": self.random.choice((1,) * 10 + (2, 2, 2, 3, 0)),
             "height": side if self.random.random() < 0.6 else self.random.choice(sides),
-            "width": side if self.random.random() < 0.9 else 0,
+            "width": side if self.random.random() < 0.97 else 0,
             "channels": self.random.choice(channels),
         }
-        values = self.random.choice(KINDS if self.random.random() < 0.9 else DTYPES)
+        values = self.random.choice(KINDS if self.random.random() < 0.95 else DTYPES)
         return [self.add(kind, shape | {"seed": self.random.randrange(10**6), "kind": values}), 0]
 
     def make_image(self, depth: int) -> list:
-        self.wanted = "IMAGE"
         odd = [lambda: self.odd("OddImage", (3, 3, 3, 4, 1, 2))] * 3
         return self.of(
             depth,
+            "IMAGE",
             odd + ["EmptyImage"],
             ["VAEDecode", "ImageInvert", "RandARHeatMap", "RandAROutpaint", "RandARInpaint"],
         )
 
     def make_mask(self, depth: int) -> list:
-        self.wanted = "MASK"
         odd = [lambda: self.odd("OddMask", (1, 1, 1, 0, 2))] * 3
-        return self.of(depth, odd + ["SolidMask"], ["InvertMask", "ThresholdMask", "RandARConfidence", "RandARSampler"])
+        return self.of(
+            depth, "MASK", odd + ["SolidMask"], ["InvertMask", "ThresholdMask", "RandARConfidence", "RandARSampler"]
+        )
 
     def make_latent(self, depth: int) -> list:
-        self.wanted = "LATENT"
         odd = [lambda: self.odd("OddLatent", (4, 4, 4, 4, 8, 16))] * 2
         edits = ["SetLatentNoiseMask", "LatentFromBatch", "RepeatLatentBatch", "LatentFlip", "LatentRotate"]
         drawn = ["RandARSampler", "RandARCanvas", "RandARRefine", "RandARExtrapolate"]
-        return self.of(depth, odd + ["EmptyLatentImage"], ["VAEEncode", "VAEEncode", *edits, *drawn])
+        return self.of(depth, "LATENT", odd + ["EmptyLatentImage"], ["VAEEncode", "VAEEncode", *edits, *drawn])
 
 
 @dataclass

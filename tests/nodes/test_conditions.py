@@ -1,4 +1,4 @@
-"""Blends, regions, sweeps and a negative class, inside the stand-in host or the real one."""
+"""Blends, regions, sweeps and a negative class."""
 
 import pytest
 import torch

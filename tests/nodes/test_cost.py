@@ -8,17 +8,6 @@ import torch
 
 
 @pytest.fixture
-def star(pack):
-    return pack.run("RandARClassList", class_list="star")[0]
-
-
-@pytest.fixture
-def run(pack, model, star):
-    common = {"model": model, "classes": star, "seed": 1, "steps": 4, "cfg": 2.0}
-    return lambda node_id, **inputs: pack.run(node_id, **(common | inputs))
-
-
-@pytest.fixture
 def long_runs(model):
     """Inputs of runs that take several windows, by node; and the most calls that each may take."""
     picture = torch.rand(1, 16, 64, 3, generator=torch.Generator().manual_seed(0))
@@ -34,8 +23,10 @@ def long_runs(model):
 def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, caplog, node_id):
     with caplog.at_level(logging.INFO):
         run(node_id, **long_runs[node_id])
-    said = re.search(r"1 pictures of (\d+) cells in (\d+) windows each, up to (\d+) calls of the model", caplog.text)
-    cells, windows, calls = map(int, said.groups())
+    said = re.search(
+        r"(\d+) windows for (\d+) cells, up to (\d+) calls of the model, for each picture of a batch of 1", caplog.text
+    )
+    windows, cells, calls = map(int, said.groups())
     assert cells == {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8}[node_id]
     assert windows > 1 and max(total for _, total, _ in reports) <= calls
 

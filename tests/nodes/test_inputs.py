@@ -9,24 +9,8 @@ NAN, INFINITY = float("nan"), float("inf")
 
 
 @pytest.fixture
-def star(pack):
-    return pack.run("RandARClassList", class_list="star")[0]
-
-
-@pytest.fixture
-def run(pack, model, star):
-    """Run a node with the tiny model, the class star and a few steps."""
-    common = {"model": model, "classes": star, "seed": 1, "steps": 4, "cfg": 2.0}
-    return lambda node_id, **inputs: pack.run(node_id, **(common | inputs))
-
-
-@pytest.fixture
-def picture():
-    return torch.rand(1, 40, 53, 3, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
 def latent(model):
+    """A LATENT of one picture of the model's own size."""
     ids = torch.randint(32, (1, 4, 4), generator=torch.Generator().manual_seed(5))
     return {"samples": model.vae.vectors(ids)}
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from randar_core.procedural.landscape.classes import CLASSES as PAINTERS
-from randar_core.procedural.landscape.classes import middle_of, spread
 from randar_core.procedural.landscape.layout import NIGHTS, layout
 from randar_core.procedural.landscape.moods import MOODS
-from randar_core.procedural.landscape.render import CLASSES, Landscapes, picture
+from randar_core.procedural.landscape.painters import CLASSES as PAINTERS
+from randar_core.procedural.landscape.painters import middle_of, spread
+from randar_core.procedural.landscape.pictures import CLASSES, Landscapes, picture
 
 SCENES = range(24)
 

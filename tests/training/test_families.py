@@ -10,8 +10,8 @@ from tiny_trainings import SETTING, losses, run_in
 
 from randar_core.decoding.schedule import call_sizes
 from randar_core.models.lpd import LPD, LPDConfig
-from randar_core.training.loop import train
 from randar_core.training.samples import Prefixes, TokenSamples
+from randar_core.training.training_loop import train
 from randar_core.training.transformer import (
     TRAINABLE,
     GroupObjective,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from full_disk import leave_no_room, needs_dev_full
 from tiny_trainings import transformer_run
 
 from randar_core.training import run_state
@@ -22,11 +23,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         transformer_run(tmp_path / "run", resume=True)
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+@needs_dev_full
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     state = run_state.RunState(3, {"a": 1}, {"w": torch.ones(1000)}, {}, {})
     run_state.save(state, path)
-    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    leave_no_room(path, monkeypatch)
     with pytest.raises(OSError, match="checkpoint of step 6 can't be written.*the one before it is untouched"):
         run_state.save(replace(state, step=6), path)
     assert run_state.load(path).step == 3

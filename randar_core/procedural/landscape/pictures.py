@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classes import CLASSES as PAINTERS
 from .layout import NIGHTS, layout
 from .moods import MOODS
 from .painter import Painter
+from .painters import CLASSES as PAINTERS
 
 CLASSES = tuple(PAINTERS)
 

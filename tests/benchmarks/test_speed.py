@@ -1,6 +1,5 @@
-"""The benchmarks: what they write, and how another implementation is timed beside ours."""
+"""The speed benchmarks: what they write, and how another implementation is timed in the same run."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -9,13 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from speed import decode as decode_module
+from speed import linear_layers, machine
+from speed.floors import call_positions, multiplications, projected
 
-from randar_core.checkpoints import releases
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.guidance import Linear, class_guidance
-from randar_core.decoding.loop import Setting
+from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode as decode_canvas
+from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.plan import make_plan
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
@@ -52,13 +54,10 @@ print(json.dumps({"seconds": 2.0 * case["batch"], "calls": case["steps"]}))
 
 @pytest.fixture
 def decode(monkeypatch):
-    """benchmarks/decode.py, with a machine and a measurement of our own that take no time."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    module = importlib.import_module("decode")
-    monkeypatch.setattr(module, "measure_machine_in_process", lambda *_: MACHINE)
-    monkeypatch.setattr(module, "run_case", lambda script, **case: {**case, **OURS})
-    yield module
-    del sys.modules["decode"]
+    """`speed decode`, with a machine and a measurement of the test's own that take no time."""
+    monkeypatch.setattr(decode_module, "measure_machine_in_process", lambda *_: MACHINE)
+    monkeypatch.setattr(decode_module, "run_case", lambda command, **case: {**case, **OURS})
+    return decode_module
 
 
 def table(path: Path) -> list[list[str]]:
@@ -66,7 +65,7 @@ def table(path: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
 
 
-def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
+def test_another_implementation_is_timed_in_the_same_run(decode, tmp_path):
     (tmp_path / "theirs.py").write_text(THEIRS)
     other = f'theirs="{sys.executable}" "{tmp_path / "theirs.py"}"'
     small = ["--sizes", "L", "--batches", "1", "2", "--dtypes", "bfloat16", "--other", other]
@@ -78,25 +77,25 @@ def test_another_implementation_is_timed_beside_ours(decode, tmp_path):
     # 1.05 GB at 10 GB/s; two operations for each of 10¹¹ multiplications, in 81 calls at 50 GFLOP/s.
     assert (rows[0][head.index("floor: read")], rows[0][head.index("floor: multiply")]) == ("105.0", "49.4")
     assert [row[head.index("s an image")] for row in rows] == ["6.00", "2.00", "3.00", "2.00"]
-    assert [row[head.index("time against ours")] for row in rows] == ["", "0.33", "", "0.67"]
+    assert [row[head.index("time relative to ours")] for row in rows] == ["", "0.33", "", "0.67"]
     found = json.loads((tmp_path / "table.json").read_text())
     assert found["machine"]["name"] == "a slide rule" and len(found["results"]) == 4
     assert "a slide rule" in (tmp_path / "table.md").read_text()
 
 
-def test_the_calls_that_lack_are_projected_by_their_work(decode):
+def test_calls_that_are_not_timed_are_projected_by_their_work():
     # A first call in two seconds and 20 of the other 80 in one, all alike.
-    assert decode.projected(3.0, 2.0, 21, [0.01] * 81) == pytest.approx(6.0)
-    # Those that lack have three times the work.
-    assert decode.projected(3.0, 2.0, 21, [0.01] * 21 + [0.03] * 60) == pytest.approx(12.0)
-    assert decode.projected(3.0, 2.0, 81, [0.01] * 81) == 3.0
-    assert decode.projected(2.0, 2.0, 1, [0.01] * 81) == pytest.approx(162.0)
+    assert projected(3.0, 2.0, 21, [0.01] * 81) == pytest.approx(6.0)
+    # The others have three times the work.
+    assert projected(3.0, 2.0, 21, [0.01] * 21 + [0.03] * 60) == pytest.approx(12.0)
+    assert projected(3.0, 2.0, 81, [0.01] * 81) == 3.0
+    assert projected(2.0, 2.0, 1, [0.01] * 81) == pytest.approx(162.0)
 
 
 def test_a_profile_says_where_the_time_goes(decode, tmp_path, monkeypatch):
     found = decode.by_operator(lambda: torch.ones(64, 64) @ torch.ones(64, 64))
     assert any("mm" in name and count == 1 for name, count, _ in found)
-    monkeypatch.setattr(decode, "run_case", lambda script, **case: {**case, **OURS, "operators": found})
+    monkeypatch.setattr(decode, "run_case", lambda command, **case: {**case, **OURS, "operators": found})
     decode.main(["--sizes", "L", "--batches", "4", "--dtypes", "float32", "--out", str(tmp_path / "t.md")])
     assert (
         "## L, float32, pixels 256, steps 88, known 0.0, batch 4: where the time goes"
@@ -132,24 +131,20 @@ def test_the_suite_covers_sizes_batches_steps_and_known_cells(decode, tmp_path):
 
 
 def test_linear_layers_are_timed_by_form_and_number_of_rows(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    layers = importlib.import_module("layers")
-    small = {"width": 32, "layers": 2, "heads": 2, "codebook_size": 16, "classes": 3, "grid": 4}
-    monkeypatch.setattr(releases, "find_release", lambda name: SimpleNamespace(config=small))
-    monkeypatch.setattr(layers, "measure_machine_in_process", lambda *_: MACHINE)
-    monkeypatch.setattr(layers, "run_case", lambda script, **case: layers.measure(**case))
-    monkeypatch.setattr(sys, "argv", ["layers.py", "--rows", "2", "5", "--repeats", "1", "--out", f"{tmp_path}/t.md"])
-    layers.main()
+    small = RandARConfig(width=32, layers=2, heads=2, codebook_size=16, classes=3, grid=4)
+    monkeypatch.setattr(linear_layers, "find_release", lambda name: SimpleNamespace(config=small))
+    monkeypatch.setattr(linear_layers, "measure_machine_in_process", lambda *_: MACHINE)
+    monkeypatch.setattr(linear_layers, "run_case", lambda command, **case: linear_layers.measure(**case))
+    linear_layers.main(["--rows", "2", "5", "--repeats", "1", "--out", f"{tmp_path}/t.md"])
     head, *rows = table(tmp_path / "t.md")
     plain = [row for row in rows if row[0] == "float32, plain"]
-    assert {row[0] for row in rows} == set(layers.FORMS) and [row[1] for row in plain] == ["2", "5"]
+    assert {row[0] for row in rows} == set(linear_layers.FORMS) and [row[1] for row in plain] == ["2", "5"]
     assert all(float(row[head.index("ms")]) > 0 for row in plain)
-    hidden = RandARConfig(**small).hidden_width
     found = json.loads((tmp_path / "t.json").read_text())["results"][0]
-    assert found["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * hidden)
+    assert found["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * small.hidden_width)
 
 
-def test_a_card_is_not_asked_for_what_only_the_processor_has(decode, tmp_path, monkeypatch):
+def test_a_gpu_is_not_asked_for_weights_that_only_the_cpu_has(decode, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "fastest", lambda device: "cuda")
     monkeypatch.setattr(decode, "resolved", lambda dtype, device: dtype)
     decode.main(["--suite", "--sizes", "L", "--out", str(tmp_path / "t.md")])
@@ -169,7 +164,7 @@ def small_rar() -> RAR:
 @pytest.mark.parametrize("known", [0, 12])
 @pytest.mark.parametrize("steps", [16, 5, 2])
 @torch.inference_mode()
-def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(decode, build, known, steps):
+def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(build, known, steps):
     model = build().eval()
     for parameter in model.parameters():
         parameter.normal_(0, 0.02)
@@ -179,7 +174,7 @@ def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(decode, build, 
     before, fed, multiplied, step = [], [], 0, model.step
 
     def watched(state, *arguments):
-        before.append(state.length)
+        before.append(state.cache.length)
         return step(state, *arguments)
 
     def count(linear, inputs):
@@ -193,31 +188,32 @@ def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(decode, build, 
         linear.register_forward_pre_hook(count)
     canvas = Canvas.empty(1, 4, 4)
     canvas.known.flatten(1)[:, :known] = True
-    plan = make_plan(canvas, steps, 0, parallel=model.parallel)
-    decode_canvas(model, canvas, plan, Setting(torch.tensor([1]), class_guidance(Linear(1.0, 4.0))))
+    options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
+    plan = make_plan(model, canvas.known, options)
+    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
 
     sizes = plan.sizes[0]
-    places = decode.call_places(sizes, known, model.parallel)
-    assert places == list(zip(before, fed, strict=True))
+    positions = call_positions(sizes, known, model.traits.parallel)
+    assert positions == list(zip(before, fed, strict=True))
     elements = sum(linear.weight.numel() for linear in linears.values())
-    attention = 0  # twice the width for each place that is seen, by every place but in the last layer
-    for (start, width), asked in zip(places, sizes, strict=True):
-        seen = [place + 1 for place in range(start, start + width)]
+    attention = 0  # twice the width for each position that is seen, by every position but in the last layer
+    for (start, width), asked in zip(positions, sizes, strict=True):
+        seen = [position + 1 for position in range(start, start + width)]
         attention += 2 * 32 * (2 * sum(seen) + sum(seen[-asked:]))
-    floor = decode.multiplications(model.config, elements, places, sizes) - attention
+    floor = multiplications(model.config, elements, positions, sizes) - attention
     assert floor <= multiplied < 1.5 * floor
-    if steps == 16 and model.parallel:  # else the last layer takes more places than are asked for
+    if steps == 16 and model.traits.parallel:  # otherwise the last layer takes more positions than are asked for
         assert floor == multiplied
 
 
-def test_what_lay_on_a_card_before_is_no_part_of_a_peak(decode, monkeypatch):
-    machine, most, now = sys.modules["machine"], [9], 4
-    card = SimpleNamespace(
+def test_what_was_on_a_gpu_before_is_not_part_of_a_peak(monkeypatch):
+    most, now = [9], 4
+    gpu = SimpleNamespace(
         reset_peak_memory_stats=lambda device: most.append(now),
         memory_allocated=lambda device: now,
         max_memory_allocated=lambda device: most[-1],
     )
-    monkeypatch.setattr(torch, "get_device_module", lambda device: card)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: gpu)
     device = torch.device("cuda")
     machine.forget_peak(device)
     assert machine.peak(device) - machine.held(device) == 0
@@ -235,7 +231,7 @@ def test_the_tokenizers_are_measured_against_float32(tmp_path):
     measured = {}
     for dtype in ("float32", "bfloat16"):
         case = json.dumps({**common, "dtype": dtype})
-        command = [sys.executable, str(BENCHMARKS / "tokenizers.py"), "--case", case]
+        command = [sys.executable, str(BENCHMARKS / "speed"), "tokenizer", "--case", case]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         measured[dtype] = json.loads(done.stdout)
