@@ -35,7 +35,7 @@ def orders_widget() -> io.Int.Input:
         min=1,
         max=16,
         advanced=True,
-        tooltip="Random orders in which the picture is read; the features are their mean. More are steadier and slower.",
+        tooltip="Random orders in which the picture is read. The features are their mean: steadier, but slower.",
     )
 
 
@@ -85,7 +85,7 @@ class RandARFeatureMatch(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="The marked part."),
                 io.Image.Input(
                     "target",
-                    tooltip="The pictures to search, of any size. Fewer pictures or masks than targets repeat.",
+                    tooltip="The pictures to search, of any size. Pictures and masks repeat until every target has one.",
                 ),
                 layer_widget(),
                 orders_widget(),
