@@ -1,5 +1,6 @@
 """Where model files are in ComfyUI: the folder `models/randar`, and any that `extra_model_paths.yaml` adds to it."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,10 +43,8 @@ def path_of(name: str) -> Path:
 def existing_paths(names: list[str]) -> Iterator[Path]:
     """The files of these names, without those that don't exist, such as links to nowhere."""
     for name in names:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             yield path_of(name)
-        except FileNotFoundError:
-            continue
 
 
 def versions_of(name: str, tokenizer: str) -> list[FileVersion]:
@@ -55,4 +54,8 @@ def versions_of(name: str, tokenizer: str) -> list[FileVersion]:
         names.add(tokenizer)
     elif not any(map(holds_tokenizer, existing_paths([name]))):
         names.update(file_names())
-    return [FileVersion.of(path) for path in existing_paths(sorted(names))]
+    versions = []
+    for path in existing_paths(sorted(names)):
+        with contextlib.suppress(OSError):  # gone meanwhile, or of another user; loading says so where it matters
+            versions.append(FileVersion.of(path))
+    return versions

@@ -1,6 +1,7 @@
 """Load Model: which files make a model, in which precision."""
 
 import os
+import pickle
 
 import pytest
 import torch
@@ -53,6 +54,20 @@ def test_the_only_tokenizer_that_fits_is_found(pack, tiny, parts):
     decoder, tokenizer = parts
     hidden = tiny.rename(tiny.with_suffix(".hidden"))
     try:
+        model, _ = pack.run("RandARLoadModel", model_name=decoder.name)
+    finally:
+        hidden.rename(tiny)
+    assert model.vae.latent_channels == 4
+
+
+def test_unreadable_files_of_others_do_not_stop_a_model(pack, tiny, parts):
+    decoder, tokenizer = parts
+    (pack.models / "cut.safetensors").write_bytes(tokenizer.read_bytes()[:100])
+    (pack.models / "code.pt").write_bytes(pickle.dumps(print))
+    (pack.models / "loop.pt").symlink_to(pack.models / "loop.pt")
+    hidden = tiny.rename(tiny.with_suffix(".hidden"))
+    try:
+        assert pack.nodes["RandARLoadModel"].fingerprint_inputs(decoder.name)
         model, _ = pack.run("RandARLoadModel", model_name=decoder.name)
     finally:
         hidden.rename(tiny)
