@@ -145,7 +145,8 @@ class Graph:
         return kind() if callable(kind) else [self.node(kind, depth), self.info[kind]["output"].index(output)]
 
     def make_randar_model(self, depth: int) -> list:
-        names = ["tiny.safetensors"] * 10 + ["tiny-rar.safetensors"] * 6 + ["built-in", "broken.safetensors"]
+        families = ("tiny", "tiny", "tiny-rar", "tiny-lpd", "tiny-arpg")
+        names = [f"{name}.safetensors" for name in families] * 4 + ["built-in", "broken.safetensors"]
         name = self.random.choice(names)
         dtype = self.random.choice(("default", "default", "fp32", "bf16", "fp16", "int8"))
         return [self.node("RandARLoadModel", depth, model_name=name, weight_dtype=dtype, tokenizer="auto"), 0]
