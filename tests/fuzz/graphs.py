@@ -36,7 +36,18 @@ GROWTH = 512 * 2**20  # of the server's memory, from the second measurement on
 KINDS = ("uniform",) * 16 + ("zeros", "ones", "faint", "soft", "half", "signed") * 2 + ("nan", "inf", "huge")
 DTYPES = ("float16", "bfloat16", "float64", "uint8", "bool")
 NAMES = ("circle", "square", "star", "0", "2", "3", "-1", "circel", "207", "fish", "Käse", "", "star, circle", "\n,")
-DRAWING = ("Sampler", "Inpaint", "Outpaint", "Canvas", "Extrapolate", "Refine", "Confidence", "HeatMap")
+DRAWING = (
+    "Sampler",
+    "Inpaint",
+    "Outpaint",
+    "Canvas",
+    "Extrapolate",
+    "Refine",
+    "Confidence",
+    "HeatMap",
+    "FeatureMap",
+    "FeatureMatch",
+)
 
 
 def load(name: str, path: Path):
