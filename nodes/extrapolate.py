@@ -19,7 +19,7 @@ class RandARExtrapolate(io.ComfyNode):
             display_name="RandAR Extrapolate",
             category="RandAR",
             description="Draws a picture 2, 3 or 4 times as large as the model was trained for, from a class or around "
-            "the tokens of a picture. RandAR models only.",
+            "the tokens of a picture. For RandAR and ARPG models.",
             search_aliases=[
                 "high resolution",
                 "hires",
@@ -29,7 +29,7 @@ class RandARExtrapolate(io.ComfyNode):
                 "512",
             ],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR family."),
+                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR or ARPG family."),
                 ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
                 *common_widgets(cfg=3.0, cfg_schedule="at once: here it is the same throughout"),
                 io.Int.Input(

@@ -143,12 +143,9 @@ class Proximity:
     def __call__(self, request: OrderRequest) -> Tensor:
         height, width = request.height, request.width
         repulsion = min(height, width) // 8 if self.repulsion is None else self.repulsion
-        random_numbers = (
-            torch.rand(1 + height * width, generator=request.generator, dtype=torch.float32, device="cpu").numpy()
-            for _ in request.sizes
-        )
+        shuffles = (random(request).numpy() for _ in request.sizes)
         known = request.known.view(height, width).cpu().numpy()
-        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
+        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, shuffles))
         count = int(known.sum())  # of cells that are read in one go: at random, as in training
         shuffled = torch.randperm(count, generator=request.generator, dtype=torch.long, device="cpu")
         return torch.cat([order[:count][shuffled], order[count:]])
