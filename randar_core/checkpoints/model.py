@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..classes import imagenet_classes, resolve_class
-from ..decoding.conditions import Conditions
+from ..classes import imagenet_classes, parse_condition
+from ..decoding.conditions import Conditioning, Conditions
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
@@ -68,13 +68,13 @@ class Model:
         )
 
     def conditions(self, *texts: str | int) -> Conditions:
-        """What the pictures of a batch show: one class for each text, a name or an id.
+        """What the pictures of a batch show: for each a class, by name or id, or a blend ("0.7*fish + 0.3*moon").
 
-        Raises ValueError as `resolve_class` does.
+        Raises ValueError as `parse_condition` does.
         """
-        classes = [resolve_class(text, self.class_names) for text in texts]
         device = next(self.transformer.parameters()).device
-        return Conditions.of(torch.tensor(classes, dtype=torch.long, device=device))
+        items = tuple(Conditioning((parse_condition(text, self.class_names),)) for text in texts)
+        return Conditions(items, device)
 
 
 @dataclass(frozen=True)
