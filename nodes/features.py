@@ -85,7 +85,7 @@ class RandARFeatureMatch(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="The marked part."),
                 io.Image.Input(
                     "target",
-                    tooltip="The pictures to search, of any size. Pictures and masks repeat until every target has one.",
+                    tooltip="The pictures to search, of any size. Pictures and masks repeat, one for each target.",
                 ),
                 layer_widget(),
                 orders_widget(),

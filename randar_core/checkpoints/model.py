@@ -11,7 +11,7 @@ from ..classes import imagenet_classes, parse_condition
 from ..decoding.conditions import Conditioning, Conditions
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
-from ..decoding.orders import ORDERS
+from ..decoding.orders import order_named
 from ..decoding.sampling import Sampling
 from ..models import layers
 from .build import build
@@ -62,7 +62,7 @@ class Model:
     def options(self, seed: int = 0, **changes) -> DecodingOptions:
         """How the model draws by default; `changes` are fields of DecodingOptions."""
         sampling = Sampling(self.defaults.temperature)
-        order = ORDERS[self.defaults.order]
+        order = order_named(self.defaults.order, self.defaults.repulsion)
         return replace(
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )

@@ -11,7 +11,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .pickles import ZIP, OtherTensor, PickledFile, PickleError, TensorRecord, is_tensor
+from .pickle_names import OtherTensor, PickleError, TensorRecord, is_tensor
+from .pickles import ZIP, PickledFile
 
 PICKLE = b"\x80"
 SHOWN = 4  # keys that a message names before it only counts

@@ -195,6 +195,22 @@ ORDERS: dict[str, Order] = {
 }
 
 
+def order_named(name: str, repulsion: int | None = None) -> Order:
+    """The order of a key of `ORDERS`, with the `repulsion` of `Proximity` (None: its own).
+
+    Raises ValueError for an unknown name, and for a repulsion below 0 or of another order.
+    """
+    if name not in ORDERS:
+        raise ValueError(f"There is no order '{name}'; choose one of {', '.join(ORDERS)}.")
+    if repulsion is None:
+        return ORDERS[name]
+    if name != "proximity":
+        raise ValueError(f"A repulsion belongs to the order 'proximity', not to '{name}'. Leave it out.")
+    if repulsion < 0:
+        raise ValueError(f"The repulsion is {repulsion} cells; it must be 0 or more.")
+    return Proximity(repulsion)
+
+
 def rows_and_columns(request: OrderRequest) -> tuple[Tensor, Tensor]:
     """Row and column of every cell, `[N]` each."""
     cells = raster(request)
