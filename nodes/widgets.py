@@ -111,8 +111,10 @@ def denoise_widget(tooltip: str) -> io.Input:
 
 
 def mask_threshold_widget() -> io.Input:
+    # Optional, so that graphs in the API's form from before it was added are still valid.
     return io.Float.Input(
         "mask_threshold",
+        optional=True,
         default=THRESHOLD,
         min=0.0,
         max=0.99,

@@ -177,7 +177,7 @@ def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = N
 
 
 def name_of(detected: Detected) -> str:
-    """The release's name for a file that has the release's name and shapes, else the bundle's own, else the file's."""
+    """The name of the release where the file has its name and shapes; otherwise the bundle's own, or the file's."""
     transformer = detected.transformer
     if transformer and transformer.is_release:
         return transformer.release.name
