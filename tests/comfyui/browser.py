@@ -44,7 +44,9 @@ RUN = """() => {
             app.api.removeEventListener('b_preview_with_metadata', preview);
             Object.assign(run, {status, prompt: detail.prompt_id, message: detail.exception_message});
         }, {once: true});
-    return app.queuePrompt(0);
+    let queued = false;
+    app.api.addEventListener('promptQueued', () => { queued = true; }, {once: true});
+    return app.queuePrompt(0).then(() => { if (!queued) run.status = 'refused'; });
 }"""
 SHOWN = """() => app.graph._nodes.filter(node => ['SaveImage', 'PreviewImage'].includes(node.type))
     .every(node => node.imgs?.length && node.imgs.every(image => image.complete && image.naturalWidth))"""
@@ -57,7 +59,10 @@ DRAWN_AS_NODES_2 = "() => app.graph._nodes.every(node => document.querySelector(
 
 @dataclass
 class PageRun:
-    """How a run from the page went: `outputs` are those of the server's history, by node id."""
+    """How a run from the page went: `outputs` are those of the server's history, by node id.
+
+    `status` is success, error, interrupted, or refused where the server or the page found something wrong at once.
+    """
 
     status: str
     previews: int
@@ -108,10 +113,11 @@ def run_workflow(page, server) -> PageRun:
     page.evaluate(RUN)
     page.wait_for_function("() => window.randarRun.status")
     run = page.evaluate("() => window.randarRun")
-    history = server.get(f"/history/{run['prompt']}").get(run["prompt"], {})
+    outputs = {}
     if run["status"] == "success":
         page.wait_for_function(SHOWN)
-    return PageRun(run["status"], run["previews"], run.get("message") or "", history.get("outputs", {}))
+        outputs = server.get(f"/history/{run['prompt']}")[run["prompt"]]["outputs"]
+    return PageRun(run["status"], run["previews"], run.get("message") or "", outputs)
 
 
 def use_nodes_2(page, enabled: bool) -> None:
