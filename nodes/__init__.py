@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .classes import RandARClass, RandARClassBlend, RandARClassList, RandARClassRegion, RandARClassSweep
 from .download import RandARDownloadModel
 from .extrapolate import RandARExtrapolate
+from .features import RandARFeatureMap, RandARFeatureMatch
 from .files import register_folder
 from .guidance import RandARGuidance
 from .inpaint import RandARInpaint
@@ -37,5 +38,7 @@ class RandARExtension(ComfyExtension):
             RandARRefine,
             RandARConfidence,
             RandARHeatMap,
+            RandARFeatureMap,
+            RandARFeatureMatch,
             RandARDownloadModel,
         ]

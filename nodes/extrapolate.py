@@ -8,7 +8,7 @@ from .chosen import conditions_for, shared_batch_index
 from .convert import latent_result, mask_of, sampler_start
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
 
 
 class RandARExtrapolate(io.ComfyNode):
@@ -19,7 +19,7 @@ class RandARExtrapolate(io.ComfyNode):
             display_name="RandAR Extrapolate",
             category="RandAR",
             description="Draws a picture 2, 3 or 4 times as large as the model was trained for, from a class or around "
-            "the tokens of a picture. RandAR models only.",
+            "the tokens of a picture. For RandAR and ARPG models.",
             search_aliases=[
                 "high resolution",
                 "hires",
@@ -29,7 +29,7 @@ class RandARExtrapolate(io.ComfyNode):
                 "512",
             ],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR family."),
+                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR or ARPG family."),
                 ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
                 *common_widgets(cfg=3.0, cfg_schedule="at once: here it is the same throughout"),
                 io.Int.Input(
@@ -76,6 +76,7 @@ class RandARExtrapolate(io.ComfyNode):
                     "latent. All of it is used; a noise mask has no effect.",
                 ),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),

@@ -15,7 +15,16 @@ class RandARLoadModel(io.ComfyNode):
             display_name="Load RandAR Model",
             category="RandAR",
             description="Loads an any-order autoregressive image model, and its tokenizer as a VAE.",
-            search_aliases=["randar", "rar", "autoregressive", "load checkpoint", "llamagen", "tokenizer"],
+            search_aliases=[
+                "randar",
+                "rar",
+                "lpd",
+                "arpg",
+                "autoregressive",
+                "load checkpoint",
+                "llamagen",
+                "tokenizer",
+            ],
             inputs=[
                 io.Combo.Input(
                     "model_name",

@@ -13,7 +13,7 @@ from .chosen import conditions_for, shared_batch_index
 from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
 from .run import Workload, run, windows_over
 from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
@@ -70,6 +70,7 @@ class RandAROutpaint(io.ComfyNode):
                     "to draw; left, top, right and bottom have no effect.",
                 ),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The extended picture."),
@@ -222,6 +223,7 @@ class RandARCanvas(io.ComfyNode):
                 overlap_widget(),
                 *common_sockets(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),

@@ -20,6 +20,7 @@ from .widgets import (
     mask_threshold_widget,
     negative_socket,
     options_for,
+    schedule_widget,
 )
 
 REMASK_BY = {"share": "share", "probability": "below"}
@@ -60,6 +61,7 @@ class RandARRefine(io.ComfyNode):
                 *common_sockets(),
                 mask_threshold_widget(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The refined tokens."),

@@ -23,6 +23,11 @@ SETTING = LoopSetting(steps=8, batch=4, learning_rate=1e-2, warmup=2, average=0.
 TRANSFORMER = RandARConfig(width=32, layers=1, heads=2, codebook_size=16, classes=3, grid=3)
 TOKENIZER = LlamaGenConfig(4, (1, 2), 1, 8, 4, 8, 2)
 
+# On the command line: a tiny tokenizer, a tiny transformer, and as short a training as there is.
+SMALL = ("--channels", 4, "--multipliers", 1, 2, "--codebook-size", 8, "--z-channels", 8, "--norm-groups", 2)
+NETWORK = ("--width", 16, "--layers", 1, "--heads", 2)
+SHORT = ("--batch", 2, "--device", "cpu", "--size", 16, "--steps", 1)
+
 
 def run_in(folder: Path, setting: LoopSetting = SETTING, resume: bool = False, **reporting) -> Run:
     folder.mkdir(exist_ok=True)

@@ -25,6 +25,14 @@ STYLE = {
 EMPHASIZED = ("random", "locality-aware")
 """Orders whose lines are thick."""
 
+MEASURES = {
+    "cells": "probe, all cells",
+    "object": "probe, cells of the object",
+    "match": "match, all classes",
+    "parts": "match, classes of several parts",
+}
+"""What is measured of features, by the names in their records."""
+
 
 def with_errors(axes: Axes, x, intervals, scale: float = 1.0, **style) -> None:
     """Points `(value, low, high)` with their intervals."""
@@ -140,4 +148,26 @@ def editing(inpainting: dict, extrapolation: dict, refining: dict) -> Figure:
     axes.set_yticks(y, [record["title"] for record in rows])
     axes.set(xlabel="recognised as the class asked for (%)", xlim=(0, 100))
     axes.grid(axis="y", visible=False)
+    return figure
+
+
+def features(records: dict) -> Figure:
+    """Probe and matches by layer, of one pass and of two, with what a cell's token says alone."""
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", sharey=True)
+    for panel, (name, title) in zip(axes, MEASURES.items(), strict=True):
+        for key, colour, label in (("one", ORANGE, "one pass"), ("two", BLUE, "two passes")):
+            shares = [layer[name] for layer in records[key]["layers"]]
+            with_errors(panel, range(1, len(shares) + 1), shares, 100, color=colour, marker="o", label=label)
+        for key, line, label in (
+            ("codebook", "--", "codebook vectors"),
+            ("embedding", "-.", "token embeddings"),
+            ("position", ":", "same position"),
+        ):
+            alone = records[key]["layers"][0]
+            if name in alone:
+                panel.axhline(100 * alone[name][0], color=GREY, linestyle=line, linewidth=1, label=label)
+        panel.set(xlabel="layer", title=title)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("right (%)")
+    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure

@@ -24,6 +24,7 @@ from quality.bench import Bench, Row, Scope, every_order
 from quality.comparison import FAMILIES, SCHEDULES
 from quality.cost import COST, PRECISIONS, TOKENIZER
 from quality.editing import CONFIDENCE, EXTRAPOLATION, INPAINTING, REFINING
+from quality.features import FEATURES
 from quality.generation import BEGINNINGS, CONTEXT, FLOORS, GUIDANCE, ORDERS, PARALLEL
 from quality.judge import WEIGHTS, TrainedJudge, load_judge
 from quality.plots import STYLE
@@ -52,6 +53,7 @@ SECTIONS = (
     EXTRAPOLATION,
     REFINING,
     CONFIDENCE,
+    FEATURES,
     COST,
     PRECISIONS,
 )

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..classes import imagenet_classes, resolve_class
-from ..decoding.conditions import Conditions
+from ..classes import imagenet_classes, parse_condition
+from ..decoding.conditions import Conditioning, Conditions
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
-from ..decoding.orders import ORDERS
+from ..decoding.orders import order_named
 from ..decoding.sampling import Sampling
 from ..models import layers
 from .build import build
@@ -62,19 +62,19 @@ class Model:
     def options(self, seed: int = 0, **changes) -> DecodingOptions:
         """How the model draws by default; `changes` are fields of DecodingOptions."""
         sampling = Sampling(self.defaults.temperature)
-        order = ORDERS[self.defaults.order]
+        order = order_named(self.defaults.order, self.defaults.repulsion)
         return replace(
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )
 
     def conditions(self, *texts: str | int) -> Conditions:
-        """What the pictures of a batch show: one class for each text, a name or an id.
+        """What the pictures of a batch show: for each a class, by name or id, or a blend ("0.7*fish + 0.3*moon").
 
-        Raises ValueError as `resolve_class` does.
+        Raises ValueError as `parse_condition` does.
         """
-        classes = [resolve_class(text, self.class_names) for text in texts]
         device = next(self.transformer.parameters()).device
-        return Conditions.of(torch.tensor(classes, dtype=torch.long, device=device))
+        items = tuple(Conditioning((parse_condition(text, self.class_names),)) for text in texts)
+        return Conditions(items, device)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = N
 
 
 def name_of(detected: Detected) -> str:
-    """The release's name for a file that has the release's name and shapes, else the bundle's own, else the file's."""
+    """The name of the release where the file has its name and shapes; otherwise the bundle's own, or the file's."""
     transformer = detected.transformer
     if transformer and transformer.is_release:
         return transformer.release.name

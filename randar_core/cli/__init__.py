@@ -30,6 +30,7 @@ COMMANDS = {
     "extrapolate": Command("edit", "add_extrapolate", "redraw a picture with a finer grid"),
     "refine": Command("edit", "add_refine", "draw the tokens of low confidence again"),
     "confidence": Command("edit", "add_confidence", "show how confident the model is of each cell of a picture"),
+    "features": Command("features", "add_features", "read what the model knows about pictures, seen from all sides"),
     "encode": Command("coding", "add_encode", "turn a picture into token ids (a .json next to it, or --out)"),
     "decode": Command("coding", "add_decode", "turn token ids into a picture"),
     "info": Command("model_files", "add_info", "say what a file of weights is, and what in it doesn't fit"),

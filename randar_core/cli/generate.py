@@ -286,6 +286,10 @@ def further_facts(arguments: argparse.Namespace, model: Model) -> dict:
         facts["truncated"] = True
     if arguments.dtype == "int8":  # a picture depends on the others of its batch there
         facts["batch"] = arguments.batch
+    if arguments.schedule is not None:
+        facts["schedule"] = arguments.schedule
+    if arguments.repulsion is not None:
+        facts["repulsion"] = arguments.repulsion
     if arguments.painted_order is not None:
         facts["painting"] = digest_of([arguments.painted_order])
     if arguments.factor is not None:

@@ -143,12 +143,9 @@ class Proximity:
     def __call__(self, request: OrderRequest) -> Tensor:
         height, width = request.height, request.width
         repulsion = min(height, width) // 8 if self.repulsion is None else self.repulsion
-        random_numbers = (
-            torch.rand(1 + height * width, generator=request.generator, dtype=torch.float32, device="cpu").numpy()
-            for _ in request.sizes
-        )
+        shuffles = (random(request).numpy() for _ in request.sizes)
         known = request.known.view(height, width).cpu().numpy()
-        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, random_numbers))
+        order = torch.from_numpy(proximity_order(known, request.sizes, repulsion, shuffles))
         count = int(known.sum())  # of cells that are read in one go: at random, as in training
         shuffled = torch.randperm(count, generator=request.generator, dtype=torch.long, device="cpu")
         return torch.cat([order[:count][shuffled], order[count:]])
@@ -196,6 +193,22 @@ ORDERS: dict[str, Order] = {
     "proximity": Proximity(),
     "halton": halton,
 }
+
+
+def order_named(name: str, repulsion: int | None = None) -> Order:
+    """The order of a key of `ORDERS`, with the `repulsion` of `Proximity` (None: its own).
+
+    Raises ValueError for an unknown name, and for a repulsion below 0 or of another order.
+    """
+    if name not in ORDERS:
+        raise ValueError(f"There is no order '{name}'; choose one of {', '.join(ORDERS)}.")
+    if repulsion is None:
+        return ORDERS[name]
+    if name != "proximity":
+        raise ValueError(f"A repulsion belongs to the order 'proximity', not to '{name}'. Leave it out.")
+    if repulsion < 0:
+        raise ValueError(f"The repulsion is {repulsion} cells; it must be 0 or more.")
+    return Proximity(repulsion)
 
 
 def rows_and_columns(request: OrderRequest) -> tuple[Tensor, Tensor]:

@@ -10,86 +10,79 @@ from functools import lru_cache
 import numpy as np
 
 PROXIMITY = np.array([[sides + corners / 2**0.5 for corners in range(5)] for sides in range(5)])
-LEVELS = np.unique(PROXIMITY, return_inverse=True)[1].reshape(PROXIMITY.shape)
-"""`[5, 5]`: the rank of a cell's proximity, the sum of 1 / distance over its drawn neighbours at sides and corners."""
-NEAR = LEVELS[PROXIMITY >= 1].min()  # one drawn side or two corners
+LEVELS = np.unique(-PROXIMITY, return_inverse=True)[1].reshape(PROXIMITY.shape).astype(np.uint8)
+"""`[5, 5]`, by drawn neighbours at sides and corners: the rank of the cell, by the sum of 1 / distance to them."""
+NEAR = LEVELS[PROXIMITY >= 1].max()  # one drawn side or two corners
 
 
 def proximity_order(
-    known: np.ndarray, sizes: Sequence[int], repulsion: int, random_numbers: Iterable[np.ndarray]
+    known: np.ndarray, sizes: Sequence[int], repulsion: int, shuffles: Iterable[np.ndarray]
 ) -> np.ndarray:
     """A permutation of the cells of a grid in groups of `sizes`, the cells `known` `[h, w]` (bool) first.
 
     A group takes the cells of the highest proximity, of at least one side, that have no cell of the group within
     `repulsion` (Chebyshev distance). Where these are too few it takes the cells that lie farthest from the group.
-
-    `random_numbers` are `[1 + h w]` in [0, 1) for each group. By the first a group begins where no cell is near; by the
-    others, lowest first, cells of equal proximity are sorted.
+    `shuffles` are permutations `[h w]` of the cells, one for each group: by them cells of equal proximity are sorted,
+    and where no cell is near the group begins with their first.
     """
     height, width = known.shape
     drawn = np.zeros((height + 2, width + 2), dtype=np.int8)  # with a rim: each cell has eight neighbours
     drawn[1:-1, 1:-1] = known
     order = [known.ravel().nonzero()[0]]
-    for size, numbers in zip(sizes, random_numbers, strict=True):
-        open_cells = (drawn[1:-1, 1:-1] == 0).ravel().nonzero()[0]
-        level = levels(drawn).ravel()[open_cells]
-        open_cells = open_cells[(numbers[1:][open_cells] - level).argsort()]
-        near = np.count_nonzero(level >= NEAR)
-        taken, refused = apart(open_cells[:near].tolist(), size, repulsion, height, width)
+    for size, shuffled in zip(sizes, shuffles, strict=True):
+        shuffled = shuffled[drawn[1:-1, 1:-1].ravel()[shuffled] == 0]
+        level = levels(drawn).ravel()[shuffled]
+        by_level = shuffled[level.argsort(kind="stable")]
+        count = np.count_nonzero(level <= NEAR)
+        near, far = by_level[:count], by_level[count:]
+        picks = apart(near, size, repulsion, height, width)
+        taken = near[picks] if picks else shuffled[:1]
         if len(taken) < size:
-            pool = np.concatenate([open_cells[near:], np.array(refused, dtype=open_cells.dtype)])
-            taken += farthest(taken, pool, size - len(taken), height, width, numbers[0])
-        order.append(np.array(taken))
-        drawn[1 + order[-1] // width, 1 + order[-1] % width] = 1
+            refused = np.ones(count, dtype=bool)
+            refused[picks] = False
+            pool = np.concatenate([far, near[refused]])
+            taken = np.concatenate([taken, farthest(taken, pool, size - len(taken), height, width)])
+        order.append(taken)
+        drawn[1 + taken // width, 1 + taken % width] = 1
     return np.concatenate(order)
 
 
 def levels(drawn: np.ndarray) -> np.ndarray:
-    """The level of proximity of every cell `[h, w]`, where `drawn` `[h + 2, w + 2]` (0 or 1) has a rim of one cell."""
+    """The level of every cell `[h, w]`, where `drawn` `[h + 2, w + 2]` (0 or 1) has a rim of one cell."""
     left_and_right = drawn[:, :-2] + drawn[:, 2:]
     sides = left_and_right[1:-1] + drawn[:-2, 1:-1] + drawn[2:, 1:-1]
     return LEVELS[sides, left_and_right[:-2] + left_and_right[2:]]
 
 
-def apart(
-    candidates: Sequence[int], count: int, repulsion: int, height: int, width: int
-) -> tuple[list[int], list[int]]:
-    """Of the `candidates` in turn: up to `count` that have none of these within `repulsion`; and the refused."""
+def apart(cells: np.ndarray, count: int, repulsion: int, height: int, width: int) -> list[int]:
+    """Indices of up to `count` of the `cells`: in turn, those that have none of the taken ones within `repulsion`."""
     # Slices of bytes, with a rim as wide as the repulsion: NumPy costs several times as much on so few numbers.
     span, stride = 2 * repulsion + 1, width + 2 * repulsion
     covered, ones = bytearray((height + 2 * repulsion) * stride), b"\1" * span
-    centre = repulsion * (stride + 1)
+    corner = repulsion * (stride + 1)  # from a cell to the first of the square around it
     taken: list[int] = []
-    refused: list[int] = []
-    for cell in candidates:
-        corner = cell // width * stride + cell % width  # of the square around the cell
-        if covered[corner + centre]:
-            refused.append(cell)
+    for index, centre in enumerate((cells // width * stride + cells % width + corner).tolist()):
+        if covered[centre]:
             continue
-        taken.append(cell)
+        taken.append(index)
         if len(taken) == count:
             break
-        for start in range(corner, corner + span * stride, stride):
+        for start in range(centre - corner, centre - corner + span * stride, stride):
             covered[start : start + span] = ones
-    return taken, refused
+    return taken
 
 
-def farthest(taken: Sequence[int], pool: np.ndarray, count: int, height: int, width: int, first: float) -> list[int]:
+def farthest(taken: np.ndarray, pool: np.ndarray, count: int, height: int, width: int) -> np.ndarray | list[int]:
     """`count` cells of `pool`, each with the greatest least Euclidean distance to `taken` and to those before it.
 
-    The first of equals in the pool. Where none is taken, the cell at the share `first` of the pool is the first.
+    The first of equals in the pool. Where there are no more than `count` besides those taken, all.
     """
-    if count >= len(pool):
-        return pool.tolist()
     rows, columns = squares(height), squares(width)
-
-    def distances(cells: np.ndarray) -> np.ndarray:
-        """The squared distance of each cell of the pool to the nearest of `cells`."""
-        y, x = np.divmod(cells, width)
-        return (rows[y][:, :, None] + columns[x][:, None]).min(0).ravel()[pool]
-
-    chosen = [] if taken else [int(pool[int(first * len(pool))])]
-    least = distances(np.array([*taken, *chosen]))
+    y, x = np.divmod(taken, width)
+    least = (rows[y][:, :, None] + columns[x][:, None]).min(0).ravel()[pool]
+    if count >= np.count_nonzero(least):
+        return pool[least > 0]
+    chosen: list[int] = []
     while len(chosen) < count:
         cell = int(pool[least.argmax()])
         chosen.append(cell)

@@ -187,7 +187,8 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
     text = (tmp_path / "report" / "quality.md").read_text()
     assert "not measured" not in text and "×4, with spatial guidance" in text
     plots = {plot.name for plot in (tmp_path / "report" / "plots").iterdir()}
-    assert plots == {f"{name}.png" for name in ("guidance", "parallel", "orders", "context", "editing", "families")}
+    drawn = ("guidance", "parallel", "orders", "context", "editing", "families", "features")
+    assert plots == {f"{name}.png" for name in drawn}
     assert all(f"plots/{plot}" in text for plot in plots)
 
     def nothing_is_drawn(*_arguments, **_setting):

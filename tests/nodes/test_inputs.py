@@ -83,6 +83,13 @@ def test_old_workflows_keep_the_places_of_their_widgets(pack):
         assert names[len(names) - len(added) :] == added
 
 
+def test_graphs_from_before_an_input_was_added_are_valid(pack):
+    for node in pack.nodes.values():
+        for socket in node.GET_SCHEMA().inputs:
+            if socket.id in ("mask_threshold", "negative"):
+                assert socket.optional, (node.GET_SCHEMA().node_id, socket.id)
+
+
 # --- values that are not finite, or out of range
 
 
