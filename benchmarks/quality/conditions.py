@@ -241,8 +241,8 @@ def region_cost_text(records: Records) -> str:
         )
         for record in records.values()
     )
-    return f"""Seconds of the process for a picture's tokens, and their ratio to those of one class, in {TURNS} turns. By
-the number of rows that are computed, K regions cost (K + 1) / 2 of one class: 1.5, 2 and 2.5.
+    return f"""Seconds of the process for a picture's tokens, and their ratio to those of one class, in {TURNS} turns.
+By the number of rows that are computed, K regions cost (K + 1) / 2 of one class: 1.5, 2 and 2.5.
 
 {table(("what", "one class", *(f"{count} regions" for count in REGIONS[1:])), cost)}"""
 
