@@ -234,7 +234,15 @@ def draw(
     device: torch.device,
     title: str,
 ) -> None:
-    """Draw `batches` into `output`; the first process shows the progress of its own share."""
+    """Draw pictures; the first process shows the progress of its own share.
+
+    batches: requests that are drawn together.
+    task: see `task_of`.
+    decoding: how to decode; the batch index is that of the requests.
+    output: where the pictures go.
+    device: of the conditions.
+    title: of the progress.
+    """
     total = sum(map(len, batches))
     with torch.inference_mode(), Progress(title, total, "pictures", shown=is_rank_0()) as progress:
         for batch in batches:
@@ -248,7 +256,7 @@ def draw(
 
 
 def cells(pixels: int | None, model: Model) -> int | None:
-    """How many cells hold so many pixels; None stays None, the model's own size."""
+    """How many cells hold this many pixels; None, the model's own size, stays None."""
     return None if pixels is None else -(-pixels // model.tokenizer.factor)
 
 
