@@ -121,7 +121,6 @@ def mask_threshold_widget() -> io.Input:
         step=0.01,
         round=0.001,
         advanced=True,
-        optional=True,  # saved prompts without it run as before
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
     )
