@@ -111,16 +111,15 @@ def denoise_widget(tooltip: str) -> io.Input:
 
 
 def mask_threshold_widget() -> io.Input:
-    # Optional, so that graphs in the API's form from before it was added are still valid.
     return io.Float.Input(
         "mask_threshold",
-        optional=True,
         default=THRESHOLD,
         min=0.0,
         max=0.99,
         step=0.01,
         round=0.001,
         advanced=True,
+        optional=True,  # prompts that were saved before this widget stay valid
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
     )
