@@ -62,7 +62,7 @@ class Progress:
 class InFlight:
     """The calls that a GPU was given and has not finished.
 
-    A GPU works through a queue while the CPU goes on. Without a bound the bar would be full, and an interrupt would
+    A GPU works through a queue while the CPU continues. Without a bound the bar would be full, and an interrupt would
     come too late, before the GPU has begun. Each call leaves an event; waiting for the event of `CALLS_IN_FLIGHT` calls
     ago leaves the GPU that many calls to do.
     """
