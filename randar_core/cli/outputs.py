@@ -131,8 +131,8 @@ class Sheet:
 
     def finish(self, requests: Sequence[Request]) -> None:
         check_free(self.path, self.force)
-        facts = {"classes": [request.class_id if request.plain else request.title for request in requests]}
-        save_png(self.path, contact_sheet(torch.stack(self.pixels), self.columns), facts)
+        metadata = {"classes": [request.class_id if request.plain else request.title for request in requests]}
+        save_png(self.path, contact_sheet(torch.stack(self.pixels), self.columns), metadata)
 
 
 @dataclass(frozen=True)
