@@ -155,6 +155,8 @@ def card(results: list[Image.Image], previews: list[Image.Image]) -> Image.Image
     for preview in previews:
         small = preview.resize((round(preview.width * height / preview.height), height), Image.Resampling.LANCZOS)
         small = ImageOps.expand(small, BORDER, "white")
+        if x + small.width > SIDE:  # a part of a picture is worse than none
+            break
         square.paste(small, (x, SIDE - MARGIN - small.height))
         x += small.width + MARGIN
     return square
