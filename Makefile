@@ -39,13 +39,14 @@ fuzz: $(VENV)/.installed
 	@test -f "$(COMFYUI_DIR)/main.py" || { echo "COMFYUI_DIR='$(COMFYUI_DIR)' has no main.py: give the folder of a ComfyUI."; exit 2; }
 	$(BIN)/python tests/fuzz/graphs.py --comfyui "$(COMFYUI_ROOT)" --python "$(COMFYUI_PYTHON)" --count $(N) --seed $(SEED)
 
-# Seconds after which a measurement is cut and projected. With 8 all of it took 53 minutes on two cores.
+# Seconds after which a measurement is stopped and projected. With 8 all of it took 53 minutes on two cores.
 BENCH_LIMIT ?= 15
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/decode.py --suite --limit $(BENCH_LIMIT) --out out/bench/decode.md
-	$(BIN)/python benchmarks/tokenizers.py --limit $(BENCH_LIMIT) --out out/bench/tokenizers.md
-	$(BIN)/python benchmarks/layers.py --out out/bench/layers.md
+	$(BIN)/python benchmarks/speed decode --suite --limit $(BENCH_LIMIT) --out out/bench/decode.md
+	$(BIN)/python benchmarks/speed tokenizer --limit $(BENCH_LIMIT) --out out/bench/tokenizer.md
+	$(BIN)/python benchmarks/speed linear_layers --out out/bench/linear-layers.md
+	$(BIN)/python benchmarks/speed launches --out out/bench/launches.md
 
 clean:
 	rm -rf $(VENV) build out *.egg-info

@@ -8,7 +8,7 @@ from .chosen import conditions_for, shared_batch_index
 from .convert import latent_result, mask_of, sampler_start
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
 
 
 class RandARExtrapolate(io.ComfyNode):
@@ -76,6 +76,7 @@ class RandARExtrapolate(io.ComfyNode):
                     "latent. All of it is used; a noise mask has no effect.",
                 ),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),

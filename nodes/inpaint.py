@@ -17,6 +17,7 @@ from .widgets import (
     mask_threshold_widget,
     negative_socket,
     options_for,
+    schedule_widget,
 )
 
 PIXEL_BYTES = 64  # per pixel of all pictures: input, output, masks, regions, opacity and intermediate results
@@ -76,6 +77,7 @@ class RandARInpaint(io.ComfyNode):
                 *common_sockets(),
                 mask_threshold_widget(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),

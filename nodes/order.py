@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..randar_core.decoding.orders import ORDERS, Painted
+from ..randar_core.decoding.orders import ORDERS, Painted, order_named
 from .convert import masks_of, pixels_of
 from .sockets import OrderSocket
 
@@ -31,13 +31,23 @@ class RandAROrder(io.ComfyNode):
                     options=list(ORDERS),
                     tooltip="random is what RandAR was trained on, proximity is the order of LPD.",
                 ),
+                io.Int.Input(
+                    "repulsion",
+                    default=-1,
+                    min=-1,
+                    max=64,
+                    optional=True,  # prompts that were saved before this widget stay valid
+                    advanced=True,
+                    tooltip="For proximity: cells that lie between two cells of one call, at least. -1: an eighth of "
+                    "the picture's side.",
+                ),
             ],
             outputs=[OrderSocket.Output(display_name="order", tooltip="The order, for a sampler.")],
         )
 
     @classmethod
-    def execute(cls, order) -> io.NodeOutput:
-        return io.NodeOutput(ORDERS[order])
+    def execute(cls, order, repulsion=-1) -> io.NodeOutput:
+        return io.NodeOutput(order_named(order, repulsion if repulsion >= 0 else None))
 
 
 class RandARPaintedOrder(io.ComfyNode):

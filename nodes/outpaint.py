@@ -13,7 +13,7 @@ from .chosen import conditions_for, shared_batch_index
 from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
 from .run import Workload, run, windows_over
 from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for
+from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
@@ -70,6 +70,7 @@ class RandAROutpaint(io.ComfyNode):
                     "to draw; left, top, right and bottom have no effect.",
                 ),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The extended picture."),
@@ -175,15 +176,15 @@ def without_padding(pixels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, in
             "The mask isn't a frame around the picture, as Pad Image for Outpainting makes one. RandAR Inpaint "
             "repaints masks of any shape."
         )
-    own_row = first_line_is_the_pictures(mask[:, (left + right) // 2], pixels, top)
-    own_column = first_line_is_the_pictures(mask[(top + bottom) // 2], pixels.mT, left)
+    own_row = frame_covers_first_line(mask[:, (left + right) // 2], pixels, top)
+    own_column = frame_covers_first_line(mask[(top + bottom) // 2], pixels.mT, left)
     top, left = top - own_row, left - own_column
     height, width = covered.shape
     margins = {"left": left, "top": top, "right": width - right, "bottom": height - bottom}
     return pixels[:, :, top:bottom, left:right], margins
 
 
-def first_line_is_the_pictures(profile: Tensor, pixels: Tensor, start: int) -> bool:
+def frame_covers_first_line(profile: Tensor, pixels: Tensor, start: int) -> bool:
     """Whether the last covered row of a frame that ends at row `start` is the picture's own first row.
 
     Pad Image for Outpainting with feathering gives this row the mask 1 too: it counts the distance to the top and to
@@ -222,6 +223,7 @@ class RandARCanvas(io.ComfyNode):
                 overlap_widget(),
                 *common_sockets(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),

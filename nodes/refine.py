@@ -20,6 +20,7 @@ from .widgets import (
     mask_threshold_widget,
     negative_socket,
     options_for,
+    schedule_widget,
 )
 
 REMASK_BY = {"share": "share", "probability": "below"}
@@ -60,6 +61,7 @@ class RandARRefine(io.ComfyNode):
                 *common_sockets(),
                 mask_threshold_widget(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The refined tokens."),
@@ -105,7 +107,7 @@ class RandARRefine(io.ComfyNode):
             known=model.grid**2 * 3 // 4,
             scored=True,
             canvas_cells=canvas.cells,
-            windows=rounds * windows_over(canvas.known[0] & False, model.grid, default_overlap(model.grid)),
+            windows=rounds * windows_over(torch.zeros_like(canvas.known[0]), model.grid, default_overlap(model.grid)),
         )
         refined = run(model, workload, options, task)
         return io.NodeOutput(

@@ -17,6 +17,7 @@ from .widgets import (
     mask_threshold_widget,
     negative_socket,
     options_for,
+    schedule_widget,
 )
 
 
@@ -46,6 +47,7 @@ class RandARSampler(io.ComfyNode):
                 ),
                 mask_threshold_widget(),
                 negative_socket(),
+                schedule_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),

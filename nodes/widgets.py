@@ -6,11 +6,14 @@ from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Guidance
 from ..randar_core.decoding.options import DecodingOptions
-from ..randar_core.decoding.orders import ORDERS
+from ..randar_core.decoding.orders import order_named
 from ..randar_core.decoding.sampling import Sampling
+from ..randar_core.decoding.schedule import SCHEDULES
 from ..randar_core.tasks.inpaint import THRESHOLD
 from .model import LoadedModel
 from .sockets import ClassSocket, GuidanceSocket, OrderSocket
+
+OWN_SCHEDULE = "model's own"
 
 
 def common_widgets(cfg: float = 4.0, cfg_schedule: str = "on the model's own schedule") -> list[io.Input]:
@@ -116,8 +119,20 @@ def mask_threshold_widget() -> io.Input:
         step=0.01,
         round=0.001,
         advanced=True,
+        optional=True,  # prompts that were saved before this widget stay valid
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
+    )
+
+
+def schedule_widget() -> io.Input:
+    return io.Combo.Input(
+        "schedule",
+        options=[OWN_SCHEDULE, *SCHEDULES],
+        advanced=True,
+        optional=True,  # prompts that were saved before this widget stay valid
+        tooltip="How many tokens each call draws: few at first and more later. cosine is RandAR's, arccos ARPG's, lpd "
+        "LPD's. RAR models always draw one at a time.",
     )
 
 
@@ -133,17 +148,24 @@ def options_for(
     order=None,
     guidance=None,
     spatial=None,
+    schedule: str = OWN_SCHEDULE,
 ) -> DecodingOptions:
     """The decoding options that the common widgets and sockets stand for.
 
+    model: its defaults fill in what is left open.
     batch_index: `[B]`, that of the pictures.
-    guidance: a schedule in place of the model's own with `cfg`; `spatial` is one for resolution extrapolation.
+    seed, steps, cfg, temperature, top_k, top_p: the common widgets.
+    order: of the socket; None: the model's own.
+    guidance: a schedule in place of the model's own with `cfg`.
+    spatial: a guidance schedule for resolution extrapolation, together with `guidance`.
+    schedule: call sizes, a key of `SCHEDULES` or `OWN_SCHEDULE`.
     """
     return DecodingOptions(
         guidance=model.guidance_for(cfg) if guidance is None else Guidance(guidance, spatial),
         steps=steps,
         seed=seed,
         sampling=Sampling(temperature, top_k, top_p),
-        order=ORDERS[model.defaults.order] if order is None else order,
+        order=order_named(model.defaults.order, model.defaults.repulsion) if order is None else order,
+        schedule=None if schedule == OWN_SCHEDULE else schedule,
         batch_index=batch_index,
     )

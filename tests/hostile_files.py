@@ -188,6 +188,19 @@ def state_set_on_a_known_class(folder, model):
     return zipped(folder / "m.pt", b"\x80\x02ccollections\nOrderedDict\n)R" + build + b"b.")
 
 
+@kinds({name: name for name in ("torch._utils\n_rebuild_tensor_v2", "_codecs\nencode", "torch\ndevice", "torch\nSize")})
+def state_set_on_a_function(folder, model, name):
+    """BUILD on what a name leads to, for later files to meet."""
+    state = b"(N}" + text("__defaults__") + b")s" + text("call") + b"Nst"
+    return zipped(folder / "m.pt", b"\x80\x02c" + name.encode() + b"\n" + state + b"b.")
+
+
+@kinds({name: name for name in ("collections\nOrderedDict", "argparse\nNamespace", "builtins\nset")})
+def state_set_on_a_class(folder, model, name):
+    state = b"(N}" + text("__init__") + b"Ns" + text("__setstate__") + b"Nst"
+    return zipped(folder / "m.pt", b"\x80\x02c" + name.encode() + b"\n" + state + b"b.")
+
+
 @kinds({"a text": b"X\x01\0\0\0a", "a number": b"K\x01", "a short tuple": b"X\x07\0\0\0storage\x85"})
 def persistent_ids_that_are_none(folder, model, pid):
     return zipped(folder / "m.pt", b"\x80\x02" + pid + b"Q.")

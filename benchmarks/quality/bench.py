@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from quality.intervals import Reference, wilson
-from quality.judge import TrainedJudge, to_float
+from quality.judge import TrainedJudge
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from randar_core.checkpoints.model import Model, open_model
 from randar_core.decoding.loop import DecodeProgress
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
+from randar_core.io.images import to_float
 from randar_core.procedural.render import picture_with_mask
 from randar_core.procedural.scene import PORTRAIT, Bounds
 from randar_core.procedural.shapes import CLASSES

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from randar_core.io.atomic import atomic_write
+from randar_core.io.images import to_float
 from randar_core.procedural.render import batch
 from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
 from randar_core.procedural.shapes import CLASSES
@@ -86,11 +87,6 @@ class TrainedJudge:
 def judge_input(pixels: Tensor) -> Tensor:
     """Pictures `[B, 3, H, W]` at the judge's size, `[B, 3, SIDE, SIDE]`."""
     return F.interpolate(pixels.float().cpu().clamp(0, 1), (SIDE, SIDE), mode="area")
-
-
-def to_float(pictures: np.ndarray) -> Tensor:
-    """uint8 `[B, H, W, 3]` -> `[B, 3, H, W]` in 0…1."""
-    return torch.from_numpy(pictures).movedim(-1, 1).float() / 255
 
 
 def load_judge(path: Path = WEIGHTS) -> TrainedJudge:

@@ -1,5 +1,7 @@
 """The plots of the quality report, from the records of its sections."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 
@@ -8,6 +10,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 
@@ -104,6 +107,21 @@ def orders(records: dict) -> Figure:
         axes.set_xticks(range(len(calls)), [str(count) for count in calls])
         axes.set_xlabel("calls")
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def sheet(rows: Sequence[Tensor], titles: Sequence[str], names: Sequence[str]) -> Figure:
+    """Pictures `[B, 3, H, W]` in 0…1 of each row, below the `titles` of the columns and next to the rows' `names`."""
+    figure, axes = plt.subplots(
+        len(rows), len(titles), figsize=(1.25 * len(titles), 1.25 * len(rows)), layout="constrained", squeeze=False
+    )
+    for line, pictures, name in zip(axes, rows, names, strict=True):
+        line[0].set_ylabel(name)
+        for panel, picture in zip(line, pictures, strict=True):
+            panel.imshow(picture.permute(1, 2, 0).numpy())
+            panel.set(xticks=[], yticks=[])
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=9)
     return figure
 
 

@@ -23,7 +23,7 @@ from randar_core.decoding.options import DecodingOptions
 from randar_core.models.family import TokenModel
 from randar_core.models.randar import RandAR
 from randar_core.tasks.generate import generate
-from randar_core.training.builtin import DECODER
+from randar_core.training.builtin import TRANSFORMER
 
 RELEASES = {"L": "randar-l-llamagen", "XL": "randar-xl-llamagen"}
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
 def model_of(size: str, device: torch.device, dtype: torch.dtype, operations) -> TokenModel:
     """A transformer of `size` with random weights, the same for all layers."""
     if size == "built-in":
-        return randomized(RandAR(DECODER, device, dtype, operations))
+        return randomized(RandAR(TRANSFORMER, device, dtype, operations))
     return random_model(RELEASES[size], device, dtype, operations)
 
 

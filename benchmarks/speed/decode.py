@@ -59,6 +59,7 @@ from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS
 from randar_core.decoding.plan import make_plan
+from randar_core.models.arpg import ARPG
 from randar_core.models.lpd import LPD
 from randar_core.runtime.capabilities import can_pack_in
 from randar_core.runtime.packed_linear import pack
@@ -73,6 +74,8 @@ SIZES = {
     "RAR-XL": "rar-xl",
     "LPD-L": "lpd-l-256",
     "LPD-XL": "lpd-xl-256",
+    "ARPG-L": "arpg-l",
+    "ARPG-XL": "arpg-xl",
 }
 SUITE = (
     {"dtypes": ["auto"], "pixels": [256], "steps": [88, 256, 32], "known": [0.0], "batches": [1, 4, 16, 64]},
@@ -254,7 +257,7 @@ def measure_decode(
 
     times = timed(run, device, repeats, limit)
     sizes = plan.sizes[0]
-    positions = call_positions(sizes, known_cells, model.traits.parallel, isinstance(model, LPD))
+    positions = call_positions(sizes, known_cells, model.traits.parallel, isinstance(model, LPD | ARPG))
     position_bytes = 2 * model.config.layers * rows * model.config.width * precision.dtype.itemsize
     arithmetic = str(precision.dtype).removeprefix("torch.")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from randar_core.models.arpg import ARPGConfig
 from randar_core.models.family import TransformerConfig
 
 
@@ -11,8 +12,8 @@ def call_positions(
     """For each call, the positions in the cache before it and those it feeds; the calls draw `sizes` tokens.
 
     A sequence of RandAR and RAR begins with two positions. In RandAR's, the `parallel` one, a cell takes two more, and
-    a call asks at as many positions as it draws tokens; RAR asks at the last token. Where queries are apart, in LPD,
-    the sequence is the class and one position a cell, and a call feeds its queries in addition.
+    a call asks at as many positions as it draws tokens; RAR asks at the last token. Where queries are apart, in LPD and
+    ARPG, the sequence is the class and one position a cell, and a call feeds its queries in addition.
     """
     positions, before, done = [], 0, known
     for size in sizes:
@@ -33,18 +34,38 @@ def multiplications(
     The head, and in the last layer everything after keys and values, are for the positions that are asked for.
     Attention multiplies twice, scores and values, for every position that a position sees.
     """
+    if isinstance(config, ARPGConfig):
+        return arpg_multiplications(config, positions, sizes)
     head = config.width * config.codebook_size
     after_keys = (elements - head) // config.layers - 3 * config.width**2
-
-    def seen(before: int, fed: int) -> int:
-        """By `fed` positions in all, each of which sees those before it and itself."""
-        return fed * before + fed * (fed + 1) // 2
 
     count = 0
     for (before, fed), asked in zip(positions, sizes, strict=True):
         count += (elements - head - after_keys) * fed + (after_keys + head) * asked
         pairs = (config.layers - 1) * seen(before, fed) + seen(before + fed - asked, asked)
         count += 2 * config.width * pairs
+    return count
+
+
+def seen(before: int, fed: int) -> int:
+    """Positions that `fed` positions see in all, each of which sees those before it and itself."""
+    return fed * before + fed * (fed + 1) // 2
+
+
+def arpg_multiplications(config: ARPGConfig, positions: list[tuple[int, int]], sizes: Sequence[int]) -> int:
+    """As `multiplications`: tokens go through the content stack, queries through the query stack and the head.
+
+    All queries are one vector until the first attention.
+    """
+    layers, square = config.layers // 2, config.width**2
+    feed_forward = 3 * config.width * config.hidden_width
+    content = layers * (4 * square + feed_forward) + 2 * square
+    query = layers * (2 * square + feed_forward) - square + config.width * config.codebook_size
+    count = 0
+    for (before, positions_fed), asked in zip(positions, sizes, strict=True):
+        fed = positions_fed - asked
+        pairs = seen(before, fed) + asked * (before + fed)
+        count += content * fed + query * asked + 2 * config.width * layers * pairs
     return count
 
 

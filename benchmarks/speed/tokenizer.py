@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from randar_core.checkpoints.locate import locate
 from randar_core.checkpoints.model import load_tokenizer
+from randar_core.io.images import to_float
 from randar_core.models import tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
@@ -92,7 +93,7 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     device = torch.device(device)
     model = load(tokenizer).eval().requires_grad_(False).to(device)
     drawn = [torch.from_numpy(Pictures(0, 1000, pixels)[i][0].copy()) for i in range(min(batch, 4))]
-    pictures = (torch.stack(drawn).movedim(-1, 1).float() / 255).to(device)
+    pictures = to_float(torch.stack(drawn)).to(device)
     pictures = pictures.repeat(math.ceil(batch / len(pictures)), 1, 1, 1)[:batch]
     with torch.inference_mode():
         # One picture with the same weights in float32.

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..classes import imagenet_classes, resolve_class
-from ..decoding.conditions import Conditions
+from ..classes import imagenet_classes, parse_condition
+from ..decoding.conditions import Conditioning, Conditions
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
-from ..decoding.orders import ORDERS
+from ..decoding.orders import order_named
 from ..decoding.sampling import Sampling
 from ..models import layers
 from .build import build
@@ -45,8 +45,9 @@ class Model:
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own schedule; None is the default.
 
-        The model's own linear schedule starts no higher than it ends, and RAR's starts at 1: `end` 1 is no guidance,
-        for any model. A `start` asks for the linear schedule, a `power` for RAR's. Raises ValueError for both.
+        The model's own linear schedule starts no higher than it ends, and RAR's starts at 1: an `end` of 1 turns
+        guidance off, for any model. A `start` asks for the linear schedule, a `power` for RAR's. Raises ValueError for
+        both.
         """
         if start is not None and power is not None:
             raise ValueError(
@@ -62,19 +63,19 @@ class Model:
     def options(self, seed: int = 0, **changes) -> DecodingOptions:
         """How the model draws by default; `changes` are fields of DecodingOptions."""
         sampling = Sampling(self.defaults.temperature)
-        order = ORDERS[self.defaults.order]
+        order = order_named(self.defaults.order, self.defaults.repulsion)
         return replace(
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )
 
     def conditions(self, *texts: str | int) -> Conditions:
-        """What the pictures of a batch show: one class for each text, a name or an id.
+        """What the pictures of a batch show: for each a class, by name or id, or a blend ("0.7*fish + 0.3*moon").
 
-        Raises ValueError as `resolve_class` does.
+        Raises ValueError as `parse_condition` does.
         """
-        classes = [resolve_class(text, self.class_names) for text in texts]
         device = next(self.transformer.parameters()).device
-        return Conditions.of(torch.tensor(classes, dtype=torch.long, device=device))
+        items = tuple(Conditioning((parse_condition(text, self.class_names),)) for text in texts)
+        return Conditions(items, device)
 
 
 @dataclass(frozen=True)
@@ -129,22 +130,22 @@ def open_model(
     transformer, notes = transformer_of(detected), []
     if tokenizer is not None:
         path = locate(tokenizer)
-        codes = tokenizer_of(detected if path == detected.path else detect(read_weights(path)))
+        own_tokenizer = tokenizer_of(detected if path == detected.path else detect(read_weights(path)))
     elif detected.tokenizer is not None:
-        codes = detected.tokenizer
+        own_tokenizer = detected.tokenizer
     else:
         if search is None:
             search = weight_files((detected.path.parent, downloads_folder()))
-        codes = find_tokenizer(transformer, search)
-        if not codes.is_release:
-            notes.append(f"The tokenizer '{codes.path}' was found by the size of its codebook alone.")
-    check_pair(transformer, codes)
+        own_tokenizer = find_tokenizer(transformer, search)
+        if not own_tokenizer.is_release:
+            notes.append(f"The tokenizer '{own_tokenizer.path}' was found by the size of its codebook alone.")
+    check_pair(transformer, own_tokenizer)
     if detected.wrapper:
         notes.append(f"'{detected.path}' is a training checkpoint; its weights were taken from {detected.wrapper}.")
     return Opened(
         name_of(detected),
         transformer,
-        codes,
+        own_tokenizer,
         class_names_of(detected),
         defaults_of(detected),
         detected.tokenizer,
@@ -177,7 +178,7 @@ def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = N
 
 
 def name_of(detected: Detected) -> str:
-    """The release's name for a file that has the release's name and shapes, else the bundle's own, else the file's."""
+    """The name of the release where the file has its name and shapes; otherwise the bundle's own, or the file's."""
     transformer = detected.transformer
     if transformer and transformer.is_release:
         return transformer.release.name

@@ -23,6 +23,7 @@ class Defaults:
     temperature: of sampling.
     steps: calls for a whole picture.
     order: a key of `decoding.orders.ORDERS`.
+    repulsion: of the order 'proximity', see `decoding.orders.Proximity`; None: its own.
     boundary: for extrapolation, see `models.rope.extrapolated_table`.
     """
 
@@ -33,6 +34,7 @@ class Defaults:
     steps: int = 88
     order: str = "random"
     boundary: int = 2
+    repulsion: int | None = None
 
     def __post_init__(self):
         power = self.guidance_power
@@ -44,6 +46,7 @@ class Defaults:
             "steps": type(self.steps) is int and self.steps >= 1,
             "order": isinstance(self.order, str),
             "boundary": type(self.boundary) is int and self.boundary >= 0,
+            "repulsion": self.repulsion is None or (type(self.repulsion) is int and self.repulsion >= 0),
         }
         if wrong := [f"{name} is {getattr(self, name)!r}" for name, fits in valid.items() if not fits]:
             raise ValueError(", ".join(wrong))
@@ -120,9 +123,17 @@ def rar(
     return Release(name, RARConfig(*size), "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
 
 
-def lpd(name: str, size: tuple[int, int, int], grid: int, parameters: int, steps: int, guidance: float) -> Release:
+def lpd(
+    name: str,
+    size: tuple[int, int, int],
+    grid: int,
+    parameters: int,
+    steps: int,
+    guidance: float,
+    repulsion: int,
+) -> Release:
     config = LPDConfig(*size, LLAMAGEN.config.codebook_size, grid=grid)
-    defaults = Defaults(guidance, steps=steps, order="proximity")
+    defaults = Defaults(guidance, steps=steps, order="proximity", repulsion=repulsion)
     file = f"{name.replace('-', '_')}.pth"
     return Release(name, config, f"mit-han-lab/{name.replace('-', '_')}", file, parameters, LLAMAGEN.name, defaults)
 
@@ -166,11 +177,11 @@ RELEASES = (
     rar("rar-l", (1024, 24, 16, 4096), 461_668_352, 1.02, 15.5, 2.5),
     rar("rar-xl", (1280, 32, 16, 5120), 955_425_024, 1.02, 6.9, 1.5),
     rar("rar-xxl", (1408, 40, 16, 6144), 1_498_520_704, 1.02, 8.0, 1.2),
-    lpd("lpd-l-256", (1024, 24, 16), 16, 337_157_120, 20, 4.8),
-    lpd("lpd-xl-256", (1280, 36, 20), 16, 751_947_520, 20, 4.9),
-    lpd("lpd-xxl-256", (1536, 48, 24), 16, 1_412_184_576, 20, 5.9),
-    lpd("lpd-l-512", (1024, 24, 16), 32, 337_943_552, 48, 7.3),
-    lpd("lpd-xl-512", (1280, 36, 20), 32, 752_930_560, 48, 6.0),
+    lpd("lpd-l-256", (1024, 24, 16), 16, 337_157_120, 20, 4.8, 2),
+    lpd("lpd-xl-256", (1280, 36, 20), 16, 751_947_520, 20, 4.9, 2),
+    lpd("lpd-xxl-256", (1536, 48, 24), 16, 1_412_184_576, 20, 5.9, 3),
+    lpd("lpd-l-512", (1024, 24, 16), 32, 337_943_552, 48, 7.3, 4),
+    lpd("lpd-xl-512", (1280, 36, 20), 32, 752_930_560, 48, 6.0, 4),
     arpg("arpg-l", "arpg_300m.pt", (1024, 24, 16), 319_845_376, 5.0),
     arpg("arpg-xl", "arpg_700m.pt", (1280, 36, 20), 718_997_760, 6.0),
     arpg("arpg-xxl", "arpg_1b.pt", (1536, 48, 24), 1_302_449_664, 7.5),

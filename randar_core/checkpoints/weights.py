@@ -11,7 +11,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .pickles import ZIP, OtherTensor, PickledFile, PickleError, TensorRecord, is_tensor
+from .pickle_names import OtherTensor, PickleError, TensorRecord, is_tensor
+from .pickles import ZIP, PickledFile
 
 PICKLE = b"\x80"
 SHOWN = 4  # keys that a message names before it only counts
@@ -237,12 +238,12 @@ def what_is_wrong(size: int, head: bytes) -> str:
 def unwrapped(path: Path, found: object) -> tuple[dict[str, TensorRecord], str]:
     """The weights of an unpickled object, and where they were: at the top, or under a key of `WRAPPERS`."""
     taken: list[str] = []
-    beside: list[str] = []
+    others: list[str] = []
     for _ in WRAPPERS:  # no deeper: an object may hold itself
         key = next((key for key in WRAPPERS if isinstance(found, Mapping) and may_hold_weights(found.get(key))), None)
         if key is None:
             break
-        beside += [name for name in found if isinstance(name, str) and name != key]
+        others += [name for name in found if isinstance(name, str) and name != key]
         taken.append(key)
         found = found[key]
     if not isinstance(found, Mapping):
@@ -258,7 +259,7 @@ def unwrapped(path: Path, found: object) -> tuple[dict[str, TensorRecord], str]:
             )
         if isinstance(value, OtherTensor):
             raise CheckpointError(f"'{path}' holds a {value.kind} tensor under '{key}'; expected plain weights.")
-    wrapper = "" if not taken else f"under '{'.'.join(taken)}'" + (f", next to {first_of(beside)}" if beside else "")
+    wrapper = "" if not taken else f"under '{'.'.join(taken)}'" + (f", next to {first_of(others)}" if others else "")
     return dict(found), wrapper
 
 

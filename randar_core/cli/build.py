@@ -11,7 +11,7 @@ import torch
 from ..checkpoints.model import Model, open_model
 from ..decoding.guidance import UNGUIDED, Guidance, Linear
 from ..decoding.options import WINDOWS_TOGETHER, DecodingOptions
-from ..decoding.orders import ORDERS, Painted
+from ..decoding.orders import Painted, order_named
 from ..decoding.sampling import Sampling
 from ..io.images import read_pixels
 from ..runtime.packed_linear import pack
@@ -84,13 +84,16 @@ def decoding_of(arguments: argparse.Namespace, model: Model, guidance: Guidance 
     if arguments.painted_order is not None:
         order = Painted(read_pixels(arguments.painted_order).mean((0, 1)))
     else:
-        order = ORDERS[arguments.order or model.defaults.order]
+        own = model.defaults.repulsion if arguments.order is None else None
+        repulsion = own if arguments.repulsion is None else arguments.repulsion
+        order = order_named(arguments.order or model.defaults.order, repulsion)
     return DecodingOptions(
         guidance=guidance_of(arguments, model) if guidance is None else guidance,
         steps=model.defaults.steps if arguments.steps is None else arguments.steps,
         seed=arguments.seed,
         sampling=Sampling(temperature, arguments.top_k, arguments.top_p),
         order=order,
+        schedule=arguments.schedule,
         batch_size=WINDOWS_TOGETHER,
     )
 

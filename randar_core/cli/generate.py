@@ -31,7 +31,7 @@ from .build import (
 )
 from .cost import say_generation
 from .outputs import Files, Npz, Sheet, folder_to_write, locked
-from .requests import Request, condition_facts, requests_of
+from .requests import Request, condition_metadata, requests_of
 
 EXAMPLES = """
 A blend of classes, regions, and a sweep from one class to another:
@@ -176,10 +176,10 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions, folder: Path):
-    facts = facts_of(arguments, model, decoding)
+    common = metadata_of(arguments, model, decoding)
     if arguments.npz:
         asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
-        return Npz(SampleSet(arguments.npz, {**facts, **asked}), arguments.force)
+        return Npz(SampleSet(arguments.npz, {**common, **asked}), arguments.force)
     if arguments.sheet:
         # One row for each class where every class has several pictures.
         columns = arguments.count if arguments.classes and 1 < arguments.count <= 16 else 8
@@ -187,7 +187,7 @@ def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOpt
 
     def metadata(request: Request) -> dict:
         named = {"class": request.class_id} if request.plain else {}
-        return {**facts, **named, "class_name": request.title, "picture": request.index}
+        return {**common, **named, "class_name": request.title, "picture": request.index}
 
     return Files(folder, metadata, arguments.force)
 
@@ -234,7 +234,15 @@ def draw(
     device: torch.device,
     title: str,
 ) -> None:
-    """Draw `batches` into `output`; the first process shows the progress of its own share."""
+    """Draw pictures; the first process shows the progress of its own share.
+
+    batches: requests that are drawn together.
+    task: see `task_of`.
+    decoding: how to decode; the batch index is that of the requests.
+    output: where the pictures go.
+    device: of the conditions.
+    title: of the progress.
+    """
     total = sum(map(len, batches))
     with torch.inference_mode(), Progress(title, total, "pictures", shown=is_rank_0()) as progress:
         for batch in batches:
@@ -248,11 +256,11 @@ def draw(
 
 
 def cells(pixels: int | None, model: Model) -> int | None:
-    """How many cells hold so many pixels; None stays None, the model's own size."""
+    """How many cells hold this many pixels; None, the model's own size, stays None."""
     return None if pixels is None else -(-pixels // model.tokenizer.factor)
 
 
-def facts_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions) -> dict:
+def metadata_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions) -> dict:
     """What every picture carries next to its class and its index, enough to draw it again."""
     defaults, large = model.defaults, arguments.factor is not None
     # The line from a start to an end has no power.
@@ -272,22 +280,26 @@ def facts_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOpti
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,
         "order": arguments.order or defaults.order if arguments.painted_order is None else "painted",
-        **further_facts(arguments, model),
+        **further_metadata(arguments, model),
         "dtype": str(precision(arguments, device_of_model(model))),
     }
 
 
-def further_facts(arguments: argparse.Namespace, model: Model) -> dict:
+def further_metadata(arguments: argparse.Namespace, model: Model) -> dict:
     """Metadata that most pictures don't need."""
-    facts = condition_facts(arguments)
+    metadata = condition_metadata(arguments)
     if arguments.sweep:
-        facts |= {"sweep": arguments.sweep, "count": arguments.count, "first": arguments.first}
+        metadata |= {"sweep": arguments.sweep, "count": arguments.count, "first": arguments.first}
     if arguments.truncate:
-        facts["truncated"] = True
+        metadata["truncated"] = True
     if arguments.dtype == "int8":  # a picture depends on the others of its batch there
-        facts["batch"] = arguments.batch
+        metadata["batch"] = arguments.batch
+    if arguments.schedule is not None:
+        metadata["schedule"] = arguments.schedule
+    if arguments.repulsion is not None:
+        metadata["repulsion"] = arguments.repulsion
     if arguments.painted_order is not None:
-        facts["painting"] = digest_of([arguments.painted_order])
+        metadata["painting"] = digest_of([arguments.painted_order])
     if arguments.factor is not None:
-        facts |= extrapolation_of(arguments, model) | {"spatial_guidance": spatial_weight(arguments)}
-    return facts
+        metadata |= extrapolation_of(arguments, model) | {"spatial_guidance": spatial_weight(arguments)}
+    return metadata

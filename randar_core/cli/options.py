@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..decoding.orders import ORDERS
+from ..decoding.schedule import SCHEDULES
 from ..tasks.inpaint import THRESHOLD
 
 LARGE_GUIDANCE = 3.0  # the weight of the class with spatial guidance (RandAR, section 3.4)
@@ -109,6 +110,16 @@ def add_drawing(parser: argparse.ArgumentParser, guidance: str = GUIDANCE_HELP) 
         help=f"{', '.join(sorted(ORDERS))} (default: the one the model was trained on)",
     )
     order.add_argument("--painted-order", type=Path, metavar="PICTURE", help="a grey picture: bright cells come first")
+    group.add_argument(
+        "--repulsion",
+        type=at_least(0),
+        help="cells between those of one call, for --order proximity (default: its own)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=sorted(SCHEDULES),
+        help="the number of tokens of each call (default: the one the model's family was published with)",
+    )
 
 
 def add_scoring(parser: argparse.ArgumentParser) -> None:

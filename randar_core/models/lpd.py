@@ -57,9 +57,12 @@ class Attention(nn.Module):
         self.proj = operations.Linear(config.width, config.width, **factory)
 
     def forward(self, x: Tensor, layer: int, cache: KVCache | None, mask: Tensor) -> Tensor:
-        """Attention of `x` `[R, T, D]` to the cache of `layer` and to `x`; `mask` `[T, S]` is added to the scores."""
+        """Attention of the last Q positions of `x` `[R, T, D]` to the cache of `layer` and to all of `x`: `[R, Q, D]`.
+
+        `mask` `[Q, S]` is added to the scores.
+        """
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key_value = qkv[0], qkv[1:]
+        query, key_value = qkv[0, :, :, -len(mask) :], qkv[1:]
         key, value = key_value if cache is None else cache.update_pair(layer, key_value)
         return self.proj(attend(query, key, value, mask).transpose(1, 2).flatten(2))
 
@@ -75,7 +78,8 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(OrderedDict(fc1=fc1, act=nn.GELU(), fc2=fc2))
 
     def forward(self, x: Tensor, layer: int, cache: KVCache | None, mask: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x), layer, cache, mask)
+        """The last Q positions of `x` `[R, T, D]`, see `Attention`. The others only add keys and values."""
+        x = x[:, -len(mask) :] + self.attn(self.norm1(x), layer, cache, mask)
         return x + self.mlp(self.norm2(x))
 
 
@@ -141,9 +145,10 @@ class LPD(nn.Module):
     def logits(self, x: Tensor, queries: int, cache: KVCache | None, mask: Tensor) -> Tensor:
         """Logits in float32 of the last `queries` positions of the inputs `x` `[R, T, D]`."""
         x = self.z_proj_ln(x)
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x = block(x, layer, cache, mask)
-        return self.head(self.norm(x[:, -queries:])).float()
+            x = block(x, layer, cache, mask[-queries:] if layer == last else mask)
+        return self.head(self.norm(x)).float()
 
     def forward(
         self,

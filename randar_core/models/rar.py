@@ -289,4 +289,4 @@ class RAR(nn.Module):
     def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
         """Bytes of a block's intermediates at most, as measured (benchmarks/speed/memory.py)."""
         fed = min(tokens + 2, 1 + self.config.cells)
-        return int(rows * fed * self.config.width * 13.5 * element_bytes)
+        return int(rows * fed * self.config.width * 27 * element_bytes)

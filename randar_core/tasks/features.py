@@ -80,7 +80,7 @@ def conditions_of(conditions: Tensor | Conditions | None, batch: int) -> list:
 
 
 def default_layer(model) -> int:
-    """The layer that features are read from by default. Raises ValueError where the family has no features."""
+    """The layer that features are read from by default; 1 where the family has none, which refuses to read it."""
     return max(1, round(DEPTH * model.feature_layers))
 
 

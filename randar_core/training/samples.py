@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ..classes import resolve_class
 from ..decoding.seeding import generator_for
+from ..io.images import to_float
 
 
 @lru_cache(maxsize=2)
@@ -36,7 +37,7 @@ class PixelSamples(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         pixels, _ = self.pictures[item_of(number, len(self.pictures), self.seed)]
-        return {"pixels": torch.from_numpy(pixels).permute(2, 0, 1).float() / 255}
+        return {"pixels": to_float(pixels)}
 
 
 class ExchangedSamples(Dataset):

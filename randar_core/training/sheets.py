@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from ..checkpoints.model import Model
 from ..decoding.options import DecodingOptions
 from ..decoding.sampling import Sampling
-from ..io.images import contact_sheet, save_png
+from ..io.images import contact_sheet, save_png, to_float
 from ..models.llamagen import LlamaGenTokenizer
 from ..runtime.capabilities import mixed_precision
 from ..tasks.generate import generate
@@ -27,8 +27,7 @@ def reconstruction_sheets(
     columns = min(12, len(pictures))
     # Two rows where there are as many; below a row that isn't full, reconstructions would slip into it.
     count = 24 if len(pictures) >= 24 else columns
-    shown = torch.stack([torch.from_numpy(pictures[i][0].copy()) for i in range(count)])
-    shown = rearrange(shown, "b h w c -> b c h w") / 255
+    shown = to_float(np.stack([pictures[i][0] for i in range(count)]))
 
     def sheet(step: int) -> None:
         with torch.no_grad(), mixed_precision(device):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..io.atomic import atomic_write
+from ..io.images import to_float
 from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
 from ..runtime.distributed import (
@@ -69,7 +69,7 @@ def encode_pictures(
     tokenizer = tokenizer.to(device).eval()
     ids, labels = [], []
     for pixels, label in DataLoader(Share(pictures.pictures, rank, processes), batch, num_workers=workers):
-        pixels = rearrange(pixels.to(device), "b h w c -> b c h w").float() / 255
+        pixels = to_float(pixels.to(device))
         with mixed_precision(device):
             ids.append(tokenizer.encode(pixels).flatten(1).int().cpu())
         labels.append(label.int())

@@ -19,6 +19,7 @@ from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode as decode_canvas
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.plan import make_plan
+from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
@@ -204,6 +205,41 @@ def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(build, known, s
     assert floor <= multiplied < 1.5 * floor
     if steps == 16 and model.traits.parallel:  # otherwise the last layer takes more positions than are asked for
         assert floor == multiplied
+
+
+@pytest.mark.parametrize("known", [0, 12])
+@pytest.mark.parametrize("steps", [16, 5, 1])
+@torch.inference_mode()
+def test_floors_of_arpg_count_tokens_in_one_stack_and_queries_in_the_other(known, steps):
+    model = ARPG(ARPGConfig(32, 4, 2, 24, classes=3, grid=4)).eval()
+    for parameter in model.parameters():
+        parameter.normal_(0, 0.02)
+    linears = [each for each in model.modules() if isinstance(each, torch.nn.Linear)]
+    multiplied = 0
+
+    def count(linear, inputs):
+        nonlocal multiplied
+        multiplied += inputs[0][..., 0].numel() * linear.weight.numel()
+
+    for linear in linears:
+        linear.register_forward_pre_hook(count)
+    canvas = Canvas.empty(1, 4, 4)
+    canvas.known.flatten(1)[:, :known] = True
+    options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
+    plan = make_plan(model, canvas.known, options)
+    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
+
+    sizes = plan.sizes[0]
+    positions = call_positions(sizes, known, True, queries_apart=True)
+    pairs = sum(
+        before + 1 + step for (before, fed), asked in zip(positions, sizes, strict=True) for step in range(fed - asked)
+    )
+    pairs += sum(asked * (before + fed - asked) for (before, fed), asked in zip(positions, sizes, strict=True))
+    elements = sum(linear.weight.numel() for linear in linears)
+    attention = 2 * 2 * 32 * pairs  # two layers of each stack
+    floor = multiplications(model.config, elements, positions, sizes) - attention
+    # Two rows of guidance; the vector that all queries begin as is multiplied once a call, for both.
+    assert multiplied == 2 * floor + len(sizes) * 32 * 32
 
 
 def test_what_was_on_a_gpu_before_is_not_part_of_a_peak(monkeypatch):

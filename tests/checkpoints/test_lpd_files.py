@@ -16,7 +16,7 @@ from randar_core.checkpoints.releases import Defaults, find_release
 from randar_core.checkpoints.weights import CheckpointError
 from randar_core.cli import main
 from randar_core.decoding.guidance import Guidance, Linear
-from randar_core.decoding.orders import ORDERS
+from randar_core.decoding.orders import Proximity
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.lpd import LPD, LPDConfig
 
@@ -54,22 +54,22 @@ def save_training_checkpoint(path: Path, model: LPD) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "steps", "guidance", "grid"),
+    ("file", "steps", "guidance", "grid", "repulsion"),
     [
-        ("lpd_l_256", 20, 4.8, 16),
-        ("lpd_xl_256", 20, 4.9, 16),
-        ("lpd_xxl_256", 20, 5.9, 16),
-        ("lpd_l_512", 48, 7.3, 32),
-        ("lpd_xl_512", 48, 6.0, 32),
+        ("lpd_l_256", 20, 4.8, 16, 2),
+        ("lpd_xl_256", 20, 4.9, 16, 2),
+        ("lpd_xxl_256", 20, 5.9, 16, 3),
+        ("lpd_l_512", 48, 7.3, 32, 4),
+        ("lpd_xl_512", 48, 6.0, 32, 4),
     ],
 )
-def test_released_files_have_our_keys_and_the_defaults_of_the_paper(file, steps, guidance, grid):
+def test_released_files_have_our_keys_and_the_defaults_of_the_paper(file, steps, guidance, grid, repulsion):
     release = find_release(file.replace("_", "-"))
     state = LPD(release.config, device="meta").state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == KEYS[file]
     assert (release.file, release.repo, release.tokenizer) == (f"{file}.pth", f"mit-han-lab/{file}", "llamagen-vq16")
     assert (release.config.grid, release.config.head_width) == (grid, 64)
-    assert release.defaults == Defaults(guidance, steps=steps, order=LPD.traits.order)
+    assert release.defaults == Defaults(guidance, steps=steps, order=LPD.traits.order, repulsion=repulsion)
 
 
 def test_a_training_checkpoint_of_the_authors_is_recognised_and_drawn_from(tmp_path, small_releases, model):
@@ -79,7 +79,7 @@ def test_a_training_checkpoint_of_the_authors_is_recognised_and_drawn_from(tmp_p
     assert loaded.name == "lpd-l-512"
     assert loaded.guidance() == Guidance(Linear(1.0, 7.3))
     options = loaded.options()
-    assert (options.steps, options.order, options.schedule) == (48, ORDERS["proximity"], None)
+    assert (options.steps, options.order, options.schedule) == (48, Proximity(4), None)
     state = loaded.transformer.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 

@@ -193,6 +193,7 @@ def test_a_model_makes_options_and_conditions(tmp_path, decoder, tokenizer):
     assert (options.guidance.schedule(0), options.guidance.schedule(1)) == (2.0, 4.0)
     conditions = model.conditions("moon", 1)
     assert [item.conditions[0].classes for item in conditions.items] == [(2,), (1,)]
+    assert model.conditions("3*moon + 1").items[0].conditions[0].weights == (0.25, 0.75)
     with pytest.raises(ValueError, match="There is no class named 'car'"):
         model.conditions("car")
     picture = generate(model.transformer, conditions, options)

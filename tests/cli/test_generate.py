@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_cli import pixels, run, save_mask
 
 from randar_core.cli import generate as command
+from randar_core.runtime.progress import Progress
 from randar_core.tasks.generate import generate
 
 
@@ -276,3 +277,17 @@ def test_a_blend_without_quotes_is_answered_with_them(bundle, tmp_path, capsys):
     words = ("0.5*star", "+", "0.5*fish", "--model", bundle, "--out", tmp_path)
     assert run("generate", *words) == 2
     assert 'in quotes: "0.5*star + 0.5*fish"' in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_a_run_within_one_call(bundle, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def interrupted(self, note):
+        calls.append(note)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "say", interrupted)
+    assert run("generate", "fish", "--width", 64, "--model", bundle, "--out", tmp_path) == 130
+    assert len(calls) == 3 and list(tmp_path.iterdir()) == []
+    assert "randar: stopped" in capsys.readouterr().err

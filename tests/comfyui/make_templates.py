@@ -26,12 +26,15 @@ from browser import (
     use_nodes_2,
 )
 from layout import NOTES, Size, laid_out
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps, ImageSequence
 from random_models import save_released
 from server import Server
 
 ROOT = Path(__file__).parents[2]
-PICTURES = {"SaveImage", "PreviewImage"}  # nodes that keep the room that their file gives them
+SAVING, PREVIEWING = (
+    {"SaveImage", "SaveAnimatedWEBP"},
+    {"PreviewImage"},
+)  # they keep the room that their file gives them
 FEWEST_STEPS = """() => app.graph._nodes.filter(node => node.type === 'RandARSampler').forEach(node => {
     node.widgets.find(widget => widget.name === 'steps').value = 1;
 })"""
@@ -105,14 +108,14 @@ def make(path: Path, page, server) -> None:
         open_workflow(page, workflow)
         picture = picture_of_nodes(page)
     else:
-        picture = card(*(pictures_of(workflow, kind, run.outputs, server) for kind in ("SaveImage", "PreviewImage")))
+        picture = card(*(pictures_of(workflow, kinds, run.outputs, server) for kinds in (SAVING, PREVIEWING)))
     picture.save(path.with_suffix(".jpg"), quality=QUALITY)
 
 
 def resize(workflow: dict, least_heights: dict[str, float]) -> None:
     """Make the nodes as low as their widgets allow, but for notes and for those that show pictures."""
     for node in workflow["nodes"]:
-        if node["type"] not in NOTES | PICTURES:
+        if node["type"] not in NOTES | SAVING | PREVIEWING:
             node["size"][1] = least_heights[str(node["id"])]
 
 
@@ -136,11 +139,12 @@ def largest(*layouts: dict) -> dict[str, Size]:
     return sizes
 
 
-def pictures_of(workflow: dict, kind: str, outputs: dict, server) -> list[Image.Image]:
-    """What the nodes of a kind show after a run, by node id."""
-    nodes = sorted(node["id"] for node in workflow["nodes"] if node["type"] == kind)
+def pictures_of(workflow: dict, kinds: set[str], outputs: dict, server) -> list[Image.Image]:
+    """What the nodes of some kinds show after a run, by node id; of an animation all its frames."""
+    nodes = sorted(node["id"] for node in workflow["nodes"] if node["type"] in kinds)
     images = [image for node in nodes for image in outputs.get(str(node), {}).get("images", ())]
-    return [Image.open(io.BytesIO(server.view(image))).convert("RGB") for image in images]
+    files = [Image.open(io.BytesIO(server.view(image))) for image in images]
+    return [frame.convert("RGB") for file in files for frame in ImageSequence.Iterator(file)]
 
 
 def card(results: list[Image.Image], previews: list[Image.Image]) -> Image.Image:
@@ -151,12 +155,13 @@ def card(results: list[Image.Image], previews: list[Image.Image]) -> Image.Image
     beside = (SIDE - result.height) // 2
     square.paste(result, ((SIDE - result.width) // 2, beside))
     height = min(INSET, beside - 2 * MARGIN) if beside > INSET / 2 else INSET
+    if previews:  # all side by side
+        room = (SIDE - MARGIN) / len(previews) - MARGIN - 2 * BORDER
+        height = min([height, *(int(room * preview.height / preview.width) for preview in previews)])
     x = MARGIN
     for preview in previews:
         small = preview.resize((round(preview.width * height / preview.height), height), Image.Resampling.LANCZOS)
         small = ImageOps.expand(small, BORDER, "white")
-        if x + small.width > SIDE:  # a part of a picture is worse than none
-            break
         square.paste(small, (x, SIDE - MARGIN - small.height))
         x += small.width + MARGIN
     return square

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from randar_core.decoding.orders import ORDERS, OrderRequest, Painted, check_order, random
+from randar_core.decoding.orders import ORDERS, OrderRequest, Painted, Proximity, check_order, order_named, random
 from randar_core.decoding.schedule import call_sizes
 from randar_core.decoding.seeding import generator_for
 
@@ -119,3 +119,13 @@ def test_a_painting_that_is_no_grey_picture_is_refused():
         Painted(torch.zeros(2, 4, 4))
     with pytest.raises(ValueError, match="aren't numbers"):
         Painted(torch.full((4, 4), float("nan")))
+
+
+def test_a_repulsion_belongs_to_the_order_that_has_one():
+    assert order_named("proximity", 3) == Proximity(3) and order_named("raster") is ORDERS["raster"]
+    with pytest.raises(ValueError, match="'proximity', not to 'raster'"):
+        order_named("raster", 2)
+    with pytest.raises(ValueError, match="repulsion is -1 cells"):
+        order_named("proximity", -1)
+    with pytest.raises(ValueError, match="no order 'rasterr'; choose one of random, raster"):
+        order_named("rasterr")

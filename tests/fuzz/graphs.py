@@ -36,7 +36,18 @@ GROWTH = 512 * 2**20  # of the server's memory, from the second measurement on
 KINDS = ("uniform",) * 16 + ("zeros", "ones", "faint", "soft", "half", "signed") * 2 + ("nan", "inf", "huge")
 DTYPES = ("float16", "bfloat16", "float64", "uint8", "bool")
 NAMES = ("circle", "square", "star", "0", "2", "3", "-1", "circel", "207", "fish", "Käse", "", "star, circle", "\n,")
-DRAWING = ("Sampler", "Inpaint", "Outpaint", "Canvas", "Extrapolate", "Refine", "Confidence", "HeatMap")
+DRAWING = (
+    "Sampler",
+    "Inpaint",
+    "Outpaint",
+    "Canvas",
+    "Extrapolate",
+    "Refine",
+    "Confidence",
+    "HeatMap",
+    "FeatureMap",
+    "FeatureMatch",
+)
 
 
 def load(name: str, path: Path):
@@ -145,7 +156,8 @@ class Graph:
         return kind() if callable(kind) else [self.node(kind, depth), self.info[kind]["output"].index(output)]
 
     def make_randar_model(self, depth: int) -> list:
-        names = ["tiny.safetensors"] * 10 + ["tiny-rar.safetensors"] * 6 + ["built-in", "broken.safetensors"]
+        families = ("tiny", "tiny", "tiny-rar", "tiny-lpd", "tiny-arpg")
+        names = [f"{name}.safetensors" for name in families] * 4 + ["built-in", "broken.safetensors"]
         name = self.random.choice(names)
         dtype = self.random.choice(("default", "default", "fp32", "bf16", "fp16", "int8"))
         return [self.node("RandARLoadModel", depth, model_name=name, weight_dtype=dtype, tokenizer="auto"), 0]

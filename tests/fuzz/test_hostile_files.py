@@ -16,6 +16,7 @@ from tiny_cli import run
 
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import open_model
+from randar_core.checkpoints.pickle_names import NAMES, Ignored, Items
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="some kinds are links and pipes")
 
@@ -48,11 +49,14 @@ def tokenizer(tmp_path_factory) -> Path:
 def nothing_runs(tmp_path, monkeypatch):
     """The canary of the file, and the dangerous events that Python reports."""
     monkeypatch.chdir(tmp_path)
+    before = [getattr(value, "call", value) for value in NAMES.values()]
     heard.clear()
     watching[0] = True
     yield
     watching[0] = False
     assert heard == []
+    assert before == [getattr(value, "call", value) for value in NAMES.values()]
+    assert all(vars(kind).get("__setstate__") for kind in (Items, Ignored))
     assert not (tmp_path / "canary").exists()
 
 

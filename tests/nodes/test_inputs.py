@@ -6,6 +6,7 @@ import pytest
 import torch
 
 NAN, INFINITY = float("nan"), float("inf")
+ADDED = ("mask_threshold", "negative", "schedule", "repulsion")  # inputs since the first release
 
 
 @pytest.fixture
@@ -79,8 +80,15 @@ def test_old_workflows_keep_the_places_of_their_widgets(pack):
     """What was added since the first release comes after everything else."""
     for node in pack.nodes.values():
         names = [socket.id for socket in node.GET_SCHEMA().inputs]
-        added = [name for name in names if name in ("mask_threshold", "negative")]
+        added = [name for name in names if name in ADDED]
         assert names[len(names) - len(added) :] == added
+
+
+def test_graphs_from_before_an_input_was_added_are_valid(pack):
+    for node in pack.nodes.values():
+        for socket in node.GET_SCHEMA().inputs:
+            if socket.id in ADDED:
+                assert socket.optional, (node.GET_SCHEMA().node_id, socket.id)
 
 
 # --- values that are not finite, or out of range

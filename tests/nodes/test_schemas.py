@@ -26,6 +26,7 @@ def test_the_sampler_reads_like_ksampler(pack):
         "top_k",
         "top_p",
         "mask_threshold",
+        "schedule",
     ]
     assert sockets["steps"].default == 88 and sockets["denoise"].default == 1.0
 

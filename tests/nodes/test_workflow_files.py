@@ -1,14 +1,16 @@
 """The files in workflows/, without a ComfyUI: complete, readable, and in step with the nodes."""
 
+import importlib.util
 import json
-from itertools import combinations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
-TITLE = 30  # pixels of a node's title, which lies above its position
-NOTES = {"Note", "MarkdownNote"}
+spec = importlib.util.spec_from_file_location("layout", Path(__file__).parents[1] / "comfyui" / "layout.py")
+layout = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(layout)
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -22,19 +24,27 @@ def workflow(path):
 
 
 def test_a_workflow_has_its_picture_and_a_note(path, workflow):
-    picture = path.with_suffix(".jpg")
-    assert picture.read_bytes()[:2] == b"\xff\xd8"
-    assert picture.stat().st_size < 150_000
-    assert any(node["type"] in NOTES for node in workflow["nodes"])
+    file = path.with_suffix(".jpg")
+    assert file.stat().st_size < 150_000
+    with Image.open(file) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (512, 512))
+    assert any(node["type"] in layout.NOTES for node in workflow["nodes"])
     assert workflow["groups"]
 
 
-def test_no_node_lies_on_another(workflow):
-    for a, b in combinations(workflow["nodes"], 2):
-        (ax, ay), (bx, by) = a["pos"], b["pos"]
-        side_by_side = ax + a["size"][0] <= bx or bx + b["size"][0] <= ax
-        below = ay + a["size"][1] <= by - TITLE or by + b["size"][1] <= ay - TITLE
-        assert side_by_side or below, (a["type"], b["type"])
+def test_no_node_covers_another_or_leaves_its_group(workflow):
+    assert layout.overlaps(workflow["nodes"]) == []
+    assert layout.strays(workflow["nodes"], workflow["groups"]) == []
+
+
+def test_a_layout_has_room_for_nodes_that_have_grown(workflow):
+    sizes = {str(node["id"]): (node["size"][0] + 50, node["size"][1] + 300) for node in workflow["nodes"]}
+    moved = layout.laid_out(workflow, sizes, sizes)
+    for node in moved["nodes"]:
+        if node["type"] not in layout.NOTES:
+            node["size"] = list(sizes[str(node["id"])])
+    assert layout.overlaps(moved["nodes"]) == []
+    assert layout.strays(moved["nodes"], moved["groups"]) == []
 
 
 def test_widgets_are_saved_in_the_order_of_the_schema(pack, workflow):
@@ -71,4 +81,12 @@ def test_every_node_of_the_pack_is_in_a_workflow_or_needs_none(pack):
     used = {node["type"] for path in WORKFLOWS for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
     unused = set(pack.nodes) - used
     # A download is done once. The others can replace a node that is used, and their help has an example.
-    assert unused == {"RandARDownloadModel", "RandARGuidance", "RandAROrder", "RandARHeatMap", "RandARClassBlend"}
+    assert unused == {
+        "RandARDownloadModel",
+        "RandARGuidance",
+        "RandAROrder",
+        "RandARHeatMap",
+        "RandARClassBlend",
+        "RandARFeatureMap",
+        "RandARFeatureMatch",
+    }
