@@ -152,8 +152,12 @@ def options_for(
 ) -> DecodingOptions:
     """The decoding options that the common widgets and sockets stand for.
 
+    model: its defaults fill in what is left open.
     batch_index: `[B]`, that of the pictures.
-    guidance: a schedule in place of the model's own with `cfg`; `spatial` is one for resolution extrapolation.
+    seed, steps, cfg, temperature, top_k, top_p: the common widgets.
+    order: of the socket; None: the model's own.
+    guidance: a schedule in place of the model's own with `cfg`.
+    spatial: a guidance schedule for resolution extrapolation, together with `guidance`.
     schedule: call sizes, a key of `SCHEDULES` or `OWN_SCHEDULE`.
     """
     return DecodingOptions(

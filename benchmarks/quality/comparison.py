@@ -4,14 +4,16 @@ What they range over is chosen on the command line: `--orders`, `--schedules`, `
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
+import numpy as np
 from quality import plots
 from quality.bench import Bench, Row, Scope
 from quality.cost import seconds_alone
 from quality.editing import judged_inpainting
-from quality.report import Plot, Records, Section, by_calls, distance, seconds, share, table
+from quality.intervals import Interval, difference, wilson
+from quality.report import Plot, Records, Section, by_calls, distance, interval, percent, seconds, share, table
 
 # --- orders and schedules --------------------------------------------------------------------------------------------
 
@@ -31,6 +33,38 @@ def schedules_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
                 yield Row(key, f"{key} calls", scope.compared, measure)
 
 
+def compared_orders(records: Records, new: str, old: str) -> str:
+    """Whether the order `new` measures at least as well as `old` with the same call sizes and calls, in a sentence.
+
+    Shares are pooled over all settings that both were measured at, Fréchet distances averaged. Empty without any.
+    """
+    settings = {name: {} for name in (new, old)}
+    for record in records.values():
+        if record["order"] in settings:
+            settings[record["order"]][record["schedule"], record["calls"]] = record
+    both = settings[new].keys() & settings[old].keys()
+    if not both:
+        return ""
+    (new_share, new_distance), (old_share, old_distance) = (
+        pooled([settings[name][setting] for setting in both]) for name in (new, old)
+    )
+    more, further = difference(new_share, old_share), difference(new_distance, old_distance)
+    worse = more[2] < 0 or further[1] > 0
+    return f"""Over the {len(both)} settings that both were measured at, {new} is recognised in {percent(new_share)} and
+{old} in {percent(old_share)}, a difference of {interval([100 * value for value in more], 1)} points. Their mean Fréchet
+distances are {interval(new_distance, 2)} and {interval(old_distance, 2)}, a difference of {interval(further, 2)}. So
+{new} measures {"worse than" if worse else "at least as well as"} {old}, as far as these intervals tell."""
+
+
+def pooled(records: Sequence[dict]) -> tuple[Interval, Interval]:
+    """The share of all pictures of the `records`, and the mean of their Fréchet distances."""
+    distances = np.array([record["frechet"] for record in records])
+    value = distances[:, 0].mean()
+    below, above = (np.linalg.norm(distances[:, end] - distances[:, 0]) / len(records) for end in (1, 2))
+    shares = wilson(sum(record["right"] for record in records), sum(record["count"] for record in records))
+    return shares, (float(value), float(value - below), float(value + above))
+
+
 def schedules_text(records: Records) -> str:
     counts = sorted({record["count"] for record in records.values()})
     return f"""Orders and call sizes at the same number of calls, {" or ".join(map(str, counts))} pictures each, default
@@ -40,7 +74,9 @@ guidance. Recognised:
 
 Fréchet distance:
 
-{by_calls(records, ("order", "schedule"), distance)}"""
+{by_calls(records, ("order", "schedule"), distance)}
+
+{compared_orders(records, "proximity", "locality-aware")}""".rstrip()
 
 
 SCHEDULES = Section("schedules", "Orders and call sizes", schedules_rows, schedules_text)

@@ -1,5 +1,7 @@
 """The plots of the quality report, from the records of its sections."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 
@@ -8,6 +10,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 
@@ -28,6 +31,7 @@ EMPHASIZED = ("random", "locality-aware")
 MEASURES = {
     "cells": "probe, all cells",
     "object": "probe, cells of the object",
+    "role": "probe of roles, cells of the object",
     "match": "match, all classes",
     "parts": "match, classes of several parts",
 }
@@ -106,6 +110,21 @@ def orders(records: dict) -> Figure:
     return figure
 
 
+def sheet(rows: Sequence[Tensor], titles: Sequence[str], names: Sequence[str]) -> Figure:
+    """Pictures `[B, 3, H, W]` in 0…1 of each row, below the `titles` of the columns and next to the rows' `names`."""
+    figure, axes = plt.subplots(
+        len(rows), len(titles), figsize=(1.25 * len(titles), 1.25 * len(rows)), layout="constrained", squeeze=False
+    )
+    for line, pictures, name in zip(axes, rows, names, strict=True):
+        line[0].set_ylabel(name)
+        for panel, picture in zip(line, pictures, strict=True):
+            panel.imshow(picture.permute(1, 2, 0).numpy())
+            panel.set(xticks=[], yticks=[])
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=9)
+    return figure
+
+
 def families(records: dict) -> Figure:
     """Fréchet distance of every model by calls, and by the seconds of one picture alone."""
     figure, (left, right) = two_panels()
@@ -153,7 +172,7 @@ def editing(inpainting: dict, extrapolation: dict, refining: dict) -> Figure:
 
 def features(records: dict) -> Figure:
     """Probe and matches by layer, of one pass and of two, with what a cell's token says alone."""
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, len(MEASURES), figsize=(15, 3.2), layout="constrained", sharey=True)
     for panel, (name, title) in zip(axes, MEASURES.items(), strict=True):
         for key, colour, label in (("one", ORANGE, "one pass"), ("two", BLUE, "two passes")):
             shares = [layer[name] for layer in records[key]["layers"]]
@@ -169,5 +188,5 @@ def features(records: dict) -> Figure:
         panel.set(xlabel="layer", title=title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("right (%)")
-    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure

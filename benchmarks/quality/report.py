@@ -37,6 +37,15 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """Pictures of the model under test, plots/`name`.png."""
+
+    name: str
+    alt: str
+    draw: Callable[[Bench], Figure]
+
+
+@dataclass(frozen=True)
 class Section:
     """One section of the report. `text` returns its Markdown below the heading."""
 
@@ -46,6 +55,7 @@ class Section:
     text: Callable[[Records], str]
     targets: tuple[Target, ...] = ()
     plot: Plot | None = None
+    sheet: Sheet | None = None
 
 
 # --- numbers in words ------------------------------------------------------------------------------------------------
@@ -193,4 +203,6 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
             parts += [f"## {section.heading}", section.text(report["sections"][section.name])]
             if section.plot and measured(report, *section.plot.needs):
                 parts.append(f"![{section.plot.alt}](plots/{section.plot.name}.png)")
+            if section.sheet:
+                parts.append(f"![{section.sheet.alt}](plots/{section.sheet.name}.png)")
     return "\n\n".join(parts) + "\n"

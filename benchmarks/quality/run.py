@@ -22,6 +22,7 @@ import torch
 from matplotlib import pyplot as plt
 from quality.bench import Bench, Row, Scope, every_order
 from quality.comparison import FAMILIES, SCHEDULES
+from quality.conditions import CONDITIONS
 from quality.cost import COST, PRECISIONS, TOKENIZER
 from quality.editing import CONFIDENCE, EXTRAPOLATION, INPAINTING, REFINING
 from quality.features import FEATURES
@@ -54,6 +55,7 @@ SECTIONS = (
     REFINING,
     CONFIDENCE,
     FEATURES,
+    CONDITIONS,
     COST,
     PRECISIONS,
 )
@@ -78,7 +80,8 @@ def describe_model(bench: Bench) -> dict:
         # 16 and 32 bits give pictures of one quality, and each row says in which it was measured.
         "dtype": bench.precision.bits if bench.precision.bits == "int8" else "16 or 32 bits",
         "parameters": bench.parameters,
-        "defaults": dataclasses.asdict(model.defaults),
+        # Without settings that the model leaves open: a new one must not drop the figures of the others.
+        "defaults": {name: value for name, value in dataclasses.asdict(model.defaults).items() if value is not None},
     }
 
 
@@ -158,6 +161,15 @@ def draw_plots(report: dict, sections: Sequence[Section], folder: Path) -> None:
                 plt.close(figure)
 
 
+def draw_sheets(bench: Bench, sections: Sequence[Section], folder: Path) -> None:
+    """A PNG in `folder` for each sheet of the `sections`."""
+    for sheet in (section.sheet for section in sections if section.sheet):
+        with torch.inference_mode():
+            figure = sheet.draw(bench)
+        figure.savefig(folder / f"{sheet.name}.png", bbox_inches="tight", dpi=STYLE["savefig.dpi"])
+        plt.close(figure)
+
+
 def run(bench: Bench, scope: Scope, sections: Sequence[Section], folder: Path, again: bool = False) -> dict:
     """Measure `sections` and write the report into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,6 +184,7 @@ def run(bench: Bench, scope: Scope, sections: Sequence[Section], folder: Path, a
         measure(section.name, section.rows(bench, scope), report, again, on, save)
     write_text(folder / "quality.md", page(report, SECTIONS))
     draw_plots(report, SECTIONS, folder / "plots")
+    draw_sheets(bench, sections, folder / "plots")
     return report
 
 

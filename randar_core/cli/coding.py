@@ -88,7 +88,7 @@ def read_ids(path: Path) -> tuple[Tensor, object]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
             f"'{path}' isn't a file of `randar encode` ({reason}): expected JSON with 'codebook_size' and 'ids', rows "
             "of whole numbers."

@@ -91,7 +91,14 @@ def say_refining(arguments: argparse.Namespace, model: Model, options: DecodingO
 def say(
     beginning: str, width: int, height: int, windows: int, calls: int, all_calls: int, ending: str, rows: int
 ) -> None:
-    """Print the cost where it is more than `LONG` calls or one window."""
+    """Print the cost where it is more than `LONG` calls or one window.
+
+    beginning, ending: of the sentence.
+    width, height: of a picture, in cells.
+    windows, calls: of a picture.
+    all_calls: of the whole run.
+    rows: of guidance in a picture.
+    """
     if windows <= 1 and all_calls < LONG:
         return
     parts = f"{width}×{height} cells in {windows:,} window{'s' if windows > 1 else ''}, {calls:,} calls of the model"

@@ -169,7 +169,15 @@ def row_arguments(
     context_mask: Tensor | None,
     index: Tensor,
 ) -> dict[str, Tensor]:
-    """What `start` and the teacher-forced pass are told: every row of guidance for each picture, rows outermost."""
+    """The arguments of `start` and of the teacher-forced pass: every row of guidance for each picture, rows outermost.
+
+    model: makes the embeddings.
+    rule: says which rows there are.
+    conditions: of each picture.
+    order: `[B, N]`, of each picture.
+    context_mask: `[all, N]` by cell, of all pictures of the batch; None where no row has a masked context.
+    index: `[B]`, of the pictures in that batch.
+    """
     rows = [
         picture.negative if row.condition is None else picture.conditions[row.condition]
         for row in rule.rows

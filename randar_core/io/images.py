@@ -91,17 +91,17 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
 
 
-def upright(image: Image.Image, alpha: bool = False) -> Image.Image:
-    """`image` in RGB and sRGB, turned as its EXIF says; with `alpha` in RGBA where it has any.
-
-    Without `alpha` it is on white where it is transparent: the colours that are hidden there mean nothing.
-    """
-    image, profile = in_own_colours(image, alpha)
+def upright(image: Image.Image) -> Image.Image:
+    """`image` in RGB and sRGB, turned as its EXIF says, on white where it is transparent."""
+    image, profile = in_own_colours(image, alpha=False)
     return image if profile is None else to_srgb(image, profile)
 
 
 def in_own_colours(image: Image.Image, alpha: bool) -> tuple[Image.Image, bytes | None]:
-    """As `upright`, but with the values of the file, and the RGB profile that they are meant in; None for sRGB."""
+    """As `upright`, but with the values of the file, and the RGB profile that they are meant in; None for sRGB.
+
+    With `alpha` it is in RGBA where it has any. Otherwise it is on white: colours that transparency hides mean nothing.
+    """
     profile = profile_for(image)
     image = to_8_bits(ImageOps.exif_transpose(image))
     if profile and space_of(profile) != "RGB":  # grey and CMYK have no values in RGB but those of sRGB

@@ -10,10 +10,17 @@ LOGITS_AT_ONCE_WHILE_SCORING = 2.0
 
 
 def picture_bytes(model, options: DecodingOptions, rows: int, cells: int, known: int = 0, scored: bool = False) -> int:
-    """Bytes that one picture of `cells` cells takes while it is decoded in `rows` rows of guidance.
+    """Bytes that one picture takes while it is decoded.
+
+    model: a transformer of any family.
+    options: steps, schedule and sampling.
+    rows: of guidance.
+    cells: of the picture.
+    known: cells that the first call feeds.
+    scored: whether a teacher-forced pass reads the whole picture first.
 
     That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
-    is more. `known` cells are fed in the first call. `scored`: a teacher-forced pass reads the whole picture first.
+    is more.
     """
     element_bytes = next(model.parameters()).element_size()
     schedule = options.schedule or model.traits.schedule

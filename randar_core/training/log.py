@@ -52,7 +52,7 @@ class Log:
         return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= self.first]
 
     def write_error(self, error: OSError) -> OSError:
-        remedy = "The last checkpoint, if there is one, is untouched: with --resume the training goes on from it."
+        remedy = "The last checkpoint, if there is one, is untouched: --resume continues from it."
         return OSError(f"The log '{self.path}' can't be written{reason_of(error)} {remedy}")
 
     def writer_to(self, file) -> csv.DictWriter:

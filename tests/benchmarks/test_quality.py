@@ -9,7 +9,8 @@ import torch
 from quality import judge as judge_module
 from quality import run as quality
 from quality.bench import Bench, Row, Scope
-from quality.comparison import FAMILIES, SCHEDULES
+from quality.comparison import FAMILIES, SCHEDULES, compared_orders, pooled
+from quality.conditions import blended, in_stripes, judged_halves, of_nothing, stripes, within_rows
 from quality.cost import COST
 from quality.editing import around_objects, exchanged, halves, other_classes, separation
 from quality.generation import CONTEXT, FLOORS, context_cells
@@ -187,7 +188,7 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
     text = (tmp_path / "report" / "quality.md").read_text()
     assert "not measured" not in text and "×4, with spatial guidance" in text
     plots = {plot.name for plot in (tmp_path / "report" / "plots").iterdir()}
-    drawn = ("guidance", "parallel", "orders", "context", "editing", "families", "features")
+    drawn = ("guidance", "parallel", "orders", "context", "editing", "families", "features", "blends")
     assert plots == {f"{name}.png" for name in drawn}
     assert all(f"plots/{plot}" in text for plot in plots)
 
@@ -264,6 +265,67 @@ def test_orders_are_compared_by_schedules_and_calls(tmp_path):
     assert [row.key for row in rows][:3] == ["random, cosine, 4", "random, cosine, 8", "random, arccos, 4"]
     record = rows[-1].measure()
     assert {"order": "raster", "schedule": "arccos", "calls": 8}.items() <= record.items()
+
+
+def test_orders_are_compared_over_the_settings_that_both_were_measured_at():
+    def record(order: str, schedule: str, right: int, frechet: float) -> dict:
+        figures = {"count": 60, "right": right, "frechet": [frechet, frechet - 0.4, frechet + 0.3]}
+        return {"order": order, "schedule": schedule, "calls": 16, **figures}
+
+    old = {"a": record("raster", "cosine", 50, 3.0), "b": record("raster", "arccos", 54, 4.0)}
+    better = {"c": record("spiral", "cosine", 58, 2.0), "d": record("spiral", "arccos", 58, 2.0)}
+    only = {"e": record("spiral", "lpd", 0, 90.0)}
+    text = compared_orders(old | better | only, "spiral", "raster")
+    assert "Over the 2 settings" in text and "spiral is recognised in 96.7 %" in text
+    assert "at least as well as raster" in text and "90" not in text
+    assert "raster measures worse than spiral" in compared_orders(old | better, "raster", "spiral").replace("\n", " ")
+    assert compared_orders(old, "spiral", "raster") == ""
+    shares, distance = pooled(list(old.values()))
+    assert shares == wilson(104, 120)
+    assert distance == pytest.approx((3.5, 3.5 - 0.4 / 2**0.5, 3.5 + 0.3 / 2**0.5))
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+def test_stripes_part_the_canvas_from_left_to_right():
+    masks = stripes(3, 2, 9)
+    assert masks.shape == (3, 2, 9) and torch.equal(masks.sum(0), torch.ones(2, 9))
+    assert masks[:, 0].argmax(0).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    cells = in_stripes((torch.tensor([4, 3]), torch.tensor([2, 7])), 4, 8).on_cells(4, 8)
+    # Conditions are in the order of their class ids.
+    classes = [[condition.classes for condition in picture.conditions] for picture in cells]
+    assert classes == [[(2,), (4,)], [(3,), (7,)]]
+    assert cells[0].regions[1, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert cells[1].regions[1, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_blends_weigh_the_second_class_and_steer_away_from_the_negative_one():
+    first, second = torch.tensor([1, 2]), torch.tensor([5, 0])
+    mixed = blended(first, second, 0.25, negative=second)
+    assert [item.conditions[0].classes for item in mixed.items] == [(1, 5), (0, 2)]
+    assert [item.conditions[0].weights for item in mixed.items] == [(0.75, 0.25), (0.25, 0.75)]
+    assert [item.negative.classes for item in mixed.items] == [(5,), (0,)]
+    assert all(item.negative is None for item in blended(first, second, 0.25).items)
+
+
+def test_a_picture_of_nothing_has_no_condition():
+    assert all(cells.conditions == () for cells in of_nothing(3).on_cells(4, 4))
+
+
+def test_halves_are_judged_as_the_class_of_their_region(tmp_path, monkeypatch):
+    bench = bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0))
+    monkeypatch.setattr(Bench, "judged", lambda self, batches: [labels.tolist() for _, labels in batches])
+    assert judged_halves(bench, 8, "halves", two=True) == [[0, 1, 2, 3, *other_classes(range(4)).tolist()]]
+    assert judged_halves(bench, 8, "halves", two=False) == [[0, 1, 2, 3] * 2]
+
+
+def test_regions_may_cost_as_many_rows_as_they_add_and_a_tenth():
+    def record(*ratios: float) -> dict:
+        return {"ratios": [[ratio, ratio, ratio] for ratio in ratios]}
+
+    assert within_rows(record(1, 1.5, 2.1, 2.74))[1] and within_rows(record(1, 0.9, 1.2, 2))[1]
+    assert not within_rows(record(1, 1.7, 2, 2.5))[1] and not within_rows(record(1, 1.5, 2, 2.76))[1]
 
 
 def test_a_table_by_calls_leaves_missing_cells_empty():
