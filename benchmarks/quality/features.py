@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from quality import plots
 from quality.bench import EVALUATION_PICTURES, Bench, Row, Scope
-from quality.intervals import Interval, ratio_interval
+from quality.intervals import Interval, difference, ratio_interval
 from quality.plots import MEASURES
 from quality.report import Found, Plot, Records, Section, Target, percent, table
 from torch import Tensor
@@ -245,7 +245,7 @@ def features_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 # --- the text --------------------------------------------------------------------------------------------------------
 
 
-def best_layer(record: dict, measure: str = "match") -> int:
+def best_layer(record: dict, measure: str = "parts") -> int:
     """The layer, from 1, with the largest share."""
     return 1 + max(range(len(record["layers"])), key=lambda index: record["layers"][index][measure][0])
 
@@ -326,7 +326,8 @@ Objects are large and upright here, so that the cell at the same position is oft
 
 The most that the second pass gains, of all layers and measures: {largest_gain(records)}.
 
-The best layer of two passes: {best}. By default features are read from layer {layer}, the best one for matches. There:
+The best layer of two passes: {best}. By default features are read from layer {layer}, the best one for matches in
+classes of several parts. There:
 
 {gains_table(records, layer)}
 
@@ -344,6 +345,12 @@ def second_pass_gains(measure: str) -> Callable[[dict], Found]:
     return found
 
 
+def against_position(two: dict, position: dict) -> Found:
+    """Whether matches of the best layer are right more often than those of the same position."""
+    new, old = two["layers"][best_layer(two) - 1]["parts"], position["layers"][0]["parts"]
+    return f"{percent(new)} against {percent(old)}", verdict(difference(new, old))
+
+
 FEATURES = Section(
     "features",
     "Features",
@@ -352,6 +359,13 @@ FEATURES = Section(
     tuple(
         Target(f"features of two passes against one ({title})", ("two",), second_pass_gains(name))
         for name, title in MEASURES.items()
+    )
+    + (
+        Target(
+            "matches by features against the cell at the same position, in classes of several parts",
+            ("two", "position"),
+            against_position,
+        ),
     ),
     Plot("features", "Probe and matches by layer, of one pass and of two", plots.features, ("features",)),
 )

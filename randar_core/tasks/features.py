@@ -14,7 +14,7 @@ from torch import Tensor
 from ..decoding.conditions import Conditions, row_embeddings
 from ..decoding.seeding import generator_for
 
-# The share of the layers below which features are read by default: the best one for matches with the built-in model.
+# The share of the layers below which features are read by default: the best one to match parts with the built-in model.
 # See the section on features in benchmarks/results/quality.md.
 DEPTH = 0.3
 
