@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..randar_core.decoding.canvas import cells_of_mask
 from ..randar_core.decoding.guidance import UNGUIDED
 from ..randar_core.decoding.options import DecodingOptions
 from ..randar_core.io.images import heat_map
@@ -24,7 +25,7 @@ def layer_widget() -> io.Int.Input:
         min=0,
         max=64,
         advanced=True,
-        tooltip="The layer of the model that is read. 0: the layer that is best for this, about the middle.",
+        tooltip="The layer of the model that is read. 0: the layer that is best for this, about a third up.",
     )
 
 
@@ -107,10 +108,10 @@ class RandARFeatureMatch(io.ComfyNode):
     def execute(cls, model, image, mask, target, layer=0, orders=1, mask_threshold=THRESHOLD) -> io.NodeOutput:
         sources, targets, masks = pixels_of(image), pixels_of(target, "target"), masks_of(mask)
         count, grid = len(targets), model.grid
-        marked = F.adaptive_avg_pool2d((masks > mask_threshold).to(torch.float32)[:, None], grid)[:, 0] > 0.5
+        masked = masks > mask_threshold
+        marked = F.adaptive_avg_pool2d(masked.to(torch.float32)[:, None], grid)[:, 0] > 0.5
         # A part smaller than half a cell is the cells that it touches.
-        touched = F.adaptive_max_pool2d((masks > mask_threshold).to(torch.float32)[:, None], grid)[:, 0] > 0
-        marked = torch.where(marked.flatten(1).any(1)[:, None, None], marked, touched)
+        marked = torch.where(marked.flatten(1).any(1)[:, None, None], marked, cells_of_mask(masked, grid, grid))
         read_sources = repeated(read(model, sources, layer, orders), count)
         read_targets = read(model, targets, layer, orders)
         found = [match(*each) for each in zip(read_sources, repeated(marked, count), read_targets, strict=True)]
@@ -126,18 +127,18 @@ class RandARFeatureMatch(io.ComfyNode):
 def read(model: LoadedModel, pixels: Tensor, layer: int, orders: int) -> Tensor:
     """Features `[B, g, g, D]` on the CPU of pictures `[B, C, H, W]`, scaled to the model's own size."""
     chosen = layer or default_layer(model.transformer)
-    side, options = (model.side, model.side), DecodingOptions(UNGUIDED, steps=1, seed=0)
+    size, options = (model.side, model.side), DecodingOptions(UNGUIDED, steps=1, seed=0)
 
     def task(options, progress) -> Tensor:
         chunks = pixels[:, :3].split(options.batch_size or len(pixels))
         read_chunks = []
         for index, chunk in enumerate(chunks):
-            scaled = F.interpolate(chunk.to(model.device), side, mode="bicubic", antialias=True).clamp(0, 1)
+            scaled = F.interpolate(chunk.to(model.device), size, mode="bicubic", antialias=True).clamp(0, 1)
             ids = model.vae.tokenizer.encode(scaled).to(model.device)
             read_chunks.append(features(model.transformer, ids, chosen, orders).cpu())
             progress.on_score(index + 1, len(chunks))
         return torch.cat(read_chunks)
 
     # A picture is read twice in one sequence: as much as two rows of a scoring pass.
-    workload = Workload(pictures=len(pixels), rows=2, cells=model.grid**2, scored=True, decoded_size=side)
+    workload = Workload(pictures=len(pixels), rows=2, cells=model.grid**2, scored=True, decoded_size=size)
     return run(model, workload, options, task)

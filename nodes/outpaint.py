@@ -176,15 +176,15 @@ def without_padding(pixels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, in
             "The mask isn't a frame around the picture, as Pad Image for Outpainting makes one. RandAR Inpaint "
             "repaints masks of any shape."
         )
-    own_row = first_line_is_the_pictures(mask[:, (left + right) // 2], pixels, top)
-    own_column = first_line_is_the_pictures(mask[(top + bottom) // 2], pixels.mT, left)
+    own_row = frame_covers_first_line(mask[:, (left + right) // 2], pixels, top)
+    own_column = frame_covers_first_line(mask[(top + bottom) // 2], pixels.mT, left)
     top, left = top - own_row, left - own_column
     height, width = covered.shape
     margins = {"left": left, "top": top, "right": width - right, "bottom": height - bottom}
     return pixels[:, :, top:bottom, left:right], margins
 
 
-def first_line_is_the_pictures(profile: Tensor, pixels: Tensor, start: int) -> bool:
+def frame_covers_first_line(profile: Tensor, pixels: Tensor, start: int) -> bool:
     """Whether the last covered row of a frame that ends at row `start` is the picture's own first row.
 
     Pad Image for Outpainting with feathering gives this row the mask 1 too: it counts the distance to the top and to

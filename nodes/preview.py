@@ -14,7 +14,7 @@ UNDRAWN = 32  # grey level of cells that are not drawn yet
 SAMPLED_CODES = 32  # codes that are decoded to fit the colours: at most the work of one picture
 
 
-def contact_sheet(colours: Tensor, ids: Tensor, known: Tensor, size: int) -> Image.Image:
+def cell_sheet(colours: Tensor, ids: Tensor, known: Tensor, size: int) -> Image.Image:
     """Tokens `[B, h, w]` as coloured cells, the pictures of a batch in a grid; cells that are not `known` are dark.
 
     A cell is as large as fits into `size` pixels a side. With cells of one fixed size a large canvas would take

@@ -11,7 +11,7 @@ from comfy.cli_args import LatentPreviewMethod, args
 from PIL import Image
 
 from ..randar_core.decoding.loop import DecodeProgress
-from .preview import code_colours, contact_sheet
+from .preview import cell_sheet, code_colours
 from .vae import TokenizerVAE
 
 SECONDS_BETWEEN_PREVIEWS = 0.2
@@ -55,14 +55,14 @@ class Progress:
             self.scoring_bar = None
 
     def preview(self, progress: DecodeProgress) -> tuple[str, Image.Image, int]:
-        image = contact_sheet(self.colours, progress.ids.cpu(), progress.known.cpu(), args.preview_size)
+        image = cell_sheet(self.colours, progress.ids.cpu(), progress.known.cpu(), args.preview_size)
         return ("JPEG", image, args.preview_size)
 
 
 class InFlight:
     """The calls that a GPU was given and has not finished.
 
-    A GPU works through a queue while the CPU goes on. Without a bound the bar would be full, and an interrupt would
+    A GPU works through a queue while the CPU continues. Without a bound the bar would be full, and an interrupt would
     come too late, before the GPU has begun. Each call leaves an event; waiting for the event of `CALLS_IN_FLIGHT` calls
     ago leaves the GPU that many calls to do.
     """

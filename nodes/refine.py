@@ -107,7 +107,7 @@ class RandARRefine(io.ComfyNode):
             known=model.grid**2 * 3 // 4,
             scored=True,
             canvas_cells=canvas.cells,
-            windows=rounds * windows_over(canvas.known[0] & False, model.grid, default_overlap(model.grid)),
+            windows=rounds * windows_over(torch.zeros_like(canvas.known[0]), model.grid, default_overlap(model.grid)),
         )
         refined = run(model, workload, options, task)
         return io.NodeOutput(

@@ -114,7 +114,7 @@ class TokenizerVAE:
         sides = pixels.shape[2], pixels.shape[3]
         each = self.encode_bytes(*sides)
         return self.in_batches(
-            lambda some: self.tokenizer.encode(some.to(self.device)), pixels, sides, each, "VAE Encode (Tiled)"
+            lambda chunk: self.tokenizer.encode(chunk.to(self.device)), pixels, sides, each, "VAE Encode (Tiled)"
         )
 
     def decode_ids(self, ids: Tensor) -> Tensor:

@@ -111,17 +111,15 @@ def denoise_widget(tooltip: str) -> io.Input:
 
 
 def mask_threshold_widget() -> io.Input:
-    # Optional, so that graphs in the API's form from before it was added are still valid.
     return io.Float.Input(
         "mask_threshold",
-        optional=True,
         default=THRESHOLD,
         min=0.0,
         max=0.99,
         step=0.01,
         round=0.001,
         advanced=True,
-        optional=True,  # saved prompts without it run as before
+        optional=True,  # prompts that were saved before this widget stay valid
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
     )
@@ -154,8 +152,12 @@ def options_for(
 ) -> DecodingOptions:
     """The decoding options that the common widgets and sockets stand for.
 
+    model: its defaults fill in what is left open.
     batch_index: `[B]`, that of the pictures.
-    guidance: a schedule in place of the model's own with `cfg`; `spatial` is one for resolution extrapolation.
+    seed, steps, cfg, temperature, top_k, top_p: the common widgets.
+    order: of the socket; None: the model's own.
+    guidance: a schedule in place of the model's own with `cfg`.
+    spatial: a guidance schedule for resolution extrapolation, together with `guidance`.
     schedule: call sizes, a key of `SCHEDULES` or `OWN_SCHEDULE`.
     """
     return DecodingOptions(

@@ -29,7 +29,7 @@ def resolve_class(name_or_id: str | int, class_names: Sequence[str]) -> int:
     text = unicodedata.normalize("NFC", str(name_or_id)).strip()
     exact = [unicodedata.normalize("NFC", name) for name in class_names]
     plain = [plain_name(name) for name in class_names]
-    wanted = plain_name(text)
+    searched = plain_name(text)
     if exact.count(text) == 1:  # ImageNet has a Cardigan (dog) and a cardigan; other names are numbers
         return exact.index(text)
     if text.lstrip("+-").isdecimal():
@@ -37,23 +37,23 @@ def resolve_class(name_or_id: str | int, class_names: Sequence[str]) -> int:
         if not 0 <= class_id < len(class_names):
             raise ValueError(f"There is no class {class_id}: this model has the classes 0 to {len(class_names) - 1}.")
         return class_id
-    found = [class_id for class_id, name in enumerate(plain) if name == wanted]
+    found = [class_id for class_id, name in enumerate(plain) if name == searched]
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"{len(found)} classes are named '{text}'; say which by its id: {', '.join(map(str, found))}.")
-    if not wanted:
+    if not searched:
         raise ValueError("The name of a class is empty. Give a name or an id.")
     if SYNSET.fullmatch(text.lower()):
         raise ValueError(
             f"'{text}' is a WordNet id (synset), and this model names its classes by words. Give the class's name or "
             "number: n02099601, for one, is 'golden retriever' or 207 in models trained on ImageNet."
         )
-    near = difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6)
-    near += [name for name in plain if wanted in name.split() and name not in near]
+    near = difflib.get_close_matches(searched, plain, n=3, cutoff=0.6)
+    near += [name for name in plain if searched in name.split() and name not in near]
     hints = [f"{class_names[plain.index(name)]} ({plain.index(name)})" for name in near[:6]]
-    some = ", ".join(class_names[:12]) + (", …" if len(class_names) > 12 else "")
-    hint = f"Did you mean {', '.join(hints)}?" if hints else f"This model has {len(class_names)} classes: {some}."
+    first = ", ".join(class_names[:12]) + (", …" if len(class_names) > 12 else "")
+    hint = f"Did you mean {', '.join(hints)}?" if hints else f"This model has {len(class_names)} classes: {first}."
     raise ValueError(f"There is no class named '{text}'. {hint} Class ids (0 to {len(class_names) - 1}) work too.")
 
 

@@ -105,26 +105,26 @@ def save_bundle(
         raise ValueError("A bundle needs a transformer, a tokenizer or both.")
     if len(networks) == 2 and transformer.config.codebook_size != tokenizer.config.codebook_size:
         raise CheckpointError(other_codebook(transformer.config.codebook_size, tokenizer.config.codebook_size))
-    facts: dict = {"name": name or path.stem}
+    metadata: dict = {"name": name or path.stem}
     if class_names is not None:
         if transformer is not None and len(class_names) != transformer.config.classes:
             raise CheckpointError(
                 f"{len(class_names)} class names were given for a transformer of {transformer.config.classes} classes."
             )
-        facts["class_names"] = list(class_names)
+        metadata["class_names"] = list(class_names)
     if defaults is not None:
-        facts["defaults"] = asdict(defaults)
-    metadata = {"randar": str(VERSION), "format": "pt", "facts": json.dumps(facts)}
+        metadata["defaults"] = asdict(defaults)
+    header = {"randar": str(VERSION), "format": "pt", "facts": json.dumps(metadata)}
     tensors = {}
     for role, network in networks.items():
         key = KEYS[role]
-        metadata[key] = json.dumps({"family": family_of(network.config).name, "config": asdict(network.config)})
+        header[key] = json.dumps({"family": family_of(network.config).name, "config": asdict(network.config)})
         tensors |= {f"{key}.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     try:
         with atomic_write(path) as temporary:
             temporary.touch()
             mode = temporary.stat().st_mode
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, header)
             temporary.chmod(mode)  # the safetensors library leaves a file that only its owner may read
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"The bundle '{path}' can't be written: {error}.") from error

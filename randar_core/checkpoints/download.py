@@ -59,8 +59,8 @@ def download(name: str, folder: str | Path | None = None, on_bytes: OnBytes | No
 def downloads_folder() -> Path:
     """Where downloads go by default: a folder among the assets of the hub library. It may not exist.
 
-    Its variables are read now, not when the hub library was imported, and nothing is made: a home that can't be written
-    is no obstacle to reading.
+    Its variables are read now, not when the hub library was imported. Nothing is made: a home that can't be written to
+    can still be read from.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")

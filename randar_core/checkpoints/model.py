@@ -45,8 +45,9 @@ class Model:
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own schedule; None is the default.
 
-        The model's own linear schedule starts no higher than it ends, and RAR's starts at 1: `end` 1 is no guidance,
-        for any model. A `start` asks for the linear schedule, a `power` for RAR's. Raises ValueError for both.
+        The model's own linear schedule starts no higher than it ends, and RAR's starts at 1: an `end` of 1 turns
+        guidance off, for any model. A `start` asks for the linear schedule, a `power` for RAR's. Raises ValueError for
+        both.
         """
         if start is not None and power is not None:
             raise ValueError(
@@ -129,22 +130,22 @@ def open_model(
     transformer, notes = transformer_of(detected), []
     if tokenizer is not None:
         path = locate(tokenizer)
-        codes = tokenizer_of(detected if path == detected.path else detect(read_weights(path)))
+        own_tokenizer = tokenizer_of(detected if path == detected.path else detect(read_weights(path)))
     elif detected.tokenizer is not None:
-        codes = detected.tokenizer
+        own_tokenizer = detected.tokenizer
     else:
         if search is None:
             search = weight_files((detected.path.parent, downloads_folder()))
-        codes = find_tokenizer(transformer, search)
-        if not codes.is_release:
-            notes.append(f"The tokenizer '{codes.path}' was found by the size of its codebook alone.")
-    check_pair(transformer, codes)
+        own_tokenizer = find_tokenizer(transformer, search)
+        if not own_tokenizer.is_release:
+            notes.append(f"The tokenizer '{own_tokenizer.path}' was found by the size of its codebook alone.")
+    check_pair(transformer, own_tokenizer)
     if detected.wrapper:
         notes.append(f"'{detected.path}' is a training checkpoint; its weights were taken from {detected.wrapper}.")
     return Opened(
         name_of(detected),
         transformer,
-        codes,
+        own_tokenizer,
         class_names_of(detected),
         defaults_of(detected),
         detected.tokenizer,

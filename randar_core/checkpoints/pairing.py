@@ -11,7 +11,7 @@ from .weights import CheckpointError, first_of, read_weights
 
 
 def fitting_releases(transformer: Network) -> list[Release]:
-    """The released tokenizers that a transformer may belong to: of a release its own, else all of its codebook size."""
+    """Released tokenizers that a transformer may belong to: a release's own, or all of its codebook size."""
     if transformer.release:
         return [find_release(transformer.release.tokenizer)]
     size = transformer.config.codebook_size
@@ -56,7 +56,7 @@ def tokenizer_hint(transformer: Network) -> str:
 
 
 def transformer_of(detected: Detected) -> Network:
-    """Raises CheckpointError for a tokenizer alone."""
+    """The transformer in a file. Raises CheckpointError for a tokenizer alone."""
     if detected.transformer is None:
         raise CheckpointError(
             f"'{detected.path}' is a {detected.tokenizer.family.name} tokenizer without a transformer. Give the file "
@@ -66,7 +66,7 @@ def transformer_of(detected: Detected) -> Network:
 
 
 def tokenizer_of(detected: Detected) -> Network:
-    """Raises CheckpointError for a transformer alone."""
+    """The tokenizer in a file. Raises CheckpointError for a transformer alone."""
     if detected.tokenizer is None:
         raise CheckpointError(
             f"'{detected.path}' is a {detected.transformer.family.name} transformer without a tokenizer. Expected a "

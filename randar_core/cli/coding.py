@@ -11,7 +11,8 @@ from ..checkpoints.build import build
 from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..io.atomic import atomic_write
-from ..io.images import read_pixels, reason_of, save_png, writable_folder
+from ..io.images import read_pixels, save_png
+from ..io.writable import reason_of, writable_folder
 from . import options
 from .build import device_of
 from .outputs import check_free, picture_to_write
@@ -88,7 +89,7 @@ def read_ids(path: Path) -> tuple[Tensor, object]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file '{path}'.") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
             f"'{path}' isn't a file of `randar encode` ({reason}): expected JSON with 'codebook_size' and 'ids', rows "
             "of whole numbers."

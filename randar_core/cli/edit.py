@@ -26,7 +26,7 @@ from . import options
 from .build import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
 from .cost import say_outpainting, say_refining
 from .outputs import picture_to_write
-from .requests import condition_facts, condition_of, conditioning_of
+from .requests import condition_metadata, condition_of, conditioning_of
 
 MASK_HELP = "a picture of the same size, white where to repaint; grey is the opacity of the new pixels, see --threshold"
 SHARE = 0.25  # of the cells that refining draws again
@@ -148,11 +148,11 @@ def run(arguments: argparse.Namespace, name: str, task: Callable, decode: Callab
         left, top = (getattr(arguments, side, 0) for side in ("left", "top"))
         result = picture.in_profile(task(edit)[0], left, top)
     plain = len(condition.classes) == 1
-    facts = {"task": name, "model": model.name, "class": condition.classes[0] if plain else arguments.class_name}
-    facts |= {"seed": arguments.seed, **condition_facts(arguments)}
+    metadata = {"task": name, "model": model.name, "class": condition.classes[0] if plain else arguments.class_name}
+    metadata |= {"seed": arguments.seed, **condition_metadata(arguments)}
     if "steps" in arguments:
-        facts["steps"] = decoding.steps
-    save_png(out, result, facts, picture.profile)
+        metadata["steps"] = decoding.steps
+    save_png(out, result, metadata, picture.profile)
     print(f"{out} ({result.shape[2]}×{result.shape[1]})")
 
 

@@ -18,20 +18,11 @@ from ..runtime.progress import Progress
 from ..tasks.extrapolate import extrapolate
 from ..tasks.generate import generate
 from . import options
-from .build import (
-    decoding_of,
-    device_of,
-    device_of_model,
-    digest_of,
-    extrapolation_of,
-    large_decoding_of,
-    load_model,
-    precision,
-    spatial_weight,
-)
+from .build import decoding_of, device_of, extrapolation_of, large_decoding_of, load_model
 from .cost import say_generation
+from .metadata import metadata_of
 from .outputs import Files, Npz, Sheet, folder_to_write, locked
-from .requests import Request, condition_facts, requests_of
+from .requests import Request, requests_of
 
 EXAMPLES = """
 A blend of classes, regions, and a sweep from one class to another:
@@ -176,10 +167,10 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions, folder: Path):
-    facts = facts_of(arguments, model, decoding)
+    common = metadata_of(arguments, model, decoding)
     if arguments.npz:
         asked = {"classes": arguments.classes, "count": arguments.count, "first": arguments.first}
-        return Npz(SampleSet(arguments.npz, {**facts, **asked}), arguments.force)
+        return Npz(SampleSet(arguments.npz, {**common, **asked}), arguments.force)
     if arguments.sheet:
         # One row for each class where every class has several pictures.
         columns = arguments.count if arguments.classes and 1 < arguments.count <= 16 else 8
@@ -187,7 +178,7 @@ def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOpt
 
     def metadata(request: Request) -> dict:
         named = {"class": request.class_id} if request.plain else {}
-        return {**facts, **named, "class_name": request.title, "picture": request.index}
+        return {**common, **named, "class_name": request.title, "picture": request.index}
 
     return Files(folder, metadata, arguments.force)
 
@@ -234,7 +225,15 @@ def draw(
     device: torch.device,
     title: str,
 ) -> None:
-    """Draw `batches` into `output`; the first process shows the progress of its own share."""
+    """Draw pictures; the first process shows the progress of its own share.
+
+    batches: requests that are drawn together.
+    task: see `task_of`.
+    decoding: how to decode; the batch index is that of the requests.
+    output: where the pictures go.
+    device: of the conditions.
+    title: of the progress.
+    """
     total = sum(map(len, batches))
     with torch.inference_mode(), Progress(title, total, "pictures", shown=is_rank_0()) as progress:
         for batch in batches:
@@ -248,50 +247,5 @@ def draw(
 
 
 def cells(pixels: int | None, model: Model) -> int | None:
-    """How many cells hold so many pixels; None stays None, the model's own size."""
+    """How many cells hold this many pixels; None, the model's own size, stays None."""
     return None if pixels is None else -(-pixels // model.tokenizer.factor)
-
-
-def facts_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOptions) -> dict:
-    """What every picture carries next to its class and its index, enough to draw it again."""
-    defaults, large = model.defaults, arguments.factor is not None
-    # The line from a start to an end has no power.
-    default_power = None if large or len(arguments.guidance or ()) == 2 else defaults.guidance_power
-    return {
-        "model": model.name,
-        "weights": digest_of(model.files),
-        "seed": arguments.seed,
-        "width": arguments.width,
-        "height": arguments.height,
-        "overlap": arguments.overlap,
-        # A family that draws one token a call has one number of steps.
-        "steps": decoding.steps if model.transformer.traits.parallel else model.transformer.config.grid**2,
-        "guidance": arguments.guidance or [options.LARGE_GUIDANCE if large else defaults.guidance],
-        "guidance_power": default_power if arguments.guidance_power is None else arguments.guidance_power,
-        "temperature": decoding.sampling.temperature,
-        "top_k": arguments.top_k,
-        "top_p": arguments.top_p,
-        "order": arguments.order or defaults.order if arguments.painted_order is None else "painted",
-        **further_facts(arguments, model),
-        "dtype": str(precision(arguments, device_of_model(model))),
-    }
-
-
-def further_facts(arguments: argparse.Namespace, model: Model) -> dict:
-    """Metadata that most pictures don't need."""
-    facts = condition_facts(arguments)
-    if arguments.sweep:
-        facts |= {"sweep": arguments.sweep, "count": arguments.count, "first": arguments.first}
-    if arguments.truncate:
-        facts["truncated"] = True
-    if arguments.dtype == "int8":  # a picture depends on the others of its batch there
-        facts["batch"] = arguments.batch
-    if arguments.schedule is not None:
-        facts["schedule"] = arguments.schedule
-    if arguments.repulsion is not None:
-        facts["repulsion"] = arguments.repulsion
-    if arguments.painted_order is not None:
-        facts["painting"] = digest_of([arguments.painted_order])
-    if arguments.factor is not None:
-        facts |= extrapolation_of(arguments, model) | {"spatial_guidance": spatial_weight(arguments)}
-    return facts

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..io.changed_settings import changed_settings
-from ..io.images import contact_sheet, read_metadata, save_png, writable_folder, writable_picture
+from ..io.images import contact_sheet, read_metadata, save_png
 from ..io.run_lock import RunLock
 from ..io.sample_set import SampleSet
+from ..io.writable import writable_folder, writable_picture
 from ..runtime.distributed import broadcast_from_rank_0, is_rank_0
 from .requests import Request
 
@@ -29,14 +30,14 @@ def check_free(path: Path, force: bool, option: str = "--out") -> None:
 
 
 def picture_to_write(path: Path, force: bool) -> Path:
-    """`path`, for a PNG; its folder is made if need be. ValueError, before any work, where it can't be written."""
+    """`path`, for a PNG; its folder is made if needed. ValueError, before any work, where it can't be written."""
     writable_picture(path)
     check_free(path, force)
     return path
 
 
 def folder_to_write(path: Path) -> Path:
-    """`path`, a folder; it is made if need be. ValueError for the name of a file, and where it can't be written to."""
+    """`path`, a folder; it is made if needed. ValueError for the name of a file, and where it can't be written to."""
     if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
         raise ValueError(
             f"--out names a folder here, and '{path}' looks like a file. The names of the files in it are chosen "
@@ -131,8 +132,8 @@ class Sheet:
 
     def finish(self, requests: Sequence[Request]) -> None:
         check_free(self.path, self.force)
-        facts = {"classes": [request.class_id if request.plain else request.title for request in requests]}
-        save_png(self.path, contact_sheet(torch.stack(self.pixels), self.columns), facts)
+        metadata = {"classes": [request.class_id if request.plain else request.title for request in requests]}
+        save_png(self.path, contact_sheet(torch.stack(self.pixels), self.columns), metadata)
 
 
 @dataclass(frozen=True)

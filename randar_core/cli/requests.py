@@ -111,14 +111,14 @@ def region_mask(path: Path) -> Tensor:
     return mask
 
 
-def condition_facts(arguments: argparse.Namespace) -> dict:
+def condition_metadata(arguments: argparse.Namespace) -> dict:
     """The negative class and the regions as metadata, where there are any."""
-    facts: dict = {}
+    metadata: dict = {}
     if arguments.negative is not None:
-        facts["negative"] = arguments.negative
+        metadata["negative"] = arguments.negative
     if arguments.region:
-        facts["regions"] = [{"class": text, "mask": digest_of([path])} for path, text in arguments.region]
-    return facts
+        metadata["regions"] = [{"class": text, "mask": digest_of([path])} for path, text in arguments.region]
+    return metadata
 
 
 def requests_of(arguments: argparse.Namespace, model: Model) -> list[Request]:

@@ -1,7 +1,7 @@
 """What a picture shows: mixtures of classes, regions of the canvas that they count in, and what to steer away from.
 
-A condition stands where a class id stands in the papers. Its embedding is the weighted mean of its classes' embeddings,
-so one class with weight 1 is that class, bit for bit. No paper has regions or negative classes. They follow from what
+A condition takes the place of the papers' class id. Its embedding is the weighted mean of its classes' embeddings, so
+one class with weight 1 is that class, bit for bit. No paper has regions or negative classes. They follow from what
 guidance is: rows that see different conditions, and a rule that combines their logits, cell by cell.
 """
 
@@ -93,7 +93,7 @@ class CellConditions:
     def of_regions(self, regions: Tensor) -> "CellConditions":
         """The same with other `regions` `[K, …]`, less the conditions that count nowhere."""
         used = regions.flatten(1).any(1)
-        conditions = tuple(condition for condition, some in zip(self.conditions, used.tolist(), strict=True) if some)
+        conditions = tuple(c for c, counts in zip(self.conditions, used.tolist(), strict=True) if counts)
         regions = regions[used]
         if len(conditions) == 1 and (regions == 1).all():
             return replace(self, conditions=conditions, regions=None)
@@ -121,7 +121,7 @@ class Conditioning:
 
     A mask covers the picture, whatever its size: a cell's region weight is the mean over its pixels. Where masks add up
     to more than 1 they share; what they leave of 1 goes to the `background`, or without one to the negative condition.
-    Raises ValueError for no condition, and for masks of another shape, not finite or out of range.
+    Raises ValueError without a condition, and for masks of another shape, not finite or out of range.
     """
 
     conditions: tuple[Condition, ...]
@@ -204,7 +204,7 @@ class Conditions:
         counts = [len({*item.conditions, *filter(None, [item.background])}) for item in self.items]
         regions = [any(mask is not None for mask in item.masks) or item.background is not None for item in self.items]
         return max(
-            (len(guidance.rule(count, count > 1 or some).rows) for count, some in zip(counts, regions, strict=True)),
+            (len(guidance.rule(n, n > 1 or in_regions).rows) for n, in_regions in zip(counts, regions, strict=True)),
             default=1,
         )
 

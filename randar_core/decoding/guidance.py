@@ -60,9 +60,7 @@ GuidanceSchedule = Linear | PowerCosine  # a function of progress 0…1
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of a picture sees: a condition, by its index (None: the negative one), and all or a part of the
-    context.
-    """
+    """What a row sees: a condition, by its index (None: the negative one), and all of the context or a part of it."""
 
     condition: int | None
     masked_context: bool = False

@@ -169,7 +169,15 @@ def row_arguments(
     context_mask: Tensor | None,
     index: Tensor,
 ) -> dict[str, Tensor]:
-    """What `start` and the teacher-forced pass are told: every row of guidance for each picture, rows outermost."""
+    """The arguments of `start` and of the teacher-forced pass: every row of guidance for each picture, rows outermost.
+
+    model: makes the embeddings.
+    rule: says which rows there are.
+    conditions: of each picture.
+    order: `[B, N]`, of each picture.
+    context_mask: `[all, N]` by cell, of all pictures of the batch; None where no row has a masked context.
+    index: `[B]`, of the pictures in that batch.
+    """
     rows = [
         picture.negative if row.condition is None else picture.conditions[row.condition]
         for row in rule.rows
@@ -216,11 +224,12 @@ def check_canvas(model: TokenModel, canvas: Canvas, conditions: Sequence[CellCon
     grid = model.config.grid
     if (height, width) != (grid, grid):
         raise ValueError(
-            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once. "
-            "The task `fill` draws a canvas of any size."
+            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once."
         )
     if len(conditions) != canvas.batch:
-        raise ValueError(f"A batch of {canvas.batch} pictures needs {canvas.batch} classes; found {len(conditions)}.")
+        raise ValueError(
+            f"A batch of {canvas.batch} pictures needs {canvas.batch} conditions; found {len(conditions)}."
+        )
     ids = canvas.ids[canvas.known]
     if ids.numel():
         least, most = torch.stack(torch.aminmax(ids)).tolist()

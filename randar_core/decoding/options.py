@@ -10,7 +10,7 @@ from .orders import Order
 from .sampling import Sampling
 from .seeding import derived_seed
 
-WINDOWS_TOGETHER = 16  # of a large picture: beyond that a batch gains little, and takes gigabytes
+WINDOWS_TOGETHER = 16  # of a large picture: more at once gain little and take gigabytes
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def locality_aware(request: OrderRequest) -> Tensor:
     tie = torch.rand(len(y), generator=request.generator, dtype=torch.float32, device="cpu").numpy()
     drawn = request.known.cpu().numpy().copy()
     order = [drawn.nonzero()[0]]
-    near = np.full_like(y, (request.height + request.width) ** 2)  # squared distance to what is drawn: beyond any
+    # Squared distance to what is drawn, at first larger than any on the grid.
+    near = np.full_like(y, (request.height + request.width) ** 2)
 
     def bring_near(cells: np.ndarray) -> None:
         for start in range(0, len(cells), 256):
@@ -224,13 +225,13 @@ def highest_first(values: Tensor, request: OrderRequest) -> Tensor:
 
 
 def known_first(order: Tensor, known: Tensor) -> Tensor:
-    """`order` `[B, N]` with the cells that are `known` `[B, N]` (bool, by cell) moved to the front, else unchanged."""
+    """`order` `[B, N]` with the cells that are `known` `[B, N]` (bool, by cell) first, otherwise unchanged."""
     unknown_along = ~known.gather(1, order)
     return order.gather(1, unknown_along.to(torch.uint8).argsort(dim=1, stable=True))
 
 
 def check_order(order: Tensor, batch: int, cells: int) -> Tensor:
-    """`order` `[N]`, `[1, N]` or `[B, N]` as `[B, N]` long; ValueError where it is no permutation of the cells."""
+    """`order` `[N]`, `[1, N]` or `[B, N]` as `[B, N]` long; ValueError where it isn't a permutation of the cells."""
     order = order.long()
     order = order.expand(batch, -1) if order.ndim == 1 or len(order) == 1 else order
     if order.shape != (batch, cells):

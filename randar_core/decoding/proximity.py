@@ -75,7 +75,7 @@ def apart(cells: np.ndarray, count: int, repulsion: int, height: int, width: int
 def farthest(taken: np.ndarray, pool: np.ndarray, count: int, height: int, width: int) -> np.ndarray | list[int]:
     """`count` cells of `pool`, each with the greatest least Euclidean distance to `taken` and to those before it.
 
-    The first of equals in the pool. Where there are no more than `count` besides those taken, all.
+    The first of equals in the pool. All of them where the pool has at most `count` cells that are not taken.
     """
     rows, columns = squares(height), squares(width)
     y, x = np.divmod(taken, width)

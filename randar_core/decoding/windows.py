@@ -59,11 +59,16 @@ def decode_windows(
     pass_index: int = 0,
     on_step: OnStep | None = None,
 ) -> DecodeProgress:
-    """Decode the `windows` of `canvas` wave by wave; `on_step` sees the whole canvas.
+    """Decode the windows of a canvas wave by wave.
 
+    model: a transformer of any family.
+    canvas: `[B, h, w]`.
+    windows: that draw its unknown cells, see `windows_of`.
     conditions: of each picture, on the cells of the canvas.
     options: as for `decode`; the order is that of `order_of`.
+    order_of: the order of each window.
     pass_index: see `make_plan`.
+    on_step: sees the whole canvas.
 
     The random number of a cell is that of its position on the canvas, whichever window draws it. What a window knows
     keeps the confidence that it was drawn with. Runs on the device of `canvas`.

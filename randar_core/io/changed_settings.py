@@ -1,4 +1,4 @@
-"""What differs between the settings that a file was begun with and those of the run that wants to go on with it."""
+"""What differs between the settings that a file was begun with and those of the run that resumes it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -8,7 +8,6 @@ are those of the released checkpoints.
 
 import copy
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from .family import Traits, check_layer
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
 
-CLASS_CELL = -1  # the class stands before all cells: `rope_of` finds its row there
+CLASS_CELL = -1  # the cell index by which `rope_of` finds the row of the class, before those of all cells
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Stacks(nn.Module):
 class ARPG(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits: ClassVar[Traits] = Traits(parallel=True, order="random", schedule="arccos", guidance_progress="after call")
+    traits = Traits(parallel=True, order="random", schedule="arccos", guidance_progress="after call")
 
     def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=layers):
         super().__init__()

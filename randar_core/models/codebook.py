@@ -42,7 +42,7 @@ class Codebook(nn.Module):
         Of two to four equally near codes it is the one with the lowest id.
         """
         self.check(vectors)
-        with torch.autocast(vectors.device.type, enabled=False):  # or a training would compare in 16 bits
+        with torch.autocast(vectors.device.type, enabled=False):  # otherwise a training would compare in 16 bits
             codes = self.rows(torch.arange(self.size, device=vectors.device))
             points = rearrange(vectors.float(), "b c h w -> (b h w) c")
             points = F.normalize(points, dim=-1) if self.normalised else points

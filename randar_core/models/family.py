@@ -18,7 +18,7 @@ class Traits:
     """The call sizes that its releases are sampled with, a key of `decoding.schedule.SCHEDULES`."""
     guidance_progress: Literal["before call", "after call", "token"]
     """Where the guidance weight of a token is taken: at the share of tokens that are set before its call, at the share
-    that is set after its call, or at the share that stands before the token itself in the order."""
+    that is set after its call, or at the share of tokens before it in the order."""
 
 
 class TransformerConfig(Protocol):
@@ -52,7 +52,7 @@ class TokenModel(Protocol):
     def __call__(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32.
 
-        `condition` `[R, D]` is a row's class embedding or a mixture of them; `tokens` `[R, N]` stand along `order`
+        `condition` `[R, D]` is a row's class embedding or a mixture of them; `tokens` `[R, N]` are along `order`
         `[R, N]`, which holds cell indices. Row k of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]`
         (along the order) is 0, the embedding of the token is set to zero.
         """
@@ -89,7 +89,7 @@ class TokenModel(Protocol):
         """Bytes that `start` allocates for `rows` rows of `cells` cells."""
 
     def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes that a call takes at most beside the state and the logits, when it feeds `tokens` and asks `queries`.
+        """Bytes that a call takes at most next to the state and the logits, to feed `tokens` and ask for `queries`.
 
         With `tokens` and `queries` at all cells it is the teacher-forced pass.
         """

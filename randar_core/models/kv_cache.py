@@ -14,7 +14,14 @@ class KVCache:
 
     @classmethod
     def allocate(cls, like: Tensor, layers: int, rows: int, heads: int, slots: int, head_width: int) -> "KVCache":
-        """An empty cache in dtype and device of `like`."""
+        """An empty cache.
+
+        like: a tensor of its dtype and device.
+        layers: that have keys and values.
+        rows: R, the sequences of the batch.
+        heads, head_width: H and d.
+        slots: positions that it has room for.
+        """
         return cls(like.new_empty(layers, 2, rows, heads, slots, head_width))
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,10 @@ from .tokenizer import Levels, Tokenizer
 class LlamaGenConfig(Levels):
     """The defaults are the release (`vq_ds16_c2i.pt`). `multipliers` widen `channels` level by level, finest first.
 
-    `decoder_multipliers` do so in the half that makes pixels, where it isn't as wide as the other (None). That half
-    decodes `margin` cells more on each side, which repeat the outermost, and cuts them off again: beyond a picture
-    convolutions see zeros, which without a margin show as a line along its edge. Raises ValueError for a margin below
-    0, and where the multipliers are not as many.
+    `decoder_multipliers` are those of the decoder; None: the encoder's. The decoder decodes `margin` cells more on each
+    side, which repeat the outermost, and cuts them off again: outside of a picture convolutions see zeros, which
+    without a margin show as a line along its edge. Raises ValueError for a margin below 0, and for another number of
+    `decoder_multipliers` than of `multipliers`.
     """
 
     channels: int = 128
@@ -49,15 +49,12 @@ class LlamaGenConfig(Levels):
 
     @property
     def decoder_widths(self) -> list[int]:
-        """Channels of each level of the half that makes pixels, the finest first."""
+        """Channels of each level of the decoder, the finest first."""
         return [self.channels * multiplier for multiplier in self.decoder_multipliers or self.multipliers]
 
 
 class LlamaGenTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at length one. Decoded pixels are not clamped."""
-
-    # Keys that the released file carries from training beside the parameters.
-    LEFTOVERS = frozenset({"quantize.codebook_used"})
 
     def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
         super().__init__()

@@ -1,7 +1,7 @@
 """RandAR: a causal transformer that draws image tokens in any order (arXiv 2412.01827, CVPR 2025).
 
-The sequence is `[cls, p₁, x₁, p₂, x₂, …]`: before each image token `xₖ` stands a position instruction token `pₖ`
-that says which cell comes next, and the logits for `xₖ` are read at `pₖ` (section 3.1). Parameter names are those of
+The sequence is `[cls, p₁, x₁, p₂, x₂, …]`: each image token `xₖ` follows a position instruction token `pₖ` that
+says which cell comes next, and the logits for `xₖ` are read at `pₖ` (section 3.1). Parameter names are those of
 the released checkpoints.
 """
 
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         `mask` `[queries, S]` is added to the scores. Without one, `queries` must be T, which see causally, or 1, which
         sees every key.
         """
-        # In one product and one copy: each operation costs a call of a small model as much as its arithmetic.
+        # One product and one copy: in a call of a small model an operation costs as much as its arithmetic.
         qkv = rotate(self.wqkv(x).unflatten(-1, (3, self.heads, -1)), rope)
         query, key_value = qkv[:, -queries:, 0].transpose(1, 2), qkv[:, :, 1:].permute(2, 0, 3, 1, 4)
         key, value = key_value if cache is None else cache.update_pair(layer, key_value)
@@ -196,7 +196,7 @@ class RandAR(nn.Module):
     def interleaved(
         self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The sequence `[R, 1 + 2N, D]` of the first lines of this file, and its rope `[2, R, 1 + 2N, 3, 1, d]`."""
+        """The sequence `[cls, p₁, x₁, …]` `[R, 1 + 2N, D]`, and its rope `[2, R, 1 + 2N, 3, 1, d / 2, 2]`."""
         rope = rope_of(order, self.rope_table())
         embedded = self.tok_embeddings(tokens)
         if context_mask is not None:

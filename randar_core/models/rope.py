@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+BASE = 10000.0  # frequencies fall from 1 towards 1 / BASE
 
-def rotary_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
+
+def rotary_table(rows: Tensor, columns: Tensor, head_width: int) -> Tensor:
     """Cosine and sine of every cell's angles: `[1 + N, head_width / 2, 2]` float32.
 
     `rows` and `columns` are the positions of the N cells, each `[N]` or, where every frequency has positions of its own
@@ -14,7 +16,7 @@ def rotary_table(rows: Tensor, columns: Tensor, head_width: int, base: float = 1
     """
     bands = head_width // 4
     exponents = torch.arange(0, head_width // 2, 2, device=rows.device)[:bands].to(torch.float32)
-    frequencies = 1.0 / base ** (exponents / (head_width // 2))
+    frequencies = 1.0 / BASE ** (exponents / (head_width // 2))
     positions = torch.stack(
         [axis.to(torch.float32).reshape(len(axis), -1).expand(-1, bands) for axis in (rows, columns)], 1
     )

@@ -1,4 +1,4 @@
-"""Large pictures and large batches through a tokenizer: so many pictures at once, and overlapping tiles."""
+"""Large batches and large pictures through a tokenizer: in slices, and in overlapping tiles."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,9 @@ from torch import Tensor
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
 # Bytes at the peak by pixel, channel at full size and byte of the dtype, as measured.
 ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
-# A picture that would take more bytes than this at its peak goes in overlapping tiles of so many cells a side: with the
-# released tokenizers one of more than 2 megapixels in 16 bits. A tile's colours can drift from its neighbours', since
-# layers average over all that they see, so what can goes whole.
+# A picture that would take more bytes than this at its peak goes in overlapping tiles of TILE_SIDE cells: with the
+# released tokenizers one of more than 2 megapixels in 16 bits. All others go whole: a tile's colours can differ from
+# its neighbours', since layers average over all that they see.
 WHOLE_BYTES = 7 * 2**29
 TILE_SIDE, TILE_OVERLAP = 64, 8
 

@@ -30,7 +30,7 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:
-    """The quickest dtype with the range of float32: bfloat16 where `device` computes in it, else float32."""
+    """The quickest dtype with the range of float32: bfloat16 where `device` computes in it, otherwise float32."""
     return torch.bfloat16 if computes_bfloat16(device) else torch.float32
 
 

@@ -19,8 +19,8 @@ def distributed(device: torch.device) -> Iterator[torch.device]:
     if not dist.is_torchelastic_launched():
         yield device
         return
-    # Long enough for rank 0 to write a large set or a picture grid while the others wait.
     backend = "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"  # Windows has no NCCL
+    # A day: rank 0 may write a large set while the others wait.
     dist.init_process_group(backend, timeout=timedelta(days=1))
     try:
         if device.type == "cuda":

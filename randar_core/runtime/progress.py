@@ -11,7 +11,15 @@ LINE_SECONDS = 10.0  # between two lines of a log
 
 
 class Progress:
-    """Counts the work that is done, of `total` (None: unknown), and shows it on `stream`, by default stderr.
+    """Counts the work that is done and shows it.
+
+    title: at the beginning of the line.
+    total: of the work; None: unknown.
+    unit: of the work, as a word.
+    done: what was done before.
+    shown: whether anything is written.
+    stream: where to; None: stderr.
+    clock: seconds.
 
     A service or `pythonw` has no stderr, and a closed pipe refuses to be written to. Neither stops the work.
     """

@@ -147,7 +147,7 @@ def crops_of_picture(labels: Tensor, picture: int, context: float, size: int) ->
 
 
 def widest_square(height: int, width: int, context: float) -> int:
-    """The largest side, in pixels, of a square on a picture that shall see `context` pixels along its longer side.
+    """The largest side, in pixels, of a square on a picture that is to see `context` pixels along its longer side.
 
     A square larger than the shorter side has context along the longer one only, and outside of the picture nothing: it
     grows as far as the context asks for along that side.

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..decoding.conditions import Conditions, row_embeddings
 from ..decoding.seeding import generator_for
 
-# The share of the layers below which features are read by default: the best one measured on the built-in model, see the
-# section on features in benchmarks/results.
-DEPTH = 0.6
+# The share of the layers below which features are read by default: the best one to match parts with the built-in model.
+# See the section on features in benchmarks/results/quality.md.
+DEPTH = 0.3
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def conditions_of(conditions: Tensor | Conditions | None, batch: int) -> list:
 
 
 def default_layer(model) -> int:
-    """The layer that features are read from by default. Raises ValueError where the family has no features."""
+    """The layer that features are read from by default; 1 where the family has none, which refuses to read it."""
     return max(1, round(DEPTH * model.feature_layers))
 
 

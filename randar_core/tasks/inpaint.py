@@ -94,22 +94,21 @@ def inpaint(
     squares = torch.stack([resize_square(crop.of(pixels[:, :3]), size) for crop in crops])
     ids = torch.cat([tokenizer.encode(chunk).to(device) for chunk in squares.split(limit)])
     masked, outside = cell_masks(crops, mask, grid)
-    known = ~masked & ~outside
     indices = options.indices(batch)
     crop_options = replace(options, batch_index=[indices[crop.picture] for crop in crops])
-    crop_conditions = conditions_of_crops(conditions, crops, mask.shape[1:], grid)
-    kept = ~masked
+    crop_conditions = conditions_of_crops(conditions, crops, mask.shape[1:])
+    redrawn = masked
     if denoise < 1:
         scored = score_confidence(
-            model, Canvas(ids, known), crop_conditions, crop_options, outside=outside, on_score=on_score
+            model, Canvas(ids, ~masked & ~outside), crop_conditions, crop_options, outside=outside, on_score=on_score
         )
-        kept = remask_least_confident(Canvas(ids, kept), scored, share=denoise).known
-    canvas = Canvas(ids, kept & ~outside)
+        redrawn = ~remask_least_confident(Canvas(ids, ~masked), scored, share=denoise).known
+    canvas = Canvas(ids, ~redrawn & ~outside)
     plan = plan_crops(model, crops, canvas.known, crop_options, mask.shape[1:])
     drawn = decode(model, canvas, plan, crop_conditions.on_cells(grid, grid), options, on_step=on_step)
 
     opacity, out, confidence = feather(mask, seam), pixels.clone(), torch.ones_like(mask)
-    chunks = zip(*(t.split(limit) for t in (drawn.ids, squares, canvas.known, ~kept)), strict=True)
+    chunks = zip(*(t.split(limit) for t in (drawn.ids, squares, canvas.known, redrawn)), strict=True)
     new = torch.cat([remove_reconstruction_error(tokenizer.decode(ids).to(out), *rest) for ids, *rest in chunks])
     for crop, square, cells in zip(crops, new, drawn.confidence, strict=True):
         # What another crop repaints is context in this one.
@@ -140,7 +139,7 @@ def cell_masks(crops: Sequence[Crop], mask: Tensor, grid: int) -> tuple[Tensor, 
     return masked & inside, ~inside
 
 
-def conditions_of_crops(conditions: Conditions, crops: Sequence[Crop], size: tuple[int, int], grid: int) -> Conditions:
+def conditions_of_crops(conditions: Conditions, crops: Sequence[Crop], size: tuple[int, int]) -> Conditions:
     """The conditions of each crop: its part of the regions, which cover pictures of `size` (height, width)."""
     items = []
     for crop in crops:

@@ -1,7 +1,7 @@
 """How much memory a task takes next to the weights."""
 
 from ..decoding.options import DecodingOptions
-from ..decoding.schedule import call_sizes
+from ..decoding.plan import sizes_for
 
 # Copies of the logits in float32 that guidance and sampling hold at once, as measured (benchmarks/speed/memory.py).
 LOGITS_AT_ONCE = 3.1
@@ -10,14 +10,20 @@ LOGITS_AT_ONCE_WHILE_SCORING = 2.0
 
 
 def picture_bytes(model, options: DecodingOptions, rows: int, cells: int, known: int = 0, scored: bool = False) -> int:
-    """Bytes that one picture of `cells` cells takes while it is decoded in `rows` rows of guidance.
+    """Bytes that one picture takes while it is decoded.
+
+    model: a transformer of any family.
+    options: steps, schedule and sampling.
+    rows: of guidance.
+    cells: of the picture.
+    known: cells that the first call feeds.
+    scored: whether a teacher-forced pass reads the whole picture first.
 
     That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
-    is more. `known` cells are fed in the first call. `scored`: a teacher-forced pass reads the whole picture first.
+    is more.
     """
     element_bytes = next(model.parameters()).element_size()
-    schedule = options.schedule or model.traits.schedule
-    sizes = call_sizes(cells, options.steps, known, schedule, model.traits.parallel) or [0]
+    sizes = sizes_for(model, options, cells, known) or (0,)
 
     def peak(tokens: int, queries: int, logits_at_once: float) -> float:
         logits = rows * queries * model.config.codebook_size * 4 * logits_at_once

@@ -94,7 +94,7 @@ def outpaint(
     seam: int = 64,
     on_step: OnStep | None = None,
 ) -> OutpaintResult:
-    """Extend `pixels` by so many pixels on each side. The original pixels stay, bit for bit.
+    """Extend `pixels` on each side. The original pixels stay, bit for bit.
 
     model, tokenizer: a transformer of any family and the tokenizer that it was trained with.
     pixels: `[B, C, H, W]` in 0…1; C is 3, or 4 with an alpha.
@@ -147,11 +147,17 @@ def outpaint(
 
 
 def encode_with_edges(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, batch_size: int) -> Tensor:
-    """Ids `[B, h, w]` of the cells that hold `pixels` `[B, 3, H, W]`, as of a part of a larger picture.
+    """Ids `[B, h, w]` of the cells that hold a picture, encoded as a part of a larger picture.
 
-    Where the picture grows, its edge is repeated over up to `reach` cells for the tokenizer, which would otherwise see
-    the end of a picture there. Of the cells along a cut through the built-in model's pictures one in eight kept its id,
-    with a repeated edge three in five.
+    tokenizer: encodes.
+    pixels: `[B, 3, H, W]`, the picture.
+    y, x: where it lies on the cells.
+    reach: cells over which its edge is repeated at most.
+    batch_size: pictures that are encoded together at most.
+
+    Where the picture grows, its edge is repeated for the tokenizer, which would otherwise see the end of a picture
+    there. Of the cells along a cut through the built-in model's pictures one in eight kept its id, with a repeated edge
+    three in five.
     """
     rows, columns = ([min(cells, reach) for cells in axis.cells_around] for axis in (y, x))
     padding = [p + cells * x.factor for p, cells in zip((*x.padding, *y.padding), (*columns, *rows), strict=True)]

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ..io.images import FORMATS, upright
 from ..runtime.progress import Progress
 
+READERS = 8  # threads
 NAMES_SHOWN = 20  # of the files that are left out for one reason; damaged and small pictures are all named
 
 
@@ -78,7 +79,7 @@ class Folder(Dataset):
         }
 
 
-def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
+def open_folder(root: Path, size: int) -> Folder:
     """Read every picture of `root` once and keep those that can be used, whatever their names end in.
 
     Classes and files are in the order of their names. Hidden files are passed over; all others that aren't used are in
@@ -96,7 +97,7 @@ def open_folder(root: Path, size: int, workers: int = 8) -> Folder:
     twice: list[Path] = []
     found = [by_name(files_under(folder, twice)) for folder in folders]
     with (
-        ThreadPoolExecutor(workers) as pool,
+        ThreadPoolExecutor(READERS) as pool,
         Progress("reading pictures", sum(map(len, found)), "files") as progress,
     ):
         files, unusable, not_pictures = [], [], []
@@ -189,7 +190,7 @@ def read_square(path: Path, size: int) -> np.ndarray:
     except Exception as error:
         raise OSError(
             f"'{path}' was a good picture when the training began and can't be read any more ({error}). Put it back, "
-            "then go on with --resume."
+            "then continue with --resume."
         ) from error
 
 

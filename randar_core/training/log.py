@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..io.atomic import atomic_write
-from ..io.images import reason_of
+from ..io.writable import reason_of
 from ..runtime.progress import Progress
 
 
@@ -52,7 +52,7 @@ class Log:
         return [row for row in whole if row["step"].isdigit() and int(row["step"]) <= self.first]
 
     def write_error(self, error: OSError) -> OSError:
-        remedy = "The last checkpoint, if there is one, is untouched: with --resume the training goes on from it."
+        remedy = "The last checkpoint, if there is one, is untouched: --resume continues from it."
         return OSError(f"The log '{self.path}' can't be written{reason_of(error)} {remedy}")
 
     def writer_to(self, file) -> csv.DictWriter:

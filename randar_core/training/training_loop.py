@@ -30,7 +30,7 @@ REPORTS = ("log", "save", "sample")
 def check_start(run: Run, facts: dict[str, Any], writes: tuple[str, ...] = ()) -> None:
     """What can be refused before a training starts. `facts` are those of `train`.
 
-    `writes` are patterns of files that the training writes to its folder beside the checkpoint and the log. Raises
+    `writes` are patterns of files that the training writes to its folder next to the checkpoint and the log. Raises
     ValueError for a batch that processes can't share, where the folder holds files that a new training would replace,
     and where it doesn't hold what is to be resumed; FileNotFoundError where there is nothing to resume.
     """
@@ -43,7 +43,7 @@ def check_start(run: Run, facts: dict[str, Any], writes: tuple[str, ...] = ()) -
     elif not run.reporting.overwrite:
         if (folder / CHECKPOINT).exists():
             raise ValueError(
-                f"'{folder}' holds a training already. Add --resume to go on with it, name another --out, or add "
+                f"'{folder}' holds a training already. Add --resume to continue it, name another --out, or add "
                 "--force to begin a new one in its place."
             )
         if found := sorted(path.name for pattern in (LOG, *writes) for path in folder.glob(pattern)):

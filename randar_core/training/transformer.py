@@ -95,8 +95,11 @@ def first_groups(sizes: Sequence[int], cells: int) -> list[int]:
 
 @torch.no_grad()
 def initialise(model: Transformer, seed: int) -> None:
-    """Weights from the seed: normal of deviation 0.02; layers that add to the residual stream smaller by √(2 layers)
-    (GPT-2); the output layer starts at zero, so that all tokens are equally likely."""
+    """Weights from the seed: normal with a deviation of 0.02.
+
+    It is smaller by √(2 layers) in layers that add to the residual stream (GPT-2). The output layer starts at zero, so
+    that all tokens are equally likely.
+    """
     generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""A training that begins with the weights of a trained transformer, with more layers or other classes if need be."""
+"""A training that begins with the weights of a trained transformer, with more layers or other classes where needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

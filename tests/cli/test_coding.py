@@ -53,7 +53,7 @@ def test_ids_are_not_written_into_a_picture(bundle, tmp_path, capsys):
         ('{"codebook_size": 16, "ids": [[99999999999999999999999]]}', "an id is 99999999999999999999999"),
         ('{"codebook_size": 16, "ids": [[-1]]}', "an id is -1"),
         ('{"codebook_size": 16, "ids": "none"}', "aren't rows"),
-        ('{"codebook_size": 16}', "no 'ids'"),
+        ('{"codebook_size": 16}', "'ids' is missing"),
         ("[1, 2]", "isn't a file of `randar encode`"),
         ("[" * 100_000, "isn't a file of `randar encode`"),
         ('{"codebook_size": 16, "ids": [[99]]}', "99"),

@@ -15,37 +15,28 @@ def fir_width(v):
     return 0.065 * number + 0.2 * (tier - number)
 
 
-def paint_fir(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float, snowy: bool) -> None:
-    """A fir with its foot at (x, y), as far away as its `haze` says; a snowy one has snow on every tier."""
+def paint_fir(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float) -> None:
+    """A fir with its foot at (x, y), as far away as its `haze` says."""
     light, shade = lit(scene.mood, "fir", haze), shaded(scene.mood, "fir", haze)
-    white, grey = lit(scene.mood, "snow", haze * 0.7), shaded(scene.mood, "snow", haze * 0.7)
     wood = shaded(scene.mood, "wood", haze)
 
     def fir(u, v):
         inside = np.where(v < -0.1, np.abs(u) - fir_width(v), 1.0) * np.float32(0.85)
         inside = np.maximum(inside, -1 - v)
-        parts = [(box(u, v + 0.06, 0.045, 0.06), wood), (inside, shade), (np.maximum(inside, -u), light)]
-        if snowy:
-            tier = np.clip(v + 1, 0, 0.9) / 0.3
-            cap = np.maximum(inside, ((tier % 1) - 0.5) * 0.3)
-            parts += [(cap, grey), (np.maximum(cap, -u), white)]
-        return parts
+        return [(box(u, v + 0.06, 0.045, 0.06), wood), (inside, shade), (np.maximum(inside, -u), light)]
 
     painter.shapes(x, y, height, (-0.4, -1.02, 0.4, 0.02), fir, flip=scene.light)
 
 
-def paint_row_of_firs(
-    painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, snowy: bool = False
-) -> None:
+def paint_row_of_firs(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer) -> None:
     """Firs from edge to edge, and the ground below them."""
     base, spacing, haze = layer.base, layer.spacing, layer.haze
     start = -spacing * (1 + random.random())
     for number in range(int(1.3 / spacing) + 3):
         shift, tall = random.random(2).tolist()
         x = start + spacing * (number + 0.5 * shift)
-        paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * tall), haze, snowy)
-    ground = "snow" if snowy else "fir"
-    colour = lerp(lit(scene.mood, ground, haze), shaded(scene.mood, ground, haze), 0.6)
+        paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * tall), haze)
+    colour = lerp(lit(scene.mood, "fir", haze), shaded(scene.mood, "fir", haze), 0.6)
     foot = lerp(colour, rgb(scene.mood.haze), 0.45 * haze)
     painter.below(np.full(painter.size, base, dtype=np.float32), painter.gradient(base, base + 0.2, colour, foot))
 
