@@ -94,6 +94,7 @@ def decode(
             # A tensor and not True: a scalar would be copied to the device, and the host would wait for that.
             known[index[:, None], cells] = drawn[:, :size]
             confidence[index[:, None], cells] = confidence_of(guided, new_ids)
+            del logits, guided  # before those of the next call are allocated
             done, first, call = done + size, first + size, call + 1
             if on_step is not None and on_step(progress()) is False:
                 return progress(stopped=True)

@@ -4,7 +4,7 @@ from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 
 # Copies of the logits in float32 that guidance and sampling hold at once, as measured (benchmarks/speed/memory.py).
-LOGITS_AT_ONCE = 3.1
+LOGITS_AT_ONCE = 2.7
 LOGITS_AT_ONCE_WITH_TOP_P = 4.5  # which sorts them
 LOGITS_AT_ONCE_WHILE_SCORING = 2.0
 
