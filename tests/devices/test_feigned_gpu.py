@@ -325,6 +325,7 @@ def work() -> dict[str, dict]:
     """What every case found, by its name."""
     torch.set_num_threads(1)
     install()
+    gc.freeze()  # collections needn't look through all that torch has imported
     results = {"the tool": outcome(check_the_tool)}
     for family in FAMILIES:
         gpu = FeignedGPU()
