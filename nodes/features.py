@@ -25,7 +25,7 @@ def layer_widget() -> io.Int.Input:
         min=0,
         max=64,
         advanced=True,
-        tooltip="The layer of the model that is read. 0: the layer that is best for this, about the middle.",
+        tooltip="The layer of the model that is read. 0: the layer that is best for this, about a third up.",
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
-from ..randar_core.decoding.schedule import call_sizes
+from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import window_positions
 from ..randar_core.tasks.memory import picture_bytes
 from .memory import split_to_fit
@@ -71,9 +71,8 @@ def run(
     A batch that doesn't fit runs in parts. Raises MemoryError, in a user's words, where one picture doesn't fit.
     """
     if workload.windows > 1:
-        traits = model.transformer.traits
-        sizes = call_sizes(workload.cells, options.steps, 0, options.schedule or traits.schedule, traits.parallel)
-        logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(len(sizes)))
+        calls = len(sizes_for(model.transformer, options, workload.cells))
+        logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
     each = picture_bytes(model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored)
     patchers = [model.patcher]

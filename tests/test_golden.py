@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from safetensors import safe_open
 
+from randar_core.checkpoints.families import family_of
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.conditions import Conditions
 from randar_core.decoding.guidance import Guidance, Linear, PowerCosine
@@ -69,8 +70,8 @@ class Case:
                 yield [float(number) for number in match.groups()], self.output(key.removeprefix("out."))
 
     def load(self, model: torch.nn.Module):
-        leftovers = getattr(model, "LEFTOVERS", ())
-        model.load_state_dict({key: value for key, value in self.weights.items() if key not in leftovers})
+        ignored = family_of(model.config).ignored_keys
+        model.load_state_dict({key: value for key, value in self.weights.items() if key not in ignored})
         return model.eval()
 
 

@@ -34,7 +34,7 @@ def schedules_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 
 def compared_orders(records: Records, new: str, old: str) -> str:
-    """Whether the order `new` measures at least as well as `old` with the same call sizes and calls, in a sentence.
+    """Whether the order `new` measures as well as `old` with the same call sizes and calls, in a sentence.
 
     Shares are pooled over all settings that both were measured at, Fréchet distances averaged. Empty without any.
     """
@@ -49,11 +49,15 @@ def compared_orders(records: Records, new: str, old: str) -> str:
         pooled([settings[name][setting] for setting in both]) for name in (new, old)
     )
     more, further = difference(new_share, old_share), difference(new_distance, old_distance)
-    worse = more[2] < 0 or further[1] > 0
+    gains, losses = more[1] > 0 or further[2] < 0, more[2] < 0 or further[1] > 0
+    if gains == losses:
+        verdict = f"These intervals show no difference: within them, {new} measures as well as {old}."
+    else:
+        verdict = f"So {new} measures {'better' if gains else 'worse'} than {old}."
     return f"""Over the {len(both)} settings that both were measured at, {new} is recognised in {percent(new_share)} and
 {old} in {percent(old_share)}, a difference of {interval([100 * value for value in more], 1)} points. Their mean Fréchet
-distances are {interval(new_distance, 2)} and {interval(old_distance, 2)}, a difference of {interval(further, 2)}. So
-{new} measures {"worse than" if worse else "at least as well as"} {old}, as far as these intervals tell."""
+distances are {interval(new_distance, 2)} and {interval(old_distance, 2)}, a difference of {interval(further, 2)}.
+{verdict}"""
 
 
 def pooled(records: Sequence[dict]) -> tuple[Interval, Interval]:

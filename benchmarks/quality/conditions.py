@@ -1,4 +1,4 @@
-"""The section of the quality report on conditions: regions, blends, a negative class, and what several regions cost."""
+"""Sections of the quality report on conditions: regions, blends, a negative class, and what several regions cost."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -138,7 +138,7 @@ def region_cost(bench: Bench, batch: int) -> dict:
 
 
 def conditions_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
-    """Halves of canvases and of pictures, blends, negative classes, and the cost of regions."""
+    """Halves of canvases and of pictures, blends, and negative classes."""
     grid, count, model = bench.grid, scope.some, bench.model.transformer
 
     def apart(pictures: range) -> tuple[Tensor, Tensor]:
@@ -177,9 +177,13 @@ def conditions_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
         yield Row(
             f"negative-{weight:g}", title, count, lambda w=weight, t=title: blend_shares(bench, count, t, w, True)
         )
+
+
+def region_cost_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
+    """The cost of regions."""
     for batch in COST_BATCHES:
         title = "one picture" if batch == 1 else f"{batch} pictures together"
-        yield Row(f"cost-{batch}", title, TURNS, lambda batch=batch: region_cost(bench, batch))
+        yield Row(f"{batch}", title, TURNS, lambda batch=batch: region_cost(bench, batch))
 
 
 def conditions_text(records: Records) -> str:
@@ -194,33 +198,22 @@ def conditions_text(records: Records) -> str:
             distance(record),
             f"{record['across']:.4f}",
             interval(record["ratio_inside"], 2),
-            interval(record["ratio_near"], 2),
         )
         for record in of("apart", "regions", "one-class")
     )
-    steps = ("step across the border", "to all other steps", "to those within a cell")
+    steps = ("step across the border", "to all other steps")
     halves = ((record["title"], record["count"], share(record), distance(record)) for record in of("half"))
     blends = (
         (record["title"], record["count"], *(percent(record[name]) for name in ("first", "second", "neither")))
         for record in of("blend", "negative")
-    )
-    cost = (
-        (
-            record["title"],
-            *(
-                f"{seconds(value)}, {interval(ratio, 2)}"
-                for value, ratio in zip(record["seconds"], record["ratios"], strict=True)
-            ),
-        )
-        for record in of("cost")
     )
     return f"""Default settings. First and second class differ, and all pairs take turns.
 
 **Halves of a canvas.** A canvas of two pictures' width is drawn with two regions, its left half and its right half.
 Each half is cut out and judged as a picture, as its region's class. What the border costs: the same for two pictures
 that are drawn apart and put next to each other, and for a canvas of one class, which shows what the sliding window does
-without regions. "Step" is the mean absolute step between the two pixel columns at the border, and its ratio to other
-steps, as in *Seams*.
+without regions. "Step" is the mean absolute step between the two pixel columns at the border. Its ratio to all other
+steps is near 1 where no border is seen.
 
 {table(("what", "halves", "recognised", "Fréchet distance", *steps), canvases)}
 
@@ -234,10 +227,22 @@ kept half. The same is done with pictures of one class.
 neither. A picture has the same random numbers in all rows. "Negative": guidance starts from the second class instead of
 from none.
 
-{table(("blend", "pictures", "first", "second", "neither"), blends)}
+{table(("blend", "pictures", "first", "second", "neither"), blends)}"""
 
-**Cost.** Seconds of the process for a picture's tokens, and their ratio to those of one class, in {TURNS} turns. By the
-number of rows that are computed, K regions cost (K + 1) / 2 of one class: 1.5, 2 and 2.5.
+
+def region_cost_text(records: Records) -> str:
+    cost = (
+        (
+            record["title"],
+            *(
+                f"{seconds(value)}, {interval(ratio, 2)}"
+                for value, ratio in zip(record["seconds"], record["ratios"], strict=True)
+            ),
+        )
+        for record in records.values()
+    )
+    return f"""Seconds of the process for a picture's tokens, and their ratio to those of one class, in {TURNS} turns.
+By the number of rows that are computed, K regions cost (K + 1) / 2 of one class: 1.5, 2 and 2.5.
 
 {table(("what", "one class", *(f"{count} regions" for count in REGIONS[1:])), cost)}"""
 
@@ -268,13 +273,20 @@ CONDITIONS = Section(
     "Conditions",
     conditions_rows,
     conditions_text,
+    sheet=Sheet("blends", "Blends of two classes, from the first to the second", blend_sheet),
+)
+
+REGION_COST = Section(
+    "region-cost",
+    "Seconds of regions",
+    region_cost_rows,
+    region_cost_text,
     tuple(
         Target(
             f"2, 3 and 4 regions take at most (K + 1) / 2 of one class's time and 10 %, {words}",
-            (f"cost-{batch}",),
+            (f"{batch}",),
             within_rows,
         )
         for batch, words in zip(COST_BATCHES, ("one picture", "pictures together"), strict=True)
     ),
-    sheet=Sheet("blends", "Blends of two classes, from the first to the second", blend_sheet),
 )

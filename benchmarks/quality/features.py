@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from quality import plots
 from quality.bench import EVALUATION_PICTURES, Bench, Row, Scope
-from quality.intervals import Interval, ratio_interval
+from quality.intervals import Interval, difference, ratio_interval
 from quality.plots import MEASURES
 from quality.report import Found, Plot, Records, Section, Target, percent, table
 from torch import Tensor
@@ -187,9 +187,12 @@ def counts_of_matches(right: Tensor, parts: Tensor) -> Counts:
 def counts_of(features: Tensor, parts: Tensor) -> Counts:
     """All measures of one reading of one layer: `[P, N, D]`."""
     right, points = probe(features, parts) == parts, parts > 0
+    role = torch.where(points, 1 + (parts - 1) % (SHADE + 1), 0)
+    of_role = (probe(features, role) == role) & points
     return {
         "cells": (right.sum(1).numpy(), np.full(len(parts), parts.shape[1])),
         "object": ((right & points).sum(1).numpy(), points.sum(1).numpy()),
+        "role": (of_role.sum(1).numpy(), points.sum(1).numpy()),
     } | counts_of_matches(matches(features, parts), parts)
 
 
@@ -242,7 +245,7 @@ def features_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 # --- the text --------------------------------------------------------------------------------------------------------
 
 
-def best_layer(record: dict, measure: str = "match") -> int:
+def best_layer(record: dict, measure: str = "parts") -> int:
     """The layer, from 1, with the largest share."""
     return 1 + max(range(len(record["layers"])), key=lambda index: record["layers"][index][measure][0])
 
@@ -291,28 +294,44 @@ def gains_table(records: Records, layer: int) -> str:
     return table(("what", "against", *MEASURES.values()), rows)
 
 
+def largest_gain(records: Records) -> str:
+    """The most that the second pass gains, in words."""
+    gains = [
+        (gain[name], f"layer {layer}, {title}")
+        for layer, gain in enumerate(records["two"]["gains"], 1)
+        for name, title in MEASURES.items()
+    ]
+    most, where = max(gains, key=lambda each: each[0][0])
+    return f"{points(most)} points ({where})"
+
+
 def features_text(records: Records) -> str:
-    two, count = records["two"], records["two"]["count"]
+    two = records["two"]
     layer = best_layer(two)
-    best = ", ".join(f"{title} {best_layer(two, name)}" for name, title in MEASURES.items())
+    best = ", ".join(f"{best_layer(two, name)} ({title})" for name, title in MEASURES.items())
     tables = "\n\n".join(
-        f"{title[0].upper()}{title[1:]}. {baselines(records, name)}\n\n{layers_table(records, name)}"
+        f"### {title[0].upper()}{title[1:]}\n\n{baselines(records, name)}\n\n{layers_table(records, name)}"
         for name, title in MEASURES.items()
     )
-    return f"""What the hidden states of the model say about each cell of {count} fresh pictures, under the null class.
-The first pass reads the tokens in a random order, so a cell has seen those before it. The second pass reads them
-again, so that every cell has seen all. Intervals are bootstraps over pictures; gains are paired, in percentage points.
+    return f"""What the hidden states of the transformer say about each cell of {two["count"]} fresh pictures, under the
+null class. The first pass reads the tokens in a random order, so that a cell has seen those before it. The second pass
+reads them again, so that every cell has seen all. Intervals are bootstraps over pictures. Gains are in percentage
+points, picture by picture.
 
-The probe is a linear discriminant analysis of the part that a cell shows: background, or one of the roles of its class.
-It learns from four fifths of the pictures and is tested on the rest, in turn. A match takes a cell of an object to the
-most alike cell of another picture of its class, and is right if that shows the same part; each picture is matched with
-{PARTNERS} others. Objects are large and upright here, so a match with the same position is often right.
+The probe is a linear discriminant analysis of the part that a cell shows: the background, or a class and a role of its
+colours (body, accent, light, dark, shade). It learns from four fifths of the pictures and is tested on the others, in
+turn. The probe of roles needs no class. A match takes a cell of an object to the most alike cell of another picture of
+the same class, and is right where that cell shows the same part. Each picture is matched with {PARTNERS} others.
+Objects are large and upright here, so that the cell at the same position is often right.
 
-{tables}
+The most that the second pass gains, of all layers and measures: {largest_gain(records)}.
 
-The best layer of two passes: {best}. Features are read from layer {layer} by default, the best one for matches. There:
+The best layer of two passes: {best}. By default features are read from layer {layer}, the best one for matches in
+classes of several parts. There:
 
-{gains_table(records, layer)}"""
+{gains_table(records, layer)}
+
+{tables}"""
 
 
 def second_pass_gains(measure: str) -> Callable[[dict], Found]:
@@ -326,6 +345,12 @@ def second_pass_gains(measure: str) -> Callable[[dict], Found]:
     return found
 
 
+def against_position(two: dict, position: dict) -> Found:
+    """Whether matches of the best layer are right more often than those of the same position."""
+    new, old = two["layers"][best_layer(two) - 1]["parts"], position["layers"][0]["parts"]
+    return f"{percent(new)} against {percent(old)}", verdict(difference(new, old))
+
+
 FEATURES = Section(
     "features",
     "Features",
@@ -334,6 +359,13 @@ FEATURES = Section(
     tuple(
         Target(f"features of two passes against one ({title})", ("two",), second_pass_gains(name))
         for name, title in MEASURES.items()
+    )
+    + (
+        Target(
+            "matches by features against the cell at the same position, in classes of several parts",
+            ("two", "position"),
+            against_position,
+        ),
     ),
     Plot("features", "Probe and matches by layer, of one pass and of two", plots.features, ("features",)),
 )

@@ -31,6 +31,7 @@ EMPHASIZED = ("random", "locality-aware")
 MEASURES = {
     "cells": "probe, all cells",
     "object": "probe, cells of the object",
+    "role": "probe of roles, cells of the object",
     "match": "match, all classes",
     "parts": "match, classes of several parts",
 }
@@ -171,7 +172,7 @@ def editing(inpainting: dict, extrapolation: dict, refining: dict) -> Figure:
 
 def features(records: dict) -> Figure:
     """Probe and matches by layer, of one pass and of two, with what a cell's token says alone."""
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, len(MEASURES), figsize=(15, 3.2), layout="constrained", sharey=True)
     for panel, (name, title) in zip(axes, MEASURES.items(), strict=True):
         for key, colour, label in (("one", ORANGE, "one pass"), ("two", BLUE, "two passes")):
             shares = [layer[name] for layer in records[key]["layers"]]
@@ -187,5 +188,5 @@ def features(records: dict) -> Figure:
         panel.set(xlabel="layer", title=title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("right (%)")
-    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure

@@ -22,7 +22,7 @@ import torch
 from matplotlib import pyplot as plt
 from quality.bench import Bench, Row, Scope, every_order
 from quality.comparison import FAMILIES, SCHEDULES
-from quality.conditions import CONDITIONS
+from quality.conditions import CONDITIONS, REGION_COST
 from quality.cost import COST, PRECISIONS, TOKENIZER
 from quality.editing import CONFIDENCE, EXTRAPOLATION, INPAINTING, REFINING
 from quality.features import FEATURES
@@ -57,6 +57,7 @@ SECTIONS = (
     FEATURES,
     CONDITIONS,
     COST,
+    REGION_COST,
     PRECISIONS,
 )
 RESULTS = Path(__file__).resolve().parents[1] / "results"

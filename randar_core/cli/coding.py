@@ -11,7 +11,8 @@ from ..checkpoints.build import build
 from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..io.atomic import atomic_write
-from ..io.images import read_pixels, reason_of, save_png, writable_folder
+from ..io.images import read_pixels, save_png
+from ..io.writable import reason_of, writable_folder
 from . import options
 from .build import device_of
 from .outputs import check_free, picture_to_write

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checkpoints.model import Model
 from ..decoding.conditions import Conditions
 from ..decoding.options import DecodingOptions
-from ..decoding.schedule import call_sizes
+from ..decoding.plan import sizes_for
 from ..decoding.windows import default_overlap, windows_of
 from ..tasks.confidence import tiles
 from ..tasks.outpaint import Axis
@@ -19,8 +19,7 @@ LONG = 300  # calls; shorter runs are over before anyone asks
 
 def calls_for(model: Model, options: DecodingOptions, cells: int, known: int = 0) -> int:
     """Calls for a canvas of `cells` that the model draws at once."""
-    traits = model.transformer.traits
-    return len(call_sizes(cells, options.steps, known, options.schedule or traits.schedule, traits.parallel))
+    return len(sizes_for(model.transformer, options, cells, known))
 
 
 def windows_and_calls(

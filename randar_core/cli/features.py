@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..io.atomic import atomic_write
-from ..io.images import contact_sheet, read_pixels, reason_of, save_png
+from ..io.images import contact_sheet, read_pixels, save_png
+from ..io.writable import reason_of
 from ..tasks.features import default_layer, feature_map, features
 from . import options
 from .build import device_of_model, load_model

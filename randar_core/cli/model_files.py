@@ -13,7 +13,7 @@ from ..checkpoints.locate import locate
 from ..checkpoints.model import load_model
 from ..checkpoints.releases import RELEASES, find_release
 from ..checkpoints.weights import read_weights
-from ..io.images import writable_folder
+from ..io.writable import writable_folder
 from ..runtime.progress import Progress, is_terminal
 from . import options
 from .outputs import check_free

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..io.changed_settings import changed_settings
-from ..io.images import contact_sheet, read_metadata, save_png, writable_folder, writable_picture
+from ..io.images import contact_sheet, read_metadata, save_png
 from ..io.run_lock import RunLock
 from ..io.sample_set import SampleSet
+from ..io.writable import writable_folder, writable_picture
 from ..runtime.distributed import broadcast_from_rank_0, is_rank_0
 from .requests import Request
 

@@ -224,11 +224,12 @@ def check_canvas(model: TokenModel, canvas: Canvas, conditions: Sequence[CellCon
     grid = model.config.grid
     if (height, width) != (grid, grid):
         raise ValueError(
-            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once. "
-            "The task `fill` draws a canvas of any size."
+            f"The canvas has {width}×{height} cells (width×height); this model draws {grid}×{grid} at once."
         )
     if len(conditions) != canvas.batch:
-        raise ValueError(f"A batch of {canvas.batch} pictures needs {canvas.batch} classes; found {len(conditions)}.")
+        raise ValueError(
+            f"A batch of {canvas.batch} pictures needs {canvas.batch} conditions; found {len(conditions)}."
+        )
     ids = canvas.ids[canvas.known]
     if ids.numel():
         least, most = torch.stack(torch.aminmax(ids)).tolist()

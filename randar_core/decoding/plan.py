@@ -24,6 +24,12 @@ class Plan:
     sizes: tuple[tuple[int, ...], ...]
 
 
+def sizes_for(model, options: DecodingOptions, cells: int, known: int = 0) -> tuple[int, ...]:
+    """Tokens of each call of `model` on a canvas of `cells` cells of which `known` are set."""
+    schedule = options.schedule or model.traits.schedule
+    return tuple(call_sizes(cells, options.steps, known, schedule, model.traits.parallel))
+
+
 def make_plan(
     model,
     known: Tensor,
@@ -45,8 +51,7 @@ def make_plan(
     cells, indices = height * width, options.indices(batch)
     known = known.flatten(1).cpu()
     counts = known.sum(1).tolist()
-    schedule, parallel = options.schedule or model.traits.schedule, model.traits.parallel
-    sizes = {count: tuple(call_sizes(cells, options.steps, count, schedule, parallel)) for count in set(counts)}
+    sizes = {count: sizes_for(model, options, cells, count) for count in set(counts)}
     seeds = [options.seed] * batch if seeds is None else seeds
     if orders is None:
         order = ORDERS[model.traits.order] if options.order is None else options.order

@@ -1,9 +1,7 @@
 """Pictures in files: reading them as tensors, writing PNGs with their metadata, contact sheets and heat maps."""
 
-import errno
 import json
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from .atomic import atomic_write
 from .colour import from_srgb, profile_for, space_of, to_srgb
+from .writable import reason_of
 
 # What pictures are read from: Pillow would hand PostScript, whatever its file is named, to another program. It reads
 # AVIF from version 11.3 on.
@@ -186,12 +185,6 @@ def save_png(path: str | Path, pixels: Tensor, metadata: dict | None = None, pro
         raise OSError(f"The picture '{path}' can't be written{reason_of(error)}") from error
 
 
-def reason_of(error: OSError) -> str:
-    """Why the system can't write a file, as the rest of a sentence, and the remedy where the disk is full."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f" ({error.strerror or error})." + (" Make room on the disk." if full else "")
-
-
 def read_metadata(path: Path) -> dict | None:
     """The metadata that `save_png` wrote; None where there is no such picture, or none that can be read."""
     try:
@@ -213,25 +206,6 @@ def contact_sheet(pictures: Tensor, columns: int, gap: int = 4) -> Tensor:
         top, left = gap + index // columns * (height + gap), gap + index % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = picture
     return sheet
-
-
-def writable_picture(path: Path) -> Path:
-    """`path`, whose folder is made if needed. Raises ValueError where no PNG can be written there."""
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"Pictures are written as PNG; '{path.name}' doesn't end in .png. Name another.")
-    writable_folder(path.parent)
-    return path
-
-
-def writable_folder(folder: Path) -> Path:
-    """`folder`, made if needed. Raises ValueError where nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"Nothing can be written to '{folder}': {error.strerror or error}. Name another.") from error
-    return folder
 
 
 # Dark violet, blue, green, yellow: rises evenly in lightness and is told apart by the colour-blind.

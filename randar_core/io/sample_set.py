@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .atomic import atomic_write
 from .changed_settings import changed_settings
-from .images import reason_of, to_uint8
+from .images import to_uint8
+from .writable import reason_of
 
 METADATA = "parameters"  # its array in the set
 

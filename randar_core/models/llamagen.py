@@ -56,9 +56,6 @@ class LlamaGenConfig(Levels):
 class LlamaGenTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at length one. Decoded pixels are not clamped."""
 
-    # Keys that the released file carries from training next to the parameters.
-    LEFTOVERS = frozenset({"quantize.codebook_used"})
-
     def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}

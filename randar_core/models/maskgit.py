@@ -30,9 +30,6 @@ class MaskGITConfig(Levels):
 class MaskGITTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at their own length. Decoded pixels are clamped to 0…1."""
 
-    # Keys that the released file carries next to the parameters: none.
-    LEFTOVERS = frozenset()
-
     def __init__(self, config: MaskGITConfig, device=None, dtype=None, operations=nn):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}

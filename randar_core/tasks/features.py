@@ -14,9 +14,9 @@ from torch import Tensor
 from ..decoding.conditions import Conditions, row_embeddings
 from ..decoding.seeding import generator_for
 
-# The share of the layers below which features are read by default: the best one measured on the built-in model, see the
-# section on features in benchmarks/results.
-DEPTH = 0.6
+# The share of the layers below which features are read by default: the best one to match parts with the built-in model.
+# See the section on features in benchmarks/results/quality.md.
+DEPTH = 0.3
 
 
 @torch.no_grad()

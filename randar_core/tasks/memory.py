@@ -1,7 +1,7 @@
 """How much memory a task takes next to the weights."""
 
 from ..decoding.options import DecodingOptions
-from ..decoding.schedule import call_sizes
+from ..decoding.plan import sizes_for
 
 # Copies of the logits in float32 that guidance and sampling hold at once, as measured (benchmarks/speed/memory.py).
 LOGITS_AT_ONCE = 3.1
@@ -23,8 +23,7 @@ def picture_bytes(model, options: DecodingOptions, rows: int, cells: int, known:
     is more.
     """
     element_bytes = next(model.parameters()).element_size()
-    schedule = options.schedule or model.traits.schedule
-    sizes = call_sizes(cells, options.steps, known, schedule, model.traits.parallel) or [0]
+    sizes = sizes_for(model, options, cells, known) or (0,)
 
     def peak(tokens: int, queries: int, logits_at_once: float) -> float:
         logits = rows * queries * model.config.codebook_size * 4 * logits_at_once

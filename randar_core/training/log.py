@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..io.atomic import atomic_write
-from ..io.images import reason_of
+from ..io.writable import reason_of
 from ..runtime.progress import Progress
 
 

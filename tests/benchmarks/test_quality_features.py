@@ -1,5 +1,7 @@
 """The section on features: parts are those that are drawn, all layers are read at once, probe and matches are right."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from quality.features import (
     probe,
     verdict,
 )
+from quality.run import RESULTS
 from tiny_tasks import CODES, GRID, random_ids, randomised
 
 from randar_core.decoding.seeding import generator_for
@@ -25,7 +28,7 @@ from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.procedural.render import picture_with_mask
 from randar_core.procedural.scene import PORTRAIT
 from randar_core.procedural.shapes import BODY, CLASSES, SHADE, SHAPES
-from randar_core.tasks.features import features
+from randar_core.tasks.features import DEPTH, features
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
@@ -108,4 +111,10 @@ def test_a_gain_is_told_picture_by_picture():
         "no difference shown",
         "**no**, worse",
     ]
-    assert best_layer({"layers": [{"match": [share]} for share in (0.2, 0.5, 0.4)]}) == 2
+    assert best_layer({"layers": [{"parts": [share]} for share in (0.2, 0.5, 0.4)]}) == 2
+
+
+def test_features_are_read_by_default_at_the_best_layer_of_the_report():
+    report = json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
+    records = report["sections"]["features"]
+    assert round(DEPTH * len(records["two"]["layers"])) == best_layer(records["two"])

@@ -209,7 +209,7 @@ def test_classes_and_ids_out_of_range_are_refused(model):
     beyond = Canvas(torch.full((1, GRID, GRID), 24), torch.ones(1, GRID, GRID, dtype=torch.bool))
     with pytest.raises(ValueError, match="token ids lie in 24…24; this model knows 0…23"):
         run(model, beyond, [0], options(4))
-    with pytest.raises(ValueError, match="1 pictures needs 1 classes; found 2"):
+    with pytest.raises(ValueError, match="1 pictures needs 1 conditions; found 2"):
         run(model, canvas, [0, 1], options(4))
 
 
