@@ -1,0 +1,241 @@
+"""A feigned GPU: tensors that say they lie on `card:0`, with the arithmetic on the CPU.
+
+It finds what goes wrong on a GPU apart from speed: tensors of two devices that meet, a host that waits for the device
+in every call, memory that is never freed. Device checks are those of CUDA: tensors of two devices don't mix, CPU
+tensors without dimensions may, and indices may come from the CPU. `is_cuda` is true, so that code for CUDA runs.
+
+torch allows one such backend in a process, and it can't be removed again. Call `install` in a process that runs nothing
+else:
+
+    install()
+    with FeignedGPU() as gpu:
+        model.to(DEVICE)
+        ...
+    gpu.reads, gpu.uploads, gpu.live, gpu.peak
+
+What it can't show: kernels of GPUs (rounding, alignment, launches), and what a kernel allocates within itself.
+"""
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+
+NAME = "card"
+DEVICE = f"{NAME}:0"
+CPU = torch.device("cpu")
+
+# Operators whose result the host needs: a value, or the size of the result.
+READS = {
+    "aten::_local_scalar_dense",
+    "aten::_unique2",
+    "aten::bincount",
+    "aten::equal",
+    "aten::is_nonzero",
+    "aten::masked_select",
+    "aten::nonzero",
+    "aten::repeat_interleave.Tensor",
+    "aten::unique_consecutive",
+    "aten::unique_dim",
+}
+COPIES = {"aten::_to_copy", "aten::copy_"}
+INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+
+class GPUModule(backend_registration._DummyBackendModule):
+    """What torch asks of a backend, as `torch.card`."""
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 1
+
+    def current_device(self) -> int:
+        return 0
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.float32, torch.float16, torch.bfloat16]
+
+
+def install() -> None:
+    """Make `card` a device of this process, for good."""
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=GPUModule())
+    # `Module.to` otherwise swaps the data of a parameter, which a wrapper doesn't allow.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    # It copies its data below the dispatcher, where no mode sees it.
+    from_data = torch.tensor
+
+    def tensor(data, *, device=None, **more) -> Tensor:
+        made = from_data(data, device=CPU if is_gpu(device) else device, **more)
+        return made.to(DEVICE) if is_gpu(device) else made
+
+    torch.tensor = tensor
+
+
+class GPUTensor(Tensor):
+    """A tensor of the feigned GPU around the CPU tensor `inner` that holds its values."""
+
+    is_cuda = True
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, gpu: "FeignedGPU"):
+        wrapper = Tensor._make_wrapper_subclass(
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=torch.device(DEVICE),
+            layout=inner.layout,
+            requires_grad=False,
+        )
+        wrapper.inner, wrapper.gpu = inner, gpu
+        gpu.account(inner)
+        return wrapper
+
+    def __repr__(self) -> str:
+        return f"GPUTensor({list(self.shape)}, {self.dtype})"
+
+    def tolist(self):
+        self.gpu.reads.append("tolist")
+        return self.inner.tolist()
+
+    def numpy(self, **_):
+        raise TypeError(f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first.")
+
+    def __array__(self, *_):
+        return self.numpy()
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        raise RuntimeError(f"{function} was called on a tensor of the feigned GPU outside of `with FeignedGPU()`.")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A copy from the CPU to the GPU: the operator that made it, the dtype and the bytes."""
+
+    operator: str
+    dtype: torch.dtype
+    bytes: int
+
+
+class FeignedGPU(TorchDispatchMode):
+    """While it is entered, tensors can be made on `DEVICE`.
+
+    reads: the operators that made the host wait for a result, in their order.
+    uploads: the copies from the CPU, which wait as well where the memory isn't pinned.
+    live, peak: bytes of the storages that tensors of the GPU hold, now and at most so far.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.reads: list[str] = []
+        self.uploads: list[Upload] = []
+        self.live = self.peak = 0
+        self.holders: dict[int, int] = {}  # tensors of each storage, by its address
+
+    def account(self, inner: Tensor) -> None:
+        """Count the storage of `inner` until the last tensor of it is gone."""
+        storage = inner.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.holders:
+            self.live += size
+            self.peak = max(self.peak, self.live)
+        self.holders[key] = self.holders.get(key, 0) + 1
+        weakref.finalize(inner, self.release, key, size)
+
+    def release(self, key: int, size: int) -> None:
+        self.holders[key] -= 1
+        if not self.holders[key]:
+            del self.holders[key]
+            self.live -= size
+
+    def upload(self, operator: str, source: Tensor) -> None:
+        self.uploads.append(Upload(operator, source.dtype, source.numel() * source.element_size()))
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """What `function` of torch gives for tensors of the GPU, by the same function on the CPU."""
+        kwargs = kwargs or {}
+        on_gpu, on_cpu = [], []
+        inner_args = inner_of(args, on_gpu, on_cpu)
+        inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
+        device = kwargs.get("device")
+        if not on_gpu and not is_gpu(device):
+            return function(*args, **kwargs)
+        operator = function._schema.name
+        if operator in COPIES:
+            self.note_copy(operator, args, device)
+        elif on_gpu:
+            self.check_devices(operator, args, on_cpu)
+        if operator in READS or f"{operator}.{function._overloadname}" in READS:
+            self.reads.append(operator)
+        if is_gpu(device):
+            inner_kwargs["device"] = CPU
+        result = function(*inner_args, **inner_kwargs)
+        if any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
+            raise NotImplementedError(f"{operator} changes the shape of its input, which the feigned GPU can't follow.")
+
+        to_gpu = bool(on_gpu) if device is None else is_gpu(device)
+        # A function in place returns its input.
+        inputs = {id(tensor): tensor for tensor in on_cpu} | {id(tensor.inner): tensor for tensor in on_gpu}
+        return self.outer_of(result, inputs, to_gpu)
+
+    def outer_of(self, value, inputs: dict[int, Tensor], to_gpu: bool):
+        """`value` with the tensors in it wrapped; `inputs` are those that were there before, by the id within."""
+        if isinstance(value, (list, tuple)):
+            return [self.outer_of(each, inputs, to_gpu) for each in value]
+        if isinstance(value, Tensor) and id(value) in inputs:
+            return inputs[id(value)]
+        return GPUTensor(value, self) if isinstance(value, Tensor) and to_gpu else value
+
+    def note_copy(self, operator: str, args: tuple, device) -> None:
+        target_on_gpu = isinstance(args[0], GPUTensor)
+        source = args[1] if operator == "aten::copy_" else args[0]
+        if operator == "aten::_to_copy":
+            target_on_gpu = target_on_gpu if device is None else is_gpu(device)
+        if isinstance(source, GPUTensor) and not target_on_gpu:
+            self.reads.append(operator)
+        if target_on_gpu and not isinstance(source, GPUTensor):
+            self.upload(operator, source)
+
+    def check_devices(self, operator: str, args: tuple, on_cpu: list[Tensor]) -> None:
+        """RuntimeError where tensors of two devices meet, as CUDA raises it."""
+        indices = []
+        if operator in INDEXED and isinstance(args[0], GPUTensor):
+            indices = [index for index in args[1] if index is not None]
+            if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
+                self.reads.append(f"{operator} by a mask")
+        for tensor in on_cpu:
+            if any(tensor is index for index in indices):
+                self.upload(operator, tensor)
+            elif tensor.ndim:
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! "
+                    f"({operator}: {list(tensor.shape)}, {tensor.dtype})"
+                )
+
+
+def is_gpu(device) -> bool:
+    return device is not None and torch.device(device).type == NAME
+
+
+def inner_of(value, on_gpu: list[Tensor], on_cpu: list[Tensor]):
+    """`value` with the CPU's tensors in place of the GPU's; the tensors found are added to the two lists.
+
+    A function of the module: one that refers to itself from within another keeps its tensors alive.
+    """
+    if isinstance(value, GPUTensor):
+        on_gpu.append(value)
+        return value.inner
+    if isinstance(value, Tensor):
+        on_cpu.append(value)
+    return [inner_of(each, on_gpu, on_cpu) for each in value] if isinstance(value, (list, tuple)) else value
