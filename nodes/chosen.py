@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..randar_core.classes import imagenet_classes, resolve_class
 from ..randar_core.decoding.conditions import Condition, Conditioning, Conditions
-from .model import LoadedModel
+from .loaded_model import LoadedModel
 
 
 @dataclass(frozen=True)

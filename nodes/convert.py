@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..randar_core.decoding.canvas import Canvas, cells_of_mask
 from ..randar_core.tasks.inpaint import THRESHOLD
-from .checks import extremes, in_unit_range
-from .model import LoadedModel
+from .input_checks import extremes, in_unit_range
+from .loaded_model import LoadedModel
 
 
 def pixels_of(image: Tensor, name: str = "image") -> Tensor:

@@ -12,7 +12,7 @@ from ..randar_core.io.images import heat_map
 from ..randar_core.tasks.features import default_layer, feature_map, features, match
 from ..randar_core.tasks.inpaint import THRESHOLD
 from .convert import image_of, masks_of, pixels_of, repeated, to_host
-from .model import LoadedModel
+from .loaded_model import LoadedModel
 from .run import Workload, run
 from .sockets import ModelSocket
 from .widgets import mask_threshold_widget

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from .files import AUTO, file_names, model_names, versions_of
-from .model import DTYPES, load_model
+from .loaded_model import DTYPES, load_model
 from .sockets import ModelSocket
 
 

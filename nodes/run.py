@@ -13,8 +13,8 @@ from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import window_positions
 from ..randar_core.tasks.memory import picture_bytes
-from .memory import split_to_fit
-from .model import LoadedModel
+from .host_memory import split_to_fit
+from .loaded_model import LoadedModel
 from .progress import Progress
 
 T = TypeVar("T")

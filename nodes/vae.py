@@ -13,8 +13,8 @@ from torch import Tensor
 from ..randar_core.models.codebook import Codebook
 from ..randar_core.models.tiling import DECODE_BYTES, ENCODE_BYTES, pictures_at_once
 from ..randar_core.models.tokenizer import Tokenizer
-from .checks import extremes, in_unit_range
-from .memory import split_to_fit
+from .host_memory import split_to_fit
+from .input_checks import extremes, in_unit_range
 
 PIXEL_BYTES = 72  # six float32 copies of a whole picture, as at the end of outpainting
 LARGEST_VALUE = 1e6  # of a latent. Codes lie near 1; the squares of much larger values overflow float32

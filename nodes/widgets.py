@@ -10,7 +10,7 @@ from ..randar_core.decoding.orders import order_named
 from ..randar_core.decoding.sampling import Sampling
 from ..randar_core.decoding.schedule import SCHEDULES
 from ..randar_core.tasks.inpaint import THRESHOLD
-from .model import LoadedModel
+from .loaded_model import LoadedModel
 from .sockets import ClassSocket, GuidanceSocket, OrderSocket
 
 OWN_SCHEDULE = "model's own"

@@ -34,7 +34,7 @@ from quality.seams import SEAMS
 from tqdm import tqdm
 
 from randar_core.checkpoints.locate import locate
-from randar_core.cli.options import PRECISIONS as DTYPES
+from randar_core.cli.arguments import PRECISIONS as DTYPES
 from randar_core.decoding.schedule import SCHEDULES as CALL_SIZES
 from randar_core.io.atomic import atomic_write
 from randar_core.runtime.precision import precision_of

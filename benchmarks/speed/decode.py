@@ -51,7 +51,7 @@ from speed.machine import (
 from torch.profiler import profile as operator_profile
 
 from randar_core.checkpoints.releases import find_release
-from randar_core.cli.options import PRECISIONS
+from randar_core.cli.arguments import PRECISIONS
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.conditions import Conditions
 from randar_core.decoding.guidance import Guidance, Linear

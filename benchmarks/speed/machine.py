@@ -13,7 +13,7 @@ from statistics import median
 
 import torch
 
-from randar_core.cli.build import device_of
+from randar_core.cli.from_arguments import device_of
 
 
 def run_case(command: str, **case) -> dict:

@@ -167,14 +167,14 @@ def load_model(
     return open_model(name_or_file, tokenizer).build(device, dtype, operations)
 
 
-def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
+def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The transformer of a bundle or of a released file. Raises as `load_model` does."""
-    return build(transformer_of(detect(read_weights(path))), device, dtype, operations)
+    return build(transformer_of(detect(read_weights(path))), device, dtype, layers)
 
 
-def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
+def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The tokenizer of a bundle or of a released file. Raises as `load_model` does."""
-    return build(tokenizer_of(detect(read_weights(path))), device, dtype, operations)
+    return build(tokenizer_of(detect(read_weights(path))), device, dtype, layers)
 
 
 def name_of(detected: Detected) -> str:

@@ -111,6 +111,14 @@ MASKGIT = Release(
 def randar(
     name: str, file: str | None, tokenizer: Release, size: tuple[int, int, int], parameters: int, guidance: float
 ) -> Release:
+    """A release of RandAR.
+
+    name, file: of the release; None: no file of its own.
+    tokenizer: the release of the tokenizer that it was trained with.
+    size: width, layers, heads.
+    parameters: their number.
+    guidance: of the authors' evaluation.
+    """
     config = RandARConfig(*size, tokenizer.config.codebook_size)
     return Release(name, config, "ziqipang/RandAR", file, parameters, tokenizer.name, Defaults(guidance))
 
@@ -118,6 +126,13 @@ def randar(
 def rar(
     name: str, size: tuple[int, int, int, int], parameters: int, temperature: float, guidance: float, power: float
 ) -> Release:
+    """A release of RAR.
+
+    name: of the release; its file is named after it.
+    size: width, layers, heads, width of the MLP.
+    parameters: their number.
+    temperature, guidance, power: of the authors' evaluation; `power` is that of the guidance schedule.
+    """
     defaults = Defaults(guidance, 1.0, power, temperature, steps=256, order="raster")
     file = f"{name.replace('-', '_')}.bin"
     return Release(name, RARConfig(*size), "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
@@ -132,6 +147,14 @@ def lpd(
     guidance: float,
     repulsion: int,
 ) -> Release:
+    """A release of LPD.
+
+    name: of the release; its file and its repository are named after it.
+    size: width, layers, heads.
+    grid: cells of a side of its pictures.
+    parameters: their number.
+    steps, guidance, repulsion: of the authors' evaluation.
+    """
     config = LPDConfig(*size, LLAMAGEN.config.codebook_size, grid=grid)
     defaults = Defaults(guidance, steps=steps, order="proximity", repulsion=repulsion)
     file = f"{name.replace('-', '_')}.pth"

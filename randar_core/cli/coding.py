@@ -13,8 +13,8 @@ from ..checkpoints.model import load_tokenizer, open_model
 from ..io.atomic import atomic_write
 from ..io.images import read_pixels, save_png
 from ..io.writable import reason_of, writable_folder
-from . import options
-from .build import device_of
+from . import arguments as options
+from .from_arguments import device_of
 from .outputs import check_free, picture_to_write
 
 CODE_LIMIT = 2**31  # ids are far below it

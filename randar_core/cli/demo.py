@@ -14,14 +14,14 @@ from ..decoding.guidance import Guidance, Linear
 from ..decoding.loop import DecodeProgress
 from ..decoding.options import DecodingOptions
 from ..io.images import contact_sheet, heat_map, save_png
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 from ..tasks.extrapolate import extrapolate
 from ..tasks.generate import generate
 from ..tasks.inpaint import inpaint
 from ..tasks.outpaint import outpaint
 from ..tasks.refine import refine
-from . import options
-from .build import decoding_of, device_of_model, load_model
+from . import arguments as options
+from .from_arguments import decoding_of, device_of_model, load_model
 from .outputs import check_free, folder_to_write
 
 SHEETS = ("classes", "filling_in", "inpaint", "class_edit", "outpaint", "panorama", "refine", "extrapolate")

@@ -16,15 +16,15 @@ from ..decoding.conditions import Conditions
 from ..decoding.loop import DecodeProgress
 from ..decoding.options import DecodingOptions
 from ..io.images import heat_map, read_mask, read_picture, save_png
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 from ..tasks.confidence import score_confidence
 from ..tasks.extrapolate import extrapolate
 from ..tasks.inpaint import inpaint
 from ..tasks.outpaint import outpaint
 from ..tasks.refine import refine
-from . import options
-from .build import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
+from . import arguments as options
 from .cost import say_outpainting, say_refining
+from .from_arguments import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
 from .outputs import picture_to_write
 from .requests import condition_metadata, condition_of, conditioning_of
 

@@ -12,8 +12,8 @@ from ..io.atomic import atomic_write
 from ..io.images import contact_sheet, read_pixels, save_png
 from ..io.writable import reason_of
 from ..tasks.features import default_layer, feature_map, features
-from . import options
-from .build import device_of_model, load_model
+from . import arguments as options
+from .from_arguments import device_of_model, load_model
 from .outputs import check_free, folder_to_write
 
 MAP_SIDE = 256  # pixels of one map on the sheet

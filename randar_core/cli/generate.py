@@ -14,12 +14,12 @@ from ..decoding.conditions import Conditions
 from ..decoding.options import DecodingOptions
 from ..io.sample_set import SampleSet, remaining_batches
 from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0, rank_and_world_size, wait_for_all
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 from ..tasks.extrapolate import extrapolate
 from ..tasks.generate import generate
-from . import options
-from .build import decoding_of, device_of, extrapolation_of, large_decoding_of, load_model
+from . import arguments as options
 from .cost import say_generation
+from .from_arguments import decoding_of, device_of, extrapolation_of, large_decoding_of, load_model
 from .metadata import metadata_of
 from .outputs import Files, Npz, Sheet, folder_to_write, locked
 from .requests import Request, requests_of

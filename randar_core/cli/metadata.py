@@ -4,8 +4,8 @@ import argparse
 
 from ..checkpoints.model import Model
 from ..decoding.options import DecodingOptions
-from . import options
-from .build import device_of_model, digest_of, extrapolation_of, precision, spatial_weight
+from . import arguments as options
+from .from_arguments import device_of_model, digest_of, extrapolation_of, precision, spatial_weight
 from .requests import condition_metadata
 
 

@@ -14,8 +14,8 @@ from ..checkpoints.model import load_model
 from ..checkpoints.releases import RELEASES, find_release
 from ..checkpoints.weights import read_weights
 from ..io.writable import writable_folder
-from ..runtime.progress import Progress, is_terminal
-from . import options
+from ..runtime.progress_lines import Progress, is_terminal
+from . import arguments as options
 from .outputs import check_free
 
 

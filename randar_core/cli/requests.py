@@ -12,7 +12,7 @@ from ..checkpoints.model import Model
 from ..classes import condition_text, other_meanings, parse_condition, plain_name
 from ..decoding.conditions import Condition, Conditioning, check_region
 from ..io.images import read_mask
-from .build import digest_of
+from .from_arguments import digest_of
 
 TITLE_LENGTH = 60  # of a blend in the name of a file: file systems take 255 bytes
 

@@ -27,7 +27,7 @@ from ..training.tokenizer_objective import TokenizerRecipe
 from ..training.train import train_decoder, train_tokenizer, train_transformer
 from ..training.transformer import TRAINABLE
 from ..training.warm_start import WarmStart
-from .build import device_of
+from .from_arguments import device_of
 from .outputs import check_free, folder_to_write, locked
 from .train_options import (
     MULTIPLIERS,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import options
+from . import arguments as options
 
 PROCEDURAL, SHAPES = "procedural", "procedural-shapes"
 TOKENIZER_NETWORK = {

@@ -63,10 +63,15 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rope: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None, queries: int
     ) -> Tensor:
-        """Attention of the last `queries` positions of `x` `[R, T, D]` to the cache of `layer` and to `x`.
+        """Attention of the last `queries` positions of `x` to the cache of `layer` and to `x`: `[R, queries, D]`.
 
-        `mask` `[queries, S]` is added to the scores. Without one, `queries` must be T, which see causally, or 1, which
-        sees every key.
+        x: `[R, T, D]`.
+        rope: rotations of the T positions, as `rope_of` gives them.
+        layer: of `cache`, from 0.
+        cache: keys and values of the positions before; None where there are none.
+        mask: `[queries, S]`, added to the scores. Without one, `queries` must be T, which see causally, or 1, which
+            sees every key.
+        queries: at most T.
         """
         # One product and one copy: in a call of a small model an operation costs as much as its arithmetic.
         qkv = rotate(self.wqkv(x).unflatten(-1, (3, self.heads, -1)), rope)
@@ -98,7 +103,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, rope: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None, queries: int
     ) -> Tensor:
-        """The last `queries` positions of `x` `[R, T, D]`; all others only add keys and values. See `Attention`."""
+        """The last `queries` positions of `x` after this layer; the others only add keys and values.
+
+        x, rope, layer, cache, mask, queries: see `Attention.forward`.
+        """
         attended = self.attention(self.attention_norm(x), rope, layer, cache, mask, queries)
         x = x[:, -queries:] + attended
         return x + self.feed_forward(self.ffn_norm(x))
@@ -175,7 +183,12 @@ class RandAR(nn.Module):
         queries: int | None = None,
         query_mask: Tensor | None = None,
     ) -> Tensor:
-        """All layers over `x` `[R, T, D]`. Of the last layer only the last `queries` positions, with their own mask."""
+        """All layers over `x`; of the last layer only the last `queries` positions.
+
+        x, rope, cache, mask: see `Attention.forward`; `mask` is that of all T positions.
+        queries: positions to give; None: all T.
+        query_mask: `[queries, S]`, the mask of the last layer.
+        """
         last = len(self.layers) - 1
         for index, block in enumerate(self.layers):
             if index == last and queries is not None:

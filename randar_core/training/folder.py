@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from ..io.images import FORMATS, upright
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 
 READERS = 8  # threads
 NAMES_SHOWN = 20  # of the files that are left out for one reason; damaged and small pictures are all named

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..io.atomic import atomic_write
 from ..io.writable import reason_of
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 
 
 class Log:

@@ -11,6 +11,8 @@ from ..runtime.capabilities import quick_dtype
 # Of the quintic iteration (Keller Jordan, "Muon", 2024): steepest at 0, so that small singular values grow at once.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
+MOMENTUM = 0.95
+
 # Elements of the matrices that are made orthogonal at once: small ones gain by it, large ones would take memory.
 ELEMENTS_AT_ONCE = 2**23
 
@@ -23,8 +25,8 @@ class Muon(torch.optim.Optimizer):
     a CPU that emulates bfloat16 would spend most of a training here.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95):
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1):
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self) -> None:
@@ -36,18 +38,18 @@ class Muon(torch.optim.Optimizer):
             for shape, matrices in alike.items():
                 at_once = max(1, ELEMENTS_AT_ONCE // shape.numel())
                 for chunk in (matrices[start : start + at_once] for start in range(0, len(matrices), at_once)):
-                    updates = orthogonal(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in chunk]))
+                    updates = orthogonal(torch.stack([self._momentum(matrix) for matrix in chunk]))
                     for matrix, update in zip(chunk, updates, strict=True):
                         matrix.mul_(1 - group["lr"] * group["weight_decay"])
                         matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
-    def _momentum(self, matrix: Tensor, decay: float) -> Tensor:
+    def _momentum(self, matrix: Tensor) -> Tensor:
         """Nesterov's."""
         state = self.state[matrix]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
-        state["momentum_buffer"].lerp_(matrix.grad, 1 - decay)
-        return matrix.grad.lerp(state["momentum_buffer"], decay)
+        state["momentum_buffer"].lerp_(matrix.grad, 1 - MOMENTUM)
+        return matrix.grad.lerp(state["momentum_buffer"], MOMENTUM)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

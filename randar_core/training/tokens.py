@@ -22,7 +22,7 @@ from ..runtime.distributed import (
     rank_and_world_size,
     wait_for_all,
 )
-from ..runtime.progress import Progress
+from ..runtime.progress_lines import Progress
 from .settings import PictureSet, Run
 
 IDS_FILE = "ids.safetensors"

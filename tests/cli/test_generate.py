@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_cli import pixels, run, save_mask
 
 from randar_core.cli import generate as command
-from randar_core.runtime.progress import Progress
+from randar_core.runtime.progress_lines import Progress
 from randar_core.tasks.generate import generate
 
 

@@ -3,7 +3,7 @@
 from tiny_cli import run
 
 from randar_core.cli import model_files as command
-from randar_core.runtime import progress
+from randar_core.runtime import progress_lines as progress
 
 
 def test_info_says_what_a_file_is(bundle, capsys):

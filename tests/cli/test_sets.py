@@ -18,7 +18,7 @@ from randar_core.checkpoints.releases import Defaults
 from randar_core.cli import generate as command
 from randar_core.cli import main
 from randar_core.io.run_lock import RunLock
-from randar_core.runtime import progress
+from randar_core.runtime import progress_lines as progress
 from randar_core.runtime.capabilities import can_pack_in
 from randar_core.tasks.generate import generate
 

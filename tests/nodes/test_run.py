@@ -146,7 +146,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(model, sample, monkeypa
     platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed, and can be asked for it"
 )
 def test_what_a_packed_model_held_is_handed_back_once_it_is_gone(pack, tiny, monkeypatch):
-    memory, asked = pack.module("nodes.memory"), []
+    memory, asked = pack.module("nodes.host_memory"), []
 
     class Timer(threading.Thread):
         def __init__(self, delay, function, arguments):

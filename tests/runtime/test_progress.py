@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from randar_core.runtime.progress import LINE_SECONDS, Progress, duration
+from randar_core.runtime.progress_lines import LINE_SECONDS, Progress, duration
 
 
 class Clock:

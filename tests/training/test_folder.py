@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, features
 from tiny_pictures import save_picture
 
-from randar_core.runtime import progress
+from randar_core.runtime import progress_lines as progress
 from randar_core.training.folder import by_name, open_folder
 
 

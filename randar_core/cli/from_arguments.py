@@ -16,7 +16,7 @@ from ..decoding.sampling import Sampling
 from ..io.images import read_pixels
 from ..runtime.packed_linear import pack
 from ..runtime.precision import Precision, precision_of
-from .options import DROP_RATIO, LARGE_GUIDANCE, SPATIAL_GUIDANCE
+from .arguments import DROP_RATIO, LARGE_GUIDANCE, SPATIAL_GUIDANCE
 
 
 def device_of(name: str) -> torch.device:

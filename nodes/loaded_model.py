@@ -12,7 +12,7 @@ from ..randar_core.checkpoints.model import Model, open_model
 from ..randar_core.runtime.packed_linear import pack, packed_bytes
 from ..randar_core.runtime.precision import Precision, precision_of
 from .files import AUTO, existing_paths, file_names, path_of
-from .memory import return_memory_of
+from .host_memory import return_memory_of
 from .vae import TokenizerVAE
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "int8": "int8"}
