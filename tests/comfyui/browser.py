@@ -115,6 +115,7 @@ def run_workflow(page, server) -> PageRun:
     run = page.evaluate("() => window.randarRun")
     outputs = {}
     if run["status"] == "success":
+        fit_view(page)  # the page loads the pictures of a node once it draws it
         page.wait_for_function(SHOWN)
         outputs = server.get(f"/history/{run['prompt']}")[run["prompt"]]["outputs"]
     return PageRun(run["status"], run["previews"], run.get("message") or "", outputs)
