@@ -7,6 +7,7 @@ from speed import memory
 
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.tiling import DECODE_BYTES
+from randar_core.tasks.features import features
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,17 @@ def test_what_decoding_takes_grows_with_the_width_and_the_margin_of_its_half(hal
         measured = memory.peak_bytes(lambda: tokenizer.decode_vectors(vectors), torch.device("cpu"))
     stated = DECODE_BYTES * tokenizer.decoded_channels * side**2 * 4
     assert 0.8 * measured <= stated <= 1.2 * measured
+
+
+@pytest.mark.parametrize("name", ["randar-l-llamagen", "lpd-l-256", "arpg-l"])
+def test_features_take_no_more_memory_than_a_teacher_forced_pass_of_twice_the_length(name):
+    model = random_model(name, layers=2)
+    grid = model.config.grid
+    ids = torch.zeros(1, grid, grid, dtype=torch.long)
+    condition = model.class_embedding(torch.tensor([model.null_class]))
+    along = torch.arange(grid**2).repeat(2)[None]
+    device = torch.device("cpu")
+    with torch.inference_mode():
+        read = memory.peak_bytes(lambda: features(model, ids, layer=model.feature_layers), device)
+        teacher_forced = memory.peak_bytes(lambda: model(condition, ids.flatten(1).repeat(1, 2), along), device)
+    assert read <= teacher_forced
