@@ -167,9 +167,9 @@ def load_model(
     return open_model(name_or_file, tokenizer).build(device, dtype, operations)
 
 
-def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None) -> nn.Module:
+def load_transformer(path: str | Path, device="cpu", dtype: torch.dtype | None = None, operations=layers) -> nn.Module:
     """The transformer of a bundle or of a released file. Raises as `load_model` does."""
-    return build(transformer_of(detect(read_weights(path))), device, dtype, layers)
+    return build(transformer_of(detect(read_weights(path))), device, dtype, operations)
 
 
 def load_tokenizer(path: str | Path, device="cpu", dtype: torch.dtype | None = None) -> nn.Module:
