@@ -27,15 +27,15 @@ from .warm_start import WarmStart
 
 TOKENIZER_PICTURES = Landscapes(seed=1, count=10_000)
 TOKENIZER = LlamaGenConfig(
-    channels=16,
-    multipliers=(1, 1, 2, 4),
+    channels=32,
+    multipliers=(1, 1, 2, 2),
     res_blocks=1,
     codebook_size=1024,
     codebook_dim=8,
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=3000, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=2200, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class DecoderRound:
 
 
 DECODER_LOOP = LoopSetting(steps=800, batch=16, learning_rate=1e-3, warmup=50, weight_decay=0.0)
-# Twice as wide in the two coarsest levels, so that it can see how an outline continues, with codes as a transformer
+# Twice as wide in the coarsest level, so that it can see how an outline continues, with codes as a transformer
 # draws them, and with a margin against a line along the edge.
 DECODER_ROUNDS = (
     DecoderRound(
         Landscapes(seed=6, count=16_000),
         DecoderRecipe(),
         replace(DECODER_LOOP, average=0.995),
-        decoder_multipliers=(1, 1, 4, 8),
+        decoder_multipliers=(1, 1, 2, 4),
         margin=1,
     ),
 )
