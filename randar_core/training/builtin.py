@@ -25,7 +25,7 @@ from .train import train_decoder, train_tokenizer, train_transformer
 from .training_loop import CHECKPOINT
 from .warm_start import WarmStart
 
-TOKENIZER_PICTURES = Landscapes(seed=1, count=10_000)
+TOKENIZER_PICTURES = Landscapes(seed=1, count=40_000)
 TOKENIZER = LlamaGenConfig(
     channels=32,
     multipliers=(1, 1, 2, 2),
@@ -35,7 +35,7 @@ TOKENIZER = LlamaGenConfig(
     z_channels=64,
     norm_groups=8,
 )
-TOKENIZER_LOOP = LoopSetting(steps=2200, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=5200, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -62,40 +62,31 @@ DECODER_ROUNDS = (
     ),
 )
 
-TRANSFORMER = RandARConfig(width=256, layers=4, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
+TRANSFORMER = RandARConfig(width=256, layers=6, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
 TRANSFORMER_LOOP = LoopSetting(
-    steps=500, batch=48, learning_rate=3e-3, warmup=50, weight_decay=0.05, average=0.99, optimizer="muon"
+    steps=5000, batch=48, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.999, optimizer="muon"
 )
 
 
 @dataclass(frozen=True)
 class TransformerRound:
-    """One training of the transformer, on pictures of its own. New layers change nothing at first."""
+    """One training of the transformer, on pictures of its own."""
 
     pictures: Landscapes
     loop: LoopSetting
     prefixes: Prefixes
-    layers: int | None = None
-    """The layers of the transformer from here on; None: those of `TRANSFORMER`."""
     oversample: tuple[tuple[str, int], ...] = ()
     """Classes whose pictures come so many times as often as others."""
 
 
-# Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. Later
-# ones have more layers, see more of what comes after a picture's beginning, where edges become clean, and last longer.
+# Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. The
+# second sees more of what comes after a picture's beginning, where edges become clean.
 TRANSFORMER_ROUNDS = (
-    TransformerRound(Landscapes(seed=2, count=8_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=8)),
-    TransformerRound(
-        Landscapes(seed=3, count=24_000),
-        replace(TRANSFORMER_LOOP, steps=6000, learning_rate=2e-3, average=0.999, seed=1),
-        Prefixes(cells=48, whole_every=16),
-        layers=6,
-    ),
+    TransformerRound(Landscapes(seed=2, count=24_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=16)),
     TransformerRound(
         Landscapes(seed=4, count=32_000),
-        replace(TRANSFORMER_LOOP, steps=5000, learning_rate=1.2e-3, average=0.999, seed=2),
+        replace(TRANSFORMER_LOOP, learning_rate=1.5e-3, seed=2),
         Prefixes(cells=64, whole_every=8),
-        layers=6,
         oversample=(("city", 2), ("castle", 2), ("house", 2)),
     ),
 )
@@ -132,7 +123,7 @@ def train_builtin(
         transformer = train_transformer(
             picture_set(each.pictures),
             tokenizer,
-            replace(TRANSFORMER, layers=each.layers or TRANSFORMER.layers),
+            TRANSFORMER,
             DEFAULTS,
             run_in(folder / f"decoder-{number}", each.loop, device, resume, **seldom, **reporting),
             prefixes=each.prefixes,
