@@ -59,11 +59,15 @@ def tokenizer_run(folder: Path, resume=False, on_sample=None, log_every=1) -> Ll
     return train(objective, samples, run_in(folder, resume=resume, log_every=log_every), {}, on_sample)
 
 
-def decoder_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+def decoder_run(folder: Path, resume=False, on_sample=None, adversarial=0.0) -> LlamaGenTokenizer:
     torch.manual_seed(0)
-    objective = DecoderObjective(LlamaGenTokenizer(TOKENIZER), DecoderRecipe())
+    objective = DecoderObjective(LlamaGenTokenizer(TOKENIZER), DecoderRecipe(adversarial=adversarial))
     samples = objective.samples(PixelSamples(Pictures(0, 10, size=16), 0))
     return train(objective, samples, run_in(folder, resume=resume), {}, on_sample)
+
+
+def adversarial_run(folder: Path, resume=False, on_sample=None) -> LlamaGenTokenizer:
+    return decoder_run(folder, resume, on_sample, adversarial=0.5)
 
 
 def tiny_pictures(count: int, facts: dict | None = None) -> PictureSet:

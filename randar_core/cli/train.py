@@ -69,6 +69,8 @@ def locked_folder(folder: Path):
 def run_train_tokenizer(arguments: argparse.Namespace) -> None:
     with distributed(device_of(arguments.device)) as device:
         if arguments.pixels_of is None:
+            if arguments.adversarial:
+                raise ValueError("--adversarial is for the decoder of a trained tokenizer: name that by --pixels-of.")
             trained, config = None, new_config(arguments)
         else:
             trained = trained_tokenizer(arguments, device)
@@ -83,7 +85,7 @@ def run_train_tokenizer(arguments: argparse.Namespace) -> None:
                 train_tokenizer(pictures, config, recipe, run)
             else:
                 growth = arguments.decoder_multipliers, arguments.margin
-                train_decoder(trained, pictures, DecoderRecipe(), run, *growth)
+                train_decoder(trained, pictures, DecoderRecipe(adversarial=arguments.adversarial), run, *growth)
 
 
 def new_config(arguments: argparse.Namespace) -> LlamaGenConfig:

@@ -53,6 +53,14 @@ def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
         help="decode this many cells more on each side and crop them again, against a line along the edge of pictures "
         "(default: 1; with --pixels-of that of the tokenizer)",
     )
+    parser.add_argument(
+        "--adversarial",
+        type=options.at_least(0, whole=False),
+        default=0.0,
+        metavar="WEIGHT",
+        help="with --pixels-of, let a discriminator ask for sharp edges, this many times as loud as the error of the "
+        "pixels; 0.5 is a good value (default: 0, none)",
+    )
 
 
 def add_transformer_options(parser: argparse.ArgumentParser) -> None:

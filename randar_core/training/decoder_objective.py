@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..models.codebook import DISTANCES_AT_ONCE
 from ..models.llamagen import LlamaGenTokenizer
+from .discriminator import PatchDiscriminator, adversarial_losses
 from .reconstruction import border_weights, reconstruction_loss
 from .samples import ExchangedSamples, PixelSamples
 
@@ -20,22 +21,23 @@ class DecoderRecipe:
     `DecoderObjective.BORDER` of them, weigh `border` times as much as others: a picture's edge is a small part of it,
     but shows as a line where the picture is continued. Of three pictures in four up to a share `exchanged` of the codes
     are exchanged for near ones, as a transformer draws them, so that the decoder learns to trust the context (latent
-    perturbation, arXiv 2503.08354).
+    perturbation, arXiv 2503.08354). A discriminator's word weighs `adversarial` times as much as the pixels' error, 0
+    for none: where codes leave open which edge it was, the error alone asks for the blurred average of all.
     """
 
     edges: float = 1.0
     border: float = 4.0
     exchanged: float = 0.3
+    adversarial: float = 0.0
 
 
 class DecoderObjective(nn.Module):
-    """Reconstruction alone, by the decoder of a trained tokenizer.
+    """Reconstruction by the decoder of a trained tokenizer, and, where the recipe asks for it, a discriminator's word.
 
     Encoder and codebook stay as they are. So a picture's ids don't change, and transformers that learnt them stay
     valid. The log's `psnr` is that of pictures with exchanged codes, lower than of pictures with their own.
     """
 
-    FIGURES = ("psnr",)
     BORDER = 3  # pixels
     NEAREST = 32  # codes that may replace one
     UNCHANGED_EVERY = 4  # every fourth picture keeps all its codes
@@ -46,6 +48,8 @@ class DecoderObjective(nn.Module):
         for module in (model.encoder, model.quant_conv, model.quantize):
             module.requires_grad_(False)
         self.register_buffer("ranked", ranked_codes(model, self.NEAREST), persistent=False)
+        self.discriminator = PatchDiscriminator() if recipe.adversarial else None
+        self.FIGURES = ("psnr", "discriminator", "told") if recipe.adversarial else ("psnr",)
 
     def samples(self, samples: PixelSamples) -> ExchangedSamples:
         """The samples of a training, with the codes that are exchanged."""
@@ -61,7 +65,12 @@ class DecoderObjective(nn.Module):
         decoded = self.model.decode_vectors(codes).float()
         weights = border_weights(*pixels.shape[2:], self.BORDER, self.recipe.border).to(pixels.device)
         loss = reconstruction_loss(decoded, pixels, self.recipe.edges, weights)
-        return loss, {"psnr": -10 * F.mse_loss(decoded.detach(), pixels).log10()}
+        figures = {"psnr": -10 * F.mse_loss(decoded.detach(), pixels).log10()}
+        if self.discriminator is not None:
+            decoders, hinge, told = adversarial_losses(self.discriminator, decoded, pixels, loss)
+            loss = loss + self.recipe.adversarial * decoders + hinge
+            figures |= {"discriminator": hinge.detach(), "told": told}
+        return loss, figures
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         return {}

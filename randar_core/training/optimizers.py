@@ -1,6 +1,7 @@
 """AdamW, or Muon for matrices with AdamW for the rest, and the course of their learning rate."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,13 @@ def learning_rate(setting: LoopSetting, step: int) -> float:
     return setting.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
 
 
-def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: nn.Module, setting: LoopSetting, beside: Iterable[Tensor] = ()
+) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW, which comes first, for the rest.
 
-    Only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
+    `beside` are parameters that learn with the model and aren't its own: AdamW takes them, without decay. Only matrices
+    decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
     AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
@@ -39,12 +43,15 @@ def make_optimizers(model: nn.Module, setting: LoopSetting) -> list[torch.optim.
     for parameter in model.parameters():
         if id(parameter) not in taken and parameter.requires_grad:
             groups[parameter.squeeze().ndim > 1 and id(parameter) not in embeddings].append(parameter)
+    adamw = [
+        {"params": groups[True], "weight_decay": setting.weight_decay},
+        {"params": groups[False], "weight_decay": 0.0},
+    ]
+    if beside := list(beside):
+        adamw.append({"params": beside, "weight_decay": 0.0})
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
-            [
-                {"params": groups[True], "weight_decay": setting.weight_decay},
-                {"params": groups[False], "weight_decay": 0.0},
-            ],
+            adamw,
             lr=setting.learning_rate,
             betas=(0.9, 0.95),
         )

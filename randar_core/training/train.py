@@ -1,5 +1,6 @@
 """The trainings from pictures to a file: a tokenizer, a transformer for the tokens it makes, a better decoder."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def train_decoder(
     config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
     facts = {
         "tokenizer": tokenizer_facts(config),
-        "recipe": asdict(recipe),
+        "recipe": decoder_facts(recipe),
         "start": hash_of(tokenizer.state_dict()),
         "pictures": pictures.facts,
     }
@@ -82,7 +83,8 @@ def train_decoder(
     seed, folder = run.setting.seed, run.reporting.folder
     copy = new_tokenizer(config, run)
     widen(copy, tokenizer, seed)
-    objective = DecoderObjective(copy, recipe)
+    with seeded(seed):
+        objective = DecoderObjective(copy, recipe)
     samples = objective.samples(PixelSamples(pictures.pictures, seed))
     sheets = reconstruction_sheets(copy, pictures.pictures, folder, run.device)
     copy = train(objective, samples, run, facts, sheets)
@@ -98,11 +100,23 @@ def tokenizer_facts(config: LlamaGenConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in newer or value != newer[name]}
 
 
+def decoder_facts(recipe: DecoderRecipe) -> dict[str, Any]:
+    """What must be the same when a decoder's training resumes; one without a discriminator may be from before it."""
+    return {name: value for name, value in asdict(recipe).items() if name != "adversarial" or value}
+
+
 def new_tokenizer(config: LlamaGenConfig, run: Run) -> LlamaGenTokenizer:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.setting.seed)  # and no other device's
+    with seeded(run.setting.seed):
         tokenizer = LlamaGenTokenizer(config, operations=layers_for(run.device))
     return tokenizer.to(memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def seeded(seed: int):
+    """Within it, weights that layers draw for themselves come from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # and no other device's
+        yield
 
 
 def train_transformer(

@@ -2,7 +2,8 @@
 
 An objective is a module with the network as `.model`; `forward(batch, step)` gives the loss and figures for the log,
 `after_step(step, optimizer)` does what is due between steps (`optimizer` is the AdamW one) and at times gives figures;
-`FIGURES` names them all. Parameters that need no gradient stay as they are. Under `torchrun` every process takes its
+`FIGURES` names them all. Parameters that need no gradient stay as they are; those of the objective that aren't the
+network's (a discriminator's) learn with it. Under `torchrun` every process takes its
 share of each global batch; one process with the same batch takes the same course.
 """
 
@@ -88,7 +89,9 @@ def train(
     rank, processes = rank_and_world_size()
     path = reporting.folder / CHECKPOINT
     objective.to(device)
-    optimizers = make_optimizers(objective.model, setting)
+    own = {id(parameter) for parameter in objective.model.parameters()}
+    beside = [each for each in objective.parameters() if each.requires_grad and id(each) not in own]
+    optimizers = make_optimizers(objective.model, setting, beside)
     average = start_average(objective.model, setting.average)
     first = 0
     if run.resume:
@@ -126,6 +129,7 @@ def train(
             objective.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(objective.model.parameters(), setting.clip or math.inf)
+            nn.utils.clip_grad_norm_(beside, setting.clip or math.inf)
             for optimizer in optimizers:
                 optimizer.step()
             rare |= objective.after_step(step, optimizers[0])

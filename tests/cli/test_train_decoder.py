@@ -74,3 +74,12 @@ def test_another_start_is_noticed_at_a_resume(better):
     words = (*TRAIN, *LEARN, "--steps", 60, "--out", better.parent, "--resume", "--seed", 1)
     with pytest.raises(ValueError, match="begun with other settings"):
         randar(*words, "--pixels-of", better)
+
+
+def test_a_discriminator_is_for_a_trained_tokenizer(first, tmp_path):
+    randar(*TRAIN, *LEARN, "--steps", 2, "--pixels-of", first, "--adversarial", 0.5, "--out", tmp_path / "sharp")
+    assert "discriminator" in (tmp_path / "sharp" / "log.csv").read_text().splitlines()[0]
+    saved = load_tokenizer(tmp_path / "sharp" / trainings.TOKENIZER_FILE).state_dict()
+    assert saved.keys() == load_tokenizer(first).state_dict().keys()
+    with pytest.raises(ValueError, match="--pixels-of"):
+        randar(*TRAIN, *LEARN, *SMALL, "--steps", 2, "--adversarial", 0.5, "--out", tmp_path / "new")

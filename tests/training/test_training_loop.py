@@ -6,13 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_trainings import SETTING, TRANSFORMER, decoder_run, kill_at, losses, muon_run, tokenizer_run, transformer_run
+from tiny_trainings import (
+    SETTING,
+    TRANSFORMER,
+    adversarial_run,
+    decoder_run,
+    kill_at,
+    losses,
+    muon_run,
+    tokenizer_run,
+    transformer_run,
+)
 
 from randar_core.training import run_state
 from randar_core.training.transformer import TransformerObjective
 
 
-@pytest.mark.parametrize("run", [transformer_run, muon_run, tokenizer_run, decoder_run])
+@pytest.mark.parametrize("run", [transformer_run, muon_run, tokenizer_run, decoder_run, adversarial_run])
 def test_a_killed_training_resumes_exactly(run, tmp_path):
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_trainings import decoder_run, kill_at, losses, muon_run, some_ids, tokenizer_run, transformer_run
+from tiny_trainings import (
+    adversarial_run,
+    decoder_run,
+    kill_at,
+    losses,
+    muon_run,
+    some_ids,
+    tokenizer_run,
+    transformer_run,
+)
 
 from randar_core.training.tokens import load_tokens
 
@@ -25,6 +34,7 @@ with distributed(tiny.CPU):
     tiny.muon_run(Path({folder!r}, "muon"))
     tiny.tokenizer_run(Path({folder!r}, "tokenizer"))
     tiny.decoder_run(Path({folder!r}, "decoder"))
+    tiny.adversarial_run(Path({folder!r}, "adversarial"))
     tiny.transformer_run(Path({folder!r}, "begun_alone"), resume=True)
     ids = tiny.some_ids(facts={{"shared": True}})
     if torch.distributed.get_rank() == 1:
@@ -45,9 +55,13 @@ def test_two_processes_take_the_course_of_one(tmp_path):
     muon_run(tmp_path / "one_muon")
     tokenizer_run(tmp_path / "one_tokenizer")
     decoder_run(tmp_path / "one_decoder")
+    adversarial_run(tmp_path / "one_adversarial")
     # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
     for name, tolerance in (("transformer", 1e-3), ("muon", 1e-3), ("tokenizer", 5e-3), ("decoder", 5e-3)):
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+    # What two networks learn from each other makes a rounding grow from step to step.
+    first = losses(tmp_path / "one_adversarial")[:4]
+    assert losses(tmp_path / "adversarial")[:4] == pytest.approx(first, rel=5e-3)
     assert losses(tmp_path / "begun_alone") == pytest.approx(losses(tmp_path / "one_transformer"), rel=1e-3)
     shared, alone = load_tokens(tmp_path / "ids.safetensors", {"shared": True}), some_ids({"shared": True})
     assert torch.equal(shared.ids, alone.ids) and torch.equal(shared.labels, alone.labels)
