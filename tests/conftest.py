@@ -39,9 +39,8 @@ class Pack:
             return self.nodes[node_id].execute(**inputs).result
 
 
-@pytest.fixture(scope="session")
-def pack(tmp_path_factory):
-    models = tmp_path_factory.mktemp("models")
+def load_pack(models: Path) -> Pack:
+    """The pack in its host, with `models` as the host's models folder, which is empty."""
     host = load_file("fake_comfyui", Path(__file__).parent / "fake_comfyui.py")
     if os.environ.get("NODE_TEST_HOST"):
         host.use_real_host(os.environ["NODE_TEST_HOST"], models)
@@ -56,6 +55,11 @@ def pack(tmp_path_factory):
     nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(node_classes())}
     (models / "randar").mkdir()
     return Pack(nodes, models / "randar")
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory):
+    return load_pack(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
