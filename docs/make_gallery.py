@@ -110,23 +110,26 @@ class Studio:
         return mask
 
     def previews(self, classes: tuple | str, shares: list[float], **inputs) -> list[Tensor]:
-        """The live preview of one picture after these shares of the calls, decoded after every call."""
+        """The live preview of one picture after these shares of the calls, decoded each time."""
         import comfy.utils
         from comfy.cli_args import LatentPreviewMethod, args
 
-        seen, time = [], self.pack.module("nodes.preview_time")
-        no_limits = [(time, "SHARE", 1e6), (time, "PAINTING_SHARE", 1e5), (time, "SECONDS_BETWEEN", 0.0)]
-        no_limits += [(self.pack.module("nodes.preview"), "LONGEST_PAUSE", 1e6)]
-        wanted = [*no_limits, (args, "preview_method", LatentPreviewMethod.Auto)]
-        wanted += [(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append(preview[1]))]
+        frames, times = [], self.pack.module("nodes.preview_time")
+        calls_left = {round((1 - share) * (SETTINGS["steps"] - 1)) for share in shares}
+        wanted = [
+            (times.PreviewTime, "is_due", lambda time, left: left in calls_left),
+            (times, "SHARE", 1e6),
+            (self.pack.module("nodes.preview"), "LONGEST_PAUSE", 1e6),
+            (args, "preview_method", LatentPreviewMethod.Auto),
+            (comfy.utils, "PROGRESS_BAR_HOOK", lambda _, total, preview, **more: preview and frames.append(preview[1])),
+        ]
         before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
         for each in wanted:
             setattr(*each)
         self.sample(classes, **inputs)
         for each in before:
             setattr(*each)
-        frames = [seen[round(share * (len(seen) - 1))].resize((self.side, self.side)) for share in shares]
-        return [from_image(frame) for frame in frames]
+        return [from_image(frame.resize((self.side, self.side))) for frame in frames]
 
 
 @entry("generate", "Generate", "Class Sampler", f"four pictures of the class {VIEW}", "One class and four seeds.")
