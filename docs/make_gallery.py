@@ -348,7 +348,7 @@ def refine(studio):
     "How probable each token is to the model: dark is low, yellow is high.",
 )
 def confidence(studio):
-    latent = studio.sample(FLYING, batch_size=4)
+    latent = studio.sample(FLYING, batch_size=3)
     inputs = {"model": studio.model, "classes": studio.classes(FLYING), "latent": latent, "cfg": 1.0}
     scores = studio.run("Confidence", **inputs)[0]
     heat = studio.run("HeatMap", confidence=scores)[0]
