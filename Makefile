@@ -3,10 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Windows has the same commands written out in README.md.
 
-.PHONY: demo test test-comfyui fuzz bench clean
+.PHONY: demo gallery test test-comfyui fuzz bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/randar demo --out out --force
+
+# docs/gallery.md and its pictures, drawn anew by the built-in model.
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/make_gallery.py
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import ctypes
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import comfy.model_management
@@ -39,7 +39,7 @@ def split_to_fit(
         try:
             return run(size)
         except Exception as error:
-            if not (is_out_of_memory(error) or host_is_out_of_memory(error)):
+            if not memory_ran_out(error):
                 raise
         # Only here, outside the handler, has the traceback released what the run had allocated.
         comfy.model_management.soft_empty_cache()
@@ -49,10 +49,33 @@ def split_to_fit(
         size = -(-size // 2)
 
 
-def host_is_out_of_memory(error: Exception) -> bool:
-    """What ComfyUI knows of errors beyond torch's own."""
+def memory_ran_out(error: Exception) -> bool:
+    """Whether an error says so, as torch, Python or ComfyUI report it."""
     is_oom = getattr(comfy.model_management, "is_oom", None)  # not in ComfyUI 0.12
-    return isinstance(error, comfy.model_management.OOM_EXCEPTION) or (is_oom is not None and is_oom(error))
+    return (
+        is_out_of_memory(error)
+        or isinstance(error, comfy.model_management.OOM_EXCEPTION)
+        or (is_oom is not None and is_oom(error))
+    )
+
+
+def fits_beside(
+    patcher: comfy.model_patcher.ModelPatcher, others: Sequence[comfy.model_patcher.ModelPatcher], needed: int
+) -> bool:
+    """Whether the model of `patcher` fits into what is free beside the `others`, with nothing unloaded for it.
+
+    needed: bytes for the work of all of them. A device that reads its weights where they are stored, as the CPU does,
+    needs no room for them.
+    """
+    device = patcher.load_device
+    missing = sum(
+        max(0, each.model_size() - each.loaded_size())
+        for each in (patcher, *others)
+        if each.load_device == device != each.offload_device
+    )
+    # What ComfyUI keeps free too. It unloads other models where there is less.
+    reserve = comfy.model_management.minimum_inference_memory()
+    return 1.1 * missing + needed + reserve <= comfy.model_management.get_free_memory(device)
 
 
 def return_memory_of(owner: object) -> None:

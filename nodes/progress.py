@@ -1,6 +1,5 @@
 """What happens after each call of the model: interrupt, progress bar and live preview."""
 
-import math
 import time
 from collections import deque
 
@@ -8,14 +7,12 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from PIL import Image
 
 from ..randar_core.decoding.loop import DecodeProgress
-from .preview import cell_sheet, code_colours
+from .preview import UNDRAWN, Preview
+from .preview_time import PreviewTime
 from .vae import TokenizerVAE
 
-SECONDS_BETWEEN_PREVIEWS = 0.2
-PREVIEW_SHARE = 0.05  # largest share of the run's time; where a preview takes longer, fewer are shown
 CALLS_IN_FLIGHT = 8  # calls that may wait on a GPU: enough to keep it busy, few enough to stop soon
 
 
@@ -23,10 +20,13 @@ class Progress:
     """The `on_step` of a task whose tokens belong to `vae`; `on_score` is that of its scoring passes."""
 
     def __init__(self, vae: TokenizerVAE):
-        self.colours = code_colours(vae) if args.preview_method != LatentPreviewMethod.NoPreviews else None
+        self.preview: Preview | None = None
+        if args.preview_method != LatentPreviewMethod.NoPreviews:
+            # Who chose Latent2RGB chose quick colours, as with other models.
+            self.preview = Preview(vae, decoded=args.preview_method != LatentPreviewMethod.Latent2RGB)
         self.bar: comfy.utils.ProgressBar | None = None
         self.scoring_bar: comfy.utils.ProgressBar | None = None
-        self.next_preview = -math.inf
+        self.time = PreviewTime()
         self.in_flight = InFlight()
 
     def __call__(self, progress: DecodeProgress) -> None:
@@ -34,15 +34,23 @@ class Progress:
         self.in_flight.add(progress.ids.device)
         if self.bar is None:
             self.bar = comfy.utils.ProgressBar(progress.calls)
-        began, preview = time.monotonic(), None
-        if self.colours is not None and (began >= self.next_preview or progress.call == progress.calls):
+        self.time.count_call()
+        left = progress.calls - progress.call
+        if self.preview is None or not self.time.is_due(left):
+            self.bar.update_absolute(progress.call, progress.calls)
+        else:
             self.in_flight.wait()  # for the picture; this time is not a cost of the preview
-            began = time.monotonic()
-            preview = self.preview(progress)
-        self.bar.update_absolute(progress.call, progress.calls, preview)
-        if preview is not None:
-            ended = time.monotonic()
-            self.next_preview = ended + max(SECONDS_BETWEEN_PREVIEWS, (ended - began) / PREVIEW_SHARE)
+            self.show(progress, left)
+
+    def show(self, progress: DecodeProgress, calls_left: int) -> None:
+        """Show a preview, decoded as far as there is time for it."""
+        began, size = time.perf_counter(), args.preview_size
+        tokens = torch.where(progress.known, progress.ids, UNDRAWN).cpu()
+        for_last = self.preview.seconds_of_all(tokens) if calls_left else 0.0
+        decoding = self.preview.decode(tokens, size, self.time.left_to_decode(calls_left, for_last))
+        image = self.preview.image(tokens, size)
+        self.bar.update_absolute(progress.call, progress.calls, ("JPEG", image, size))
+        self.time.add(time.perf_counter() - began, decoding)
 
     def on_score(self, done: int, total: int) -> None:
         """`done` of `total` windows are scored. They have a progress bar of their own where there are several."""
@@ -53,10 +61,6 @@ class Progress:
             self.scoring_bar.update_absolute(done, total)
         if done == total:
             self.scoring_bar = None
-
-    def preview(self, progress: DecodeProgress) -> tuple[str, Image.Image, int]:
-        image = cell_sheet(self.colours, progress.ids.cpu(), progress.known.cpu(), args.preview_size)
-        return ("JPEG", image, args.preview_size)
 
 
 class InFlight:

@@ -1,6 +1,7 @@
 """How a task of the core runs inside ComfyUI: weights on the device, memory for the work, progress and interrupt."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,7 +14,7 @@ from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import window_positions
 from ..randar_core.tasks.memory import picture_bytes
-from .host_memory import split_to_fit
+from .host_memory import fits_beside, split_to_fit
 from .loaded_model import LoadedModel
 from .progress import Progress
 
@@ -45,6 +46,11 @@ class Workload:
     canvas_cells: int | None = None
     windows: int = 1
     shared_bytes: int = 0
+
+    def preview_size(self, factor: int) -> tuple[int, int]:
+        """Height and width in pixels of a square with as many cells of `factor` pixels as a picture has."""
+        side = math.isqrt(self.canvas_cells or self.cells) + 1
+        return side * factor, side * factor
 
     def cost(self, calls_of_window: int) -> str:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
@@ -81,6 +87,11 @@ def run(
         each = max(each, model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
         patchers.append(model.vae.patcher)
     needed = each * workload.pictures + workload.shared_bytes
+    if progress.preview is not None and progress.preview.wants_decoder:
+        preview_bytes = model.vae.decode_bytes(*workload.preview_size(model.vae.factor))
+        if len(patchers) == 1 and fits_beside(model.vae.patcher, patchers, needed + preview_bytes):
+            patchers.append(model.vae.patcher)
+        progress.preview.may_decode = model.vae.patcher in patchers
     comfy.model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
     return split_to_fit(
         lambda size: task(replace(options, batch_size=size), progress),

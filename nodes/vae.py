@@ -3,6 +3,8 @@
 A LATENT holds the codebook vectors of the tokens, `[B, C, h, w]` in float32; they give exactly these ids back.
 """
 
+import time
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
@@ -30,7 +32,8 @@ class TokenizerVAE:
         self.latent_channels, self.output_channels = tokenizer.codebook_dim, 3
         self.vae_dtype = tokenizer.quantize.embedding.weight.dtype
         self.codebook = codebook_copy(tokenizer.quantize)
-        self.code_colours: Tensor | None = None  # `[V, 3]`, see preview.py
+        self.code_colours: Tensor | None = None  # `[V, 3]`, see code_colours.py
+        self.decode_seconds: float | None = None  # for each computed cell, as measured last
         for half in (tokenizer.encoder, tokenizer.decoder):  # each runs once a slice or tile of a long encode
             half.register_forward_pre_hook(interrupt)
         comfy.model_management.archive_model_dtypes(tokenizer)
@@ -126,9 +129,20 @@ class TokenizerVAE:
         sides = vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
         return self.in_batches(self.decode_on_device, vectors, sides, self.decode_bytes(*sides), "VAE Decode (Tiled)")
 
-    def decode_on_device(self, vectors: Tensor) -> Tensor:
+    def decode_on_device(self, vectors: Tensor, output_device: torch.device | None = None) -> Tensor:
+        """As `decode_vectors`, in one piece, and with nothing loaded: the decoder is on its device."""
+        began = time.perf_counter()
         pixels = self.tokenizer.decode_codes(vectors.to(self.device))
-        return pixels.to(torch.float32).clamp(0, 1).to(self.output_device)
+        pixels = pixels.to(torch.float32).clamp(0, 1).to(output_device or self.output_device)
+        if pixels.device.type == "cpu":  # elsewhere the device may be at work still
+            cells = len(vectors) * self.computed_cells(*vectors.shape[2:])
+            self.decode_seconds = (time.perf_counter() - began) / cells
+        return pixels
+
+    def computed_cells(self, height: int, width: int) -> int:
+        """Cells that the decoder computes for a picture of `height` × `width` cells."""
+        margins = 2 * self.tokenizer.margin
+        return (height + margins) * (width + margins)
 
     def vectors(self, ids: Tensor) -> Tensor:
         """ids [B, h, w] -> the samples of a LATENT, [B, C, h, w] float32."""

@@ -27,6 +27,9 @@ class Patcher:
     def get_free_memory(self, device):
         return sys.modules["comfy.model_management"].get_free_memory(device)
 
+    def loaded_size(self):
+        return self.model_size()
+
     def model_size(self):
         return self.size or sum(parameter.nbytes for parameter in self.model.parameters())
 
@@ -114,7 +117,7 @@ def install(models: Path) -> None:
                 return str(Path(root) / name)
         raise FileNotFoundError(f"Model in folder '{folder}' with filename '{name}' not found.")
 
-    preview_method = Enum("LatentPreviewMethod", {"NoPreviews": "none", "Auto": "auto"})
+    preview_method = Enum("LatentPreviewMethod", {"NoPreviews": "none", "Auto": "auto", "Latent2RGB": "latent2rgb"})
     own_type = lambda name: types.SimpleNamespace(Input=Input, Output=Output, io_type=name)  # noqa: E731
     modules = {
         "comfy": {},
@@ -130,6 +133,7 @@ def install(models: Path) -> None:
             "should_use_bf16": lambda device: False,
             "should_use_fp16": lambda device: False,
             "get_free_memory": lambda device: 2**33,
+            "minimum_inference_memory": lambda: 2**30,
             "load_models_gpu": lambda models, memory_required=0, force_full_load=False: None,
             "soft_empty_cache": lambda: None,
             "unload_all_models": lambda: None,
