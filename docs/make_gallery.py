@@ -3,8 +3,7 @@
     make gallery
 
 The nodes themselves draw, with the built-in model, in the stand-in for ComfyUI that the tests have. With `--out FOLDER`
-it goes elsewhere; with words, only pictures whose names hold one of them are drawn again. `--any-classes` is for a
-built-in model with other classes than those below: it takes its own ones instead.
+it goes elsewhere; with words, only pictures whose names hold one of them are drawn again.
 """
 
 import argparse
@@ -25,11 +24,10 @@ from hosted_pack import load_pack  # noqa: E402
 
 # What is drawn. Where a picture isn't a good one, change its class or its seed here.
 CLASSES = (
-    "sea", "mountains", "desert", "forest", "city", "aurora",
-    "house", "lighthouse", "tree", "sailing boat", "hot-air balloon", "castle",
+    "circle", "square", "triangle", "star", "heart", "ring", "cross", "moon", "flower", "house", "tree", "fish",
 )  # fmt: skip
-VIEW, SEA, TOWN, WOOD, SKY = "mountains", "sea", "city", "forest", "aurora"  # landscapes
-THING, OTHER, BOAT, FLYING, TOWER = "house", "castle", "sailing boat", "hot-air balloon", "lighthouse"  # objects
+VIEW, SEA, TOWN, WOOD, SKY = "tree", "flower", "house", "tree", "star"
+THING, OTHER, BOAT, FLYING, TOWER = "house", "heart", "fish", "moon", "star"
 SEEDS = {
     "generate": 1, "live-preview": 2, "class-list": 3, "class-blend": 4, "class-region": 5, "class-sweep": 6,
     "negative": 7, "guidance": 8, "order": 9, "painted-order": 10, "inpaint": 11, "change-class": 12, "outpaint": 13,
@@ -71,20 +69,16 @@ def entry(name: str, title: str, nodes: str, alt: str, sentence: str):
 class Studio:
     """The nodes with the built-in model. Pictures are IMAGEs of one picture, `[H, W, 3]`."""
 
-    def __init__(self, any_classes: bool):
+    def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.pack = load_pack(Path(self.folder.name))
         self.model, self.vae = self.run("LoadModel", model_name="built-in")
-        self.any_classes, self.seed, self.side = any_classes, 0, self.model.side
+        self.seed, self.side = 0, self.model.side
 
     def run(self, node: str, **inputs) -> tuple:
         return self.pack.run(f"RandAR{node}", **inputs)
 
     def classes(self, *names: str) -> tuple:
-        """The CLASSES input for classes of the list above."""
-        if self.any_classes:
-            own = self.model.class_names
-            names = tuple(own[CLASSES.index(name) % len(own)] for name in names)
         return self.run("ClassList", class_list=", ".join(names))[0]
 
     def draw(self, node: str, classes: tuple | str, **inputs) -> tuple:
@@ -464,9 +458,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="draw only pictures whose names hold one of these")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of gallery.md")
-    parser.add_argument("--any-classes", action="store_true", help="take the built-in model's own classes")
     arguments = parser.parse_args()
-    studio = Studio(arguments.any_classes)
+    studio = Studio()
     pictures = arguments.out / "gallery"
     pictures.mkdir(parents=True, exist_ok=True)
     for each in ENTRIES:
