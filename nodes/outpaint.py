@@ -1,17 +1,16 @@
 """Outpaint and Canvas: pictures larger than the model's own, drawn by a window that slides."""
 
 import torch
-import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..randar_core.decoding.windows import OVERLAP
+from ..randar_core.decoding.windows import OVERLAP, windows_of
 from ..randar_core.tasks.generate import generate
 from ..randar_core.tasks.inpaint import THRESHOLD
-from ..randar_core.tasks.outpaint import outpaint
+from ..randar_core.tasks.outpaint import axes_of, known_cells, outpaint
 from .chosen import conditions_for, shared_batch_index
 from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
-from .run import Workload, run, windows_over
+from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
 from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
 
@@ -123,7 +122,7 @@ class RandAROutpaint(io.ComfyNode):
                 on_step=progress,
             )
 
-        known = cells_of_picture(height, width, margins, model.vae.factor)
+        known = known_cells(*axes_of(height, width, model.vae.factor, **margins))
         workload = Workload(
             pictures=pictures,
             rows=conditions.rows(options.guidance),
@@ -131,7 +130,7 @@ class RandAROutpaint(io.ComfyNode):
             known=model.grid**2 // 2,
             decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
             canvas_cells=known.numel(),
-            windows=windows_over(known, model.grid, overlap_cells),
+            windows=len(windows_of(known[None], model.grid, overlap_cells)),
         )
         drawn = run(model, workload, options, task)
         y, x, (height, width) = drawn.top, drawn.left, drawn.pixels.shape[2:]
@@ -140,13 +139,6 @@ class RandAROutpaint(io.ComfyNode):
             latent_of(model, drawn.decoded.ids),
             mask_of(model, drawn.decoded.confidence)[:, y : y + height, x : x + width],
         )
-
-
-def cells_of_picture(height: int, width: int, margins: dict[str, int], factor: int) -> Tensor:
-    """Roughly the cells `[h, w]` bool of the canvas that the picture covers, for the count of windows."""
-    top, left, bottom, right = (-(-margins[side] // factor) for side in ("top", "left", "bottom", "right"))
-    inside = torch.ones(-(-height // factor), -(-width // factor), dtype=torch.bool, device="cpu")
-    return F.pad(inside, (left, right, top, bottom))
 
 
 def without_padding(pixels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, int]]:
@@ -251,7 +243,7 @@ class RandARCanvas(io.ComfyNode):
             cells=model.grid**2,
             known=int(overlap * model.grid**2),
             canvas_cells=rows * columns,
-            windows=windows_over(torch.zeros(rows, columns, dtype=torch.bool, device="cpu"), model.grid, overlap_cells),
+            windows=len(windows_of(torch.zeros(1, rows, columns, dtype=torch.bool), model.grid, overlap_cells)),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(

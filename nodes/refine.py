@@ -4,14 +4,14 @@ import torch
 from comfy_api.latest import io
 
 from ..randar_core.decoding.canvas import Canvas
-from ..randar_core.decoding.windows import default_overlap
+from ..randar_core.decoding.windows import windows_of
 from ..randar_core.io.images import heat_map
 from ..randar_core.tasks.confidence import score_confidence
 from ..randar_core.tasks.inpaint import THRESHOLD
 from ..randar_core.tasks.refine import refine
 from .chosen import conditions_for, shared_batch_index
 from .convert import image_of, latent_result, latent_start, mask_of, masks_of
-from .run import Workload, run, windows_over
+from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
 from .widgets import (
     common_sockets,
@@ -107,7 +107,7 @@ class RandARRefine(io.ComfyNode):
             known=model.grid**2 * 3 // 4,
             scored=True,
             canvas_cells=canvas.cells,
-            windows=rounds * windows_over(torch.zeros_like(canvas.known[0]), model.grid, default_overlap(model.grid)),
+            windows=rounds * len(windows_of(torch.zeros_like(canvas.known[:1]), model.grid)),
         )
         refined = run(model, workload, options, task)
         return io.NodeOutput(

@@ -6,12 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import comfy.model_management
-import torch.nn.functional as F
-from torch import Tensor
 
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
-from ..randar_core.decoding.windows import window_positions
 from ..randar_core.tasks.memory import picture_bytes
 from .host_memory import split_to_fit
 from .loaded_model import LoadedModel
@@ -53,14 +50,6 @@ class Workload:
             f"{self.windows} windows for {self.canvas_cells} cells, up to {calls} calls of the model, for each picture "
             f"of a batch of {self.pictures}"
         )
-
-
-def windows_over(known: Tensor, grid: int, overlap: int) -> int:
-    """How many windows of `grid` cells draw the unknown cells of `known` `[h, w]` bool, at most."""
-    height, width = known.shape
-    known = F.pad(known.cpu(), (0, max(0, grid - width), 0, max(0, grid - height)))
-    positions = window_positions(known, grid, overlap)
-    return sum(not known[top : top + grid, left : left + grid].all() for top, left in positions)
 
 
 def run(

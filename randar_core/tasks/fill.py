@@ -11,7 +11,7 @@ from ..decoding.conditions import Conditions
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
-from ..decoding.windows import decode_windows, default_overlap, mapped, window_orders, windows_of
+from ..decoding.windows import decode_windows, default_overlap, grid_padding, mapped, window_orders, windows_of
 
 
 @torch.no_grad()
@@ -46,14 +46,12 @@ def fill(
         )
     height, width = canvas.ids.shape[1:]
     conditions = Conditions.of(conditions).repeated(canvas.batch)
-    spare_y, spare_x = max(0, grid - height), max(0, grid - width)
-    padding = (spare_x // 2, spare_x - spare_x // 2, spare_y // 2, spare_y - spare_y // 2)
+    padding = grid_padding(height, width, grid)
     rows, columns = slice(padding[2], padding[2] + height), slice(padding[0], padding[0] + width)
     order = ORDERS[model.traits.order] if options.order is None else options.order
     order_of = window_orders(order, canvas.batch, height, width, padding)
-    shown = F.pad(torch.ones(height, width, dtype=torch.bool, device="cpu"), padding)
     padded = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding))
-    windows = windows_of(padded.known.cpu(), grid, overlap, shown)
+    windows = windows_of(canvas.known, grid, overlap)
     cell_conditions = [item.padded(padding) for item in conditions.on_cells(height, width)]
 
     def cropped(progress: DecodeProgress) -> DecodeProgress:

@@ -79,6 +79,18 @@ class Axis:
         return slice(self.covered.start, max(self.covered.start + 1, self.covered.stop - partly_new))
 
 
+def axes_of(height: int, width: int, factor: int, left: int, top: int, right: int, bottom: int) -> tuple[Axis, Axis]:
+    """The axes, y and x, of a picture that grows by `left`, `top`, `right` and `bottom` pixels."""
+    return Axis(height, top, bottom, factor), Axis(width, left, right, factor)
+
+
+def known_cells(y: Axis, x: Axis) -> Tensor:
+    """The cells `[h, w]` bool of the canvas that are known before anything is drawn, on the CPU."""
+    known = torch.zeros(y.cells, x.cells, dtype=torch.bool, device="cpu")
+    known[y.known, x.known] = True
+    return known
+
+
 @torch.no_grad()
 def outpaint(
     model,
@@ -123,13 +135,13 @@ def outpaint(
     batch = batch_of(pictures=len(pixels), classes=len(conditions))
     pixels = match_batches(batch, pixels)[0].to(device)
     height, width = pixels.shape[2:]
-    y, x = Axis(height, top, bottom, tokenizer.factor), Axis(width, left, right, tokenizer.factor)
+    y, x = axes_of(height, width, tokenizer.factor, left, top, right, bottom)
 
     limit = options.batch_size or batch
     canvas = Canvas.empty(batch, y.cells, x.cells, device)
     ids = encode_with_edges(tokenizer, pixels[:, :3], y, x, model.config.grid // 4, limit)
     canvas.ids[:, y.covered, x.covered] = ids.to(device)
-    canvas.known[:, y.known, x.known] = True
+    canvas.known[:] = known_cells(y, x).to(device)
     decoded = fill(model, canvas, conditions.repeated(batch), options, overlap, on_step=on_step)
 
     # All cells together, not window by window: windows leave no border in the pixels.
