@@ -21,15 +21,24 @@ class Traits:
     that is set after its call, or at the share of tokens before it in the order."""
 
 
-class TransformerConfig(Protocol):
-    """What every family's configuration says. `grid` is the side, in cells, of the square grid that a model draws."""
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size of a transformer of any family. `grid` is the side, in cells, of the square grid that it draws."""
 
     width: int
     layers: int
     heads: int
     codebook_size: int
-    classes: int
-    grid: int
+    classes: int = 1000
+    grid: int = 16
+
+    @property
+    def cells(self) -> int:
+        return self.grid**2
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
 
 
 class TokenModel(Protocol):

@@ -15,28 +15,13 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Traits, check_layer
+from .family import Traits, TransformerConfig, check_layer
 from .kv_cache import KVCache
 
 
 @dataclass(frozen=True)
-class LPDConfig:
-    """Size of an LPD transformer. `grid` is the side, in cells, of the square grid that it draws."""
-
-    width: int
-    layers: int
-    heads: int
-    codebook_size: int
-    classes: int = 1000
-    grid: int = 16
-
-    @property
-    def cells(self) -> int:
-        return self.grid**2
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
+class LPDConfig(TransformerConfig):
+    """Size of an LPD transformer."""
 
 
 @dataclass

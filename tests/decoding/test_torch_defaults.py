@@ -45,7 +45,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def rar():
-    return randomised(RAR(RARConfig(16, 2, 2, 32, 32, 3, GRID)), 0.3)
+    return randomised(RAR(RARConfig(16, 2, 2, 32, 3, GRID, mlp_width=32)), 0.3)
 
 
 def pictures(model, rar, tokenizer, inputs) -> list[torch.Tensor]:

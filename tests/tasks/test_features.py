@@ -80,7 +80,7 @@ def test_what_features_can_not_be_read_of_is_said_in_words(model):
     with pytest.raises(ValueError, match=f"0…{CODES - 1}"):
         features(model, ids + CODES)
     with pytest.raises(ValueError, match="RAR has no two-sided features"):
-        features(RAR(RARConfig(16, 1, 2, 32, CODES, 3, GRID)), ids)
+        features(RAR(RARConfig(16, 1, 2, CODES, 3, GRID, mlp_width=32)), ids)
     with pytest.raises(ValueError, match="0 orders"):
         features(model, ids, orders=0)
     assert default_layer(model) in (1, 2)
