@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear
 from ..randar_core.tasks.extrapolate import extrapolate
-from .chosen import conditions_for, shared_batch_index
+from .class_prompts import prompts_for, shared_batch_index
 from .convert import latent_result, mask_of, sampler_start
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
@@ -107,12 +107,12 @@ class RandARExtrapolate(io.ComfyNode):
         batch_index = shared_batch_index(classes, start.batch_index)
         schedule, spatial = guidance or Linear(cfg, cfg), Linear(spatial_cfg, spatial_cfg)
         options = options_for(model, batch_index, cfg=cfg, guidance=schedule, spatial=spatial, **settings)
-        conditions = conditions_for(model, classes, start.canvas.batch, negative)
+        prompts = prompts_for(model, classes, start.canvas.batch, negative)
 
         def task(options, progress):
             return extrapolate(
                 model.transformer,
-                conditions,
+                prompts,
                 options,
                 factor,
                 ids=start.canvas.ids if start.filled else None,
@@ -123,7 +123,7 @@ class RandARExtrapolate(io.ComfyNode):
 
         workload = Workload(
             pictures=start.canvas.batch,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=(factor * model.grid) ** 2,
             known=model.grid**2,
         )

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..randar_core.tasks.crops import resize_square, widest_square
 from ..randar_core.tasks.inpaint import THRESHOLD, inpaint
-from .chosen import conditions_for, shared_batch_index
+from .class_prompts import prompts_for, shared_batch_index
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
@@ -114,7 +114,7 @@ class RandARInpaint(io.ComfyNode):
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
         pictures, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
         options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
+        prompts = prompts_for(model, classes, pictures, negative)
 
         def task(options, progress):
             return inpaint(
@@ -122,7 +122,7 @@ class RandARInpaint(io.ComfyNode):
                 model.vae.tokenizer,
                 pixels.to(model.device),
                 masks.to(model.device),
-                conditions,
+                prompts,
                 options,
                 denoise=denoise,
                 grow=grow_mask_by,
@@ -136,7 +136,7 @@ class RandARInpaint(io.ComfyNode):
         crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context)
         workload = Workload(
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,

@@ -8,7 +8,7 @@ from ..randar_core.decoding.windows import OVERLAP, windows_of
 from ..randar_core.tasks.generate import generate
 from ..randar_core.tasks.inpaint import THRESHOLD
 from ..randar_core.tasks.outpaint import axes_of, known_cells, outpaint
-from .chosen import conditions_for, shared_batch_index
+from .class_prompts import prompts_for, shared_batch_index
 from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
@@ -105,7 +105,7 @@ class RandAROutpaint(io.ComfyNode):
             pixels, margins = without_padding(pixels, masks_of(mask))
         pictures, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
+        prompts = prompts_for(model, classes, pictures, negative)
 
         overlap_cells = int(overlap * model.grid)
 
@@ -114,7 +114,7 @@ class RandAROutpaint(io.ComfyNode):
                 model.transformer,
                 model.vae.tokenizer,
                 pixels.to(model.device),
-                conditions,
+                prompts,
                 options,
                 **margins,
                 overlap=overlap_cells,
@@ -125,7 +125,7 @@ class RandAROutpaint(io.ComfyNode):
         known = known_cells(*axes_of(height, width, model.vae.factor, **margins))
         workload = Workload(
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 // 2,
             decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
@@ -230,20 +230,22 @@ class RandARCanvas(io.ComfyNode):
         pictures = batch_size * len(classes)
         batch_index = shared_batch_index(classes, range(pictures))
         options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
+        prompts = prompts_for(model, classes, pictures, negative)
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))
         overlap_cells = int(overlap * model.grid)
 
         def task(options, progress):
-            return generate(model.transformer, conditions, options, rows, columns, overlap_cells, on_step=progress)
+            return generate(model.transformer, prompts, options, rows, columns, overlap_cells, on_step=progress)
 
         workload = Workload(
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=int(overlap * model.grid**2),
             canvas_cells=rows * columns,
-            windows=len(windows_of(torch.zeros(1, rows, columns, dtype=torch.bool), model.grid, overlap_cells)),
+            windows=len(
+                windows_of(torch.zeros(1, rows, columns, dtype=torch.bool, device="cpu"), model.grid, overlap_cells)
+            ),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(

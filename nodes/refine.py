@@ -9,7 +9,7 @@ from ..randar_core.io.images import heat_map
 from ..randar_core.tasks.confidence import score_confidence
 from ..randar_core.tasks.inpaint import THRESHOLD
 from ..randar_core.tasks.refine import refine
-from .chosen import conditions_for, shared_batch_index
+from .class_prompts import prompts_for, shared_batch_index
 from .convert import image_of, latent_result, latent_start, mask_of, masks_of
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
@@ -85,13 +85,13 @@ class RandARRefine(io.ComfyNode):
         start = latent_start(latent, model, len(classes), mask_threshold)
         canvas, batch_index = start.canvas, shared_batch_index(classes, start.batch_index)
         options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, canvas.batch, negative)
+        prompts = prompts_for(model, classes, canvas.batch, negative)
 
         def task(options, progress):
             return refine(
                 model.transformer,
                 canvas.ids,
-                conditions,
+                prompts,
                 options,
                 **{REMASK_BY[forget]: amount},
                 rounds=rounds,
@@ -102,7 +102,7 @@ class RandARRefine(io.ComfyNode):
 
         workload = Workload(
             pictures=canvas.batch,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=True,
@@ -157,13 +157,13 @@ class RandARConfidence(io.ComfyNode):
         batch_index = shared_batch_index(classes, start.batch_index)
         options = options_for(model, batch_index, seed=0, steps=1, cfg=cfg, guidance=guidance)
         canvas = Canvas(start.canvas.ids, torch.zeros_like(start.canvas.known))  # a noise mask has no effect
-        conditions = conditions_for(model, classes, canvas.batch, negative)
+        prompts = prompts_for(model, classes, canvas.batch, negative)
 
         def task(options, progress):
-            return score_confidence(model.transformer, canvas, conditions, options, on_score=progress.on_score)
+            return score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
 
         workload = Workload(
-            pictures=canvas.batch, rows=conditions.rows(options.guidance), cells=model.grid**2, scored=True
+            pictures=canvas.batch, rows=prompts.rows(options.guidance), cells=model.grid**2, scored=True
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..randar_core.tasks.confidence import remask_least_confident, score_confidence
 from ..randar_core.tasks.fill import fill
 from ..randar_core.tasks.inpaint import THRESHOLD
-from .chosen import conditions_for, shared_batch_index
+from .class_prompts import prompts_for, shared_batch_index
 from .convert import latent_result, mask_of, sampler_start
 from .run import Workload, run
 from .sockets import ClassSocket, ModelSocket
@@ -73,21 +73,19 @@ class RandARSampler(io.ComfyNode):
         start = sampler_start(latent_image, model, len(classes), batch_size, mask_threshold)
         canvas, batch_index = start.canvas, shared_batch_index(classes, start.batch_index)
         options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, canvas.batch, negative)
+        prompts = prompts_for(model, classes, canvas.batch, negative)
         partly = start.filled and denoise < 1
 
         def task(options, progress):
             rest = canvas
             if partly:
-                confidence = score_confidence(
-                    model.transformer, canvas, conditions, options, on_score=progress.on_score
-                )
+                confidence = score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
                 rest = remask_least_confident(canvas, confidence, share=denoise)
-            return fill(model.transformer, rest, conditions, options, on_step=progress)
+            return fill(model.transformer, rest, prompts, options, on_step=progress)
 
         workload = Workload(
             pictures=canvas.batch,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
             scored=partly,

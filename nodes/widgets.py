@@ -119,7 +119,7 @@ def mask_threshold_widget() -> io.Input:
         step=0.01,
         round=0.001,
         advanced=True,
-        optional=True,  # prompts that were saved before this widget stay valid
+        optional=True,  # workflows that were saved before this widget stay valid
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
     )
@@ -130,7 +130,7 @@ def schedule_widget() -> io.Input:
         "schedule",
         options=[OWN_SCHEDULE, *SCHEDULES],
         advanced=True,
-        optional=True,  # prompts that were saved before this widget stay valid
+        optional=True,  # workflows that were saved before this widget stay valid
         tooltip="How many tokens each call draws: few at first and more later. cosine is RandAR's, arccos ARPG's, lpd "
         "LPD's. RAR models always draw one at a time.",
     )

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from randar_core.checkpoints.families import family_of
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear, PowerCosine
 from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
@@ -159,7 +159,7 @@ def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str 
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
     options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
-    conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
+    conditions = PromptBatch.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
     decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
     if model.traits.parallel:
         least = 1 if schedule == "arccos" else 2
@@ -271,7 +271,7 @@ def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
     grid = model.config.grid
     canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
     plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
-    conditions = Conditions.of(class_ids).on_cells(grid, grid)
+    conditions = PromptBatch.of(class_ids).on_cells(grid, grid)
     return decode(model, canvas, plan, conditions, options).ids.flatten(1)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..classes import imagenet_classes, parse_condition
-from ..decoding.conditions import Conditioning, Conditions
+from ..decoding.conditions import Prompt, PromptBatch
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import order_named
@@ -68,14 +68,14 @@ class Model:
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )
 
-    def conditions(self, *texts: str | int) -> Conditions:
+    def prompts(self, *texts: str | int) -> PromptBatch:
         """What the pictures of a batch show: for each a class, by name or id, or a blend ("0.7*fish + 0.3*moon").
 
         Raises ValueError as `parse_condition` does.
         """
         device = next(self.transformer.parameters()).device
-        items = tuple(Conditioning((parse_condition(text, self.class_names),)) for text in texts)
-        return Conditions(items, device)
+        items = tuple(Prompt((parse_condition(text, self.class_names),)) for text in texts)
+        return PromptBatch(items, device)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.model import Model
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.windows import windows_of
@@ -56,7 +56,7 @@ def nothing_known(height: int, width: int) -> Tensor:
 
 
 def say_generation(
-    arguments: argparse.Namespace, model: Model, options: DecodingOptions, pictures: int, conditions: Conditions
+    arguments: argparse.Namespace, model: Model, options: DecodingOptions, pictures: int, prompts: PromptBatch
 ) -> None:
     """The cost of `pictures` of a `generate`, where it is long."""
     grid, factor = model.transformer.config.grid, model.tokenizer.factor
@@ -70,7 +70,7 @@ def say_generation(
         sides = (arguments.height, arguments.width)
         height, width = (grid if side is None else -(-side // factor) for side in sides)
         cost = Cost.of_windows(model, options, nothing_known(height, width), arguments.overlap)
-    batches, rows = -(-pictures // arguments.batch), conditions.rows(options.guidance)
+    batches, rows = -(-pictures // arguments.batch), prompts.rows(options.guidance)
     cost.say(
         times=batches,
         beginning=f"Each of {pictures:,} pictures: " if pictures > 1 else "",

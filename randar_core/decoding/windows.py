@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas
-from .conditions import CellConditions
+from .conditions import ConditionMap
 from .loop import DecodeProgress, OnStep, count_calls, decode
 from .options import DecodingOptions
 from .orders import Order, Painted, check_order
@@ -53,7 +53,7 @@ def decode_windows(
     model,
     canvas: Canvas,
     windows: Sequence[Window],
-    conditions: Sequence[CellConditions],
+    conditions: Sequence[ConditionMap],
     options: DecodingOptions,
     order_of: WindowOrder,
     pass_index: int = 0,

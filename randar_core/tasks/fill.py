@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
@@ -18,7 +18,7 @@ from ..decoding.windows import decode_windows, default_overlap, grid_padding, ma
 def fill(
     model,
     canvas: Canvas,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     overlap: int | None = None,
     pass_index: int = 0,
@@ -27,7 +27,7 @@ def fill(
     """Draw every unknown cell of `canvas` `[B, h, w]`, of any size.
 
     model: a transformer of any family.
-    conditions: class ids `[B]` or `Conditions`; regions cover the canvas.
+    prompts: class ids `[B]` or `PromptBatch`; regions cover the canvas.
     options: steps are those of one window.
     overlap: cells by which a window overlaps what was drawn before; None: `windows.OVERLAP` of its side.
     pass_index: see `make_plan`.
@@ -45,14 +45,14 @@ def fill(
             f"The overlap is {overlap} cells; the model's window is {grid} cells wide, so it must be 0 to {grid - 1}."
         )
     height, width = canvas.ids.shape[1:]
-    conditions = Conditions.of(conditions).repeated(canvas.batch)
+    prompts = PromptBatch.of(prompts).repeated(canvas.batch)
     padding = grid_padding(height, width, grid)
     rows, columns = slice(padding[2], padding[2] + height), slice(padding[0], padding[0] + width)
     order = ORDERS[model.traits.order] if options.order is None else options.order
     order_of = window_orders(order, canvas.batch, height, width, padding)
     padded = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding))
     windows = windows_of(canvas.known, grid, overlap)
-    cell_conditions = [item.padded(padding) for item in conditions.on_cells(height, width)]
+    cell_conditions = [item.padded(padding) for item in prompts.on_cells(height, width)]
 
     def cropped(progress: DecodeProgress) -> DecodeProgress:
         ids, known, confidence = (t[:, rows, columns] for t in (progress.ids, progress.known, progress.confidence))

@@ -14,7 +14,7 @@ from speed.floors import call_positions, multiplications, projected
 
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode as decode_canvas
 from randar_core.decoding.options import DecodingOptions
@@ -192,7 +192,7 @@ def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(build, known, s
     canvas.known.flatten(1)[:, :known] = True
     options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
     plan = make_plan(model, canvas.known, options)
-    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
+    decode_canvas(model, canvas, plan, PromptBatch.of(torch.tensor([1])).on_cells(4, 4), options)
 
     sizes = plan.sizes[0]
     positions = call_positions(sizes, known, model.traits.parallel)
@@ -228,7 +228,7 @@ def test_floors_of_arpg_count_tokens_in_one_stack_and_queries_in_the_other(known
     canvas.known.flatten(1)[:, :known] = True
     options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
     plan = make_plan(model, canvas.known, options)
-    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
+    decode_canvas(model, canvas, plan, PromptBatch.of(torch.tensor([1])).on_cells(4, 4), options)
 
     sizes = plan.sizes[0]
     positions = call_positions(sizes, known, True, queries_apart=True)
