@@ -161,7 +161,7 @@ def options_for(
     schedule: call sizes, a key of `SCHEDULES` or `OWN_SCHEDULE`.
     """
     return DecodingOptions(
-        guidance=model.guidance_for(cfg) if guidance is None else Guidance(guidance, spatial),
+        guidance=model.guidance(cfg) if guidance is None else Guidance(guidance, spatial),
         steps=steps,
         seed=seed,
         sampling=Sampling(temperature, top_k, top_p),

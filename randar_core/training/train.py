@@ -152,7 +152,7 @@ def train_transformer(
     folder, seed = run.reporting.folder, run.setting.seed
     check_ids(folder, token_facts, run.reporting.overwrite)
     make_optimizers(transformer, run.setting)
-    model = Model(folder.name, transformer, tokenizer, pictures.class_names, defaults)
+    model = Model(folder.name, pictures.class_names, defaults, transformer, tokenizer)
     model.guidance()
     call_sizes(config.grid**2, defaults.steps, schedule=transformer.traits.schedule)
     tokens = encode_once(tokenizer, replace(pictures, facts=token_facts), run)
