@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import attend
-from .family import Traits, TransformerConfig, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
 from .feed_forward import FeedForward, hidden_width
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
@@ -125,7 +125,14 @@ class Stacks(nn.Module):
 class ARPG(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="random", schedule="arccos", guidance_progress="after call")
+    traits = Traits(
+        parallel=True,
+        order="random",
+        schedule="arccos",
+        guidance_progress="after call",
+        steps=64,
+        learning=Learning("tokens", output="head.weight", into_stream=("proj.weight", "ffn.w2.weight")),
+    )
 
     def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=layers):
         super().__init__()

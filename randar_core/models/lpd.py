@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Traits, TransformerConfig, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
 from .kv_cache import KVCache
 
 
@@ -71,7 +71,14 @@ class Block(nn.Module):
 class LPD(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="proximity", schedule="lpd", guidance_progress="token")
+    traits = Traits(
+        parallel=True,
+        order="proximity",
+        schedule="lpd",
+        guidance_progress="token",
+        steps=20,
+        learning=Learning("groups", output="head.weight", into_stream=("attn.proj.weight", "mlp.fc2.weight")),
+    )
 
     def __init__(self, config: LPDConfig, device=None, dtype=None, operations=layers):
         super().__init__()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, TransformerConfig, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
 from .feed_forward import FeedForward
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
@@ -96,7 +96,20 @@ class ClassEmbedding(nn.Module):
 class RandAR(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="random", schedule="cosine", guidance_progress="before call")
+    traits = Traits(
+        parallel=True,
+        order="random",
+        schedule="cosine",
+        guidance_progress="before call",
+        steps=88,
+        learning=Learning(
+            "tokens",
+            output="output.weight",
+            into_stream=("attention.wo.weight", "feed_forward.w2.weight"),
+            layers="layers",
+            classes="cls_embedding.embedding_table.weight",
+        ),
+    )
 
     def __init__(self, config: RandARConfig, device=None, dtype=None, operations=layers):
         super().__init__()

@@ -111,7 +111,7 @@ class RAR(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     # The query is the last token, which carries one target. Training ends with raster order.
-    traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call")
+    traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call", steps=256)
 
     def __init__(self, config: RARConfig, device=None, dtype=None, operations=layers):
         super().__init__()
