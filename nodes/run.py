@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import comfy.model_management
+from torch import Tensor
 
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
+from ..randar_core.decoding.windows import windows_of
 from ..randar_core.tasks.memory import picture_bytes
 from .host_memory import split_to_fit
 from .loaded_model import LoadedModel
@@ -42,6 +44,18 @@ class Workload:
     canvas_cells: int | None = None
     windows: int = 1
     shared_bytes: int = 0
+
+    @classmethod
+    def sliding(
+        cls, model: LoadedModel, known: Tensor, overlap: int | None = None, rounds: int = 1, **more
+    ) -> "Workload":
+        """Of pictures that windows of the model's grid draw, `rounds` times; `known` `[h, w]` bool is their canvas.
+
+        overlap: of the windows, in cells, see `windows_of`.
+        more: other fields.
+        """
+        windows = rounds * len(windows_of(known[None], model.grid, overlap))
+        return cls(cells=model.grid**2, canvas_cells=known.numel(), windows=windows, **more)
 
     def cost(self, calls_of_window: int) -> str:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
