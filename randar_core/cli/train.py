@@ -11,7 +11,7 @@ from ..checkpoints.families import Family, family_of
 from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..checkpoints.releases import Defaults
-from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.llamagen import LlamaGenConfig
 from ..models.tokenizer import Tokenizer
 from ..procedural.landscape.pictures import Landscapes
 from ..procedural.render import Pictures
@@ -99,7 +99,7 @@ def network_of(arguments: argparse.Namespace) -> dict:
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> LlamaGenTokenizer:
+def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> Tokenizer:
     """The tokenizer of --pixels-of. ValueError for one of another kind, and for options that would change it."""
     if fields := network_of(arguments):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
@@ -107,7 +107,7 @@ def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> Ll
             f"--pixels-of keeps the network as it is, but for --decoder-multipliers and --margin; leave out {named}."
         )
     trained = load_tokenizer(locate(arguments.pixels_of), device)
-    if not isinstance(trained, LlamaGenTokenizer):
+    if not trained.learns:
         raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
     return trained
 
