@@ -47,15 +47,17 @@ class Workload:
 
     @classmethod
     def sliding(
-        cls, model: LoadedModel, known: Tensor, overlap: int | None = None, rounds: int = 1, **more
+        cls, model: LoadedModel, canvas: Tensor, overlap: int | None = None, rounds: int = 1, **more
     ) -> "Workload":
-        """Of pictures that windows of the model's grid draw, `rounds` times; `known` `[h, w]` bool is their canvas.
+        """Of pictures that windows of the model's grid draw.
 
+        canvas: its known cells, `[h, w]` bool.
         overlap: of the windows, in cells, see `windows_of`.
+        rounds: how often they draw it.
         more: other fields.
         """
-        windows = rounds * len(windows_of(known[None], model.grid, overlap))
-        return cls(cells=model.grid**2, canvas_cells=known.numel(), windows=windows, **more)
+        windows = rounds * len(windows_of(canvas[None], model.grid, overlap))
+        return cls(cells=model.grid**2, canvas_cells=canvas.numel(), windows=windows, **more)
 
     def cost(self, calls_of_window: int) -> str:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
