@@ -12,6 +12,13 @@ from types import ModuleType
 import pytest
 import torch
 
+if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
+    from hypothesis import settings
+
+    # No example has a deadline: several workers share the machine, with whatever else runs there.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
+
 ROOT = Path(__file__).parent.parent
 CLASSES = ("circle", "square", "star")
 
