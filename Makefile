@@ -12,9 +12,11 @@ demo: $(VENV)/.installed
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/make_gallery.py
 
+# A worker for each core, of one thread: the networks of the tests are too small to share. The tests of a file stay
+# together, since they share what is costly to set up. Plain pytest runs all of them one after the other.
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 ifdef COMFYUI_DIR
 	$(MAKE) test-comfyui
 else

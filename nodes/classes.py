@@ -10,7 +10,7 @@ from ..randar_core.checkpoints.locate import BUILTIN
 from ..randar_core.checkpoints.model import class_names_of
 from ..randar_core.checkpoints.weights import read_weights
 from ..randar_core.classes import imagenet_classes
-from .chosen import Chosen, ChosenClass, Region, plain_blends
+from .class_prompts import ClassLabel, ClassPrompt, Region, plain_blends
 from .convert import masks_of
 from .sockets import ClassSocket
 
@@ -18,12 +18,12 @@ BLEND_FIRST = "Blend or sweep the classes first, then give the result to RandAR 
 
 
 @lru_cache(maxsize=1)
-def listed_classes() -> dict[str, ChosenClass]:
+def listed_classes() -> dict[str, ClassLabel]:
     """Every entry of the class list by its label: the built-in model's classes first, then ImageNet's."""
     builtin = class_names_of(detect(read_weights(BUILTIN))) if BUILTIN.is_file() else ()
     entries = [(f"built-in: {name}", i, builtin) for i, name in enumerate(builtin)]
     entries += [(f"{i}: {name}", i, imagenet_classes()) for i, name in enumerate(imagenet_classes())]
-    return {label: ChosenClass(label, i, vocabulary) for label, i, vocabulary in entries}
+    return {label: ClassLabel(label, i, vocabulary) for label, i, vocabulary in entries}
 
 
 class RandARClass(io.ComfyNode):
@@ -54,7 +54,7 @@ class RandARClass(io.ComfyNode):
 
     @classmethod
     def execute(cls, class_name, classes=()) -> io.NodeOutput:
-        return io.NodeOutput((*classes, Chosen.of(listed_classes()[class_name])))
+        return io.NodeOutput((*classes, ClassPrompt.of(listed_classes()[class_name])))
 
 
 class RandARClassList(io.ComfyNode):
@@ -86,8 +86,8 @@ class RandARClassList(io.ComfyNode):
         labels = [label.strip() for label in re.split(r"[,\n]", class_list) if label.strip()]
         if not labels:
             raise ValueError("The class list is empty. Write names or numbers, such as: golden retriever, 88")
-        chosen = [Chosen.of(listed_classes().get(label, ChosenClass(label))) for label in labels]
-        return io.NodeOutput((*classes, *chosen))
+        named = (ClassPrompt.of(listed_classes().get(label, ClassLabel(label))) for label in labels)
+        return io.NodeOutput((*classes, *named))
 
 
 class RandARClassBlend(io.ComfyNode):
@@ -122,7 +122,7 @@ class RandARClassBlend(io.ComfyNode):
             raise ValueError(f"The weight of the second class is {weight}; it must be a number from 0 to 1.")
         a, b = plain_blends(first, "first", BLEND_FIRST), plain_blends(second, "second", BLEND_FIRST)
         pairs = ((a[i % len(a)], b[i % len(b)]) for i in range(max(len(a), len(b))))
-        return io.NodeOutput((*classes, *(Chosen(one.mixed(other, weight)) for one, other in pairs)))
+        return io.NodeOutput((*classes, *(ClassPrompt(one.mixed(other, weight)) for one, other in pairs)))
 
 
 class RandARClassRegion(io.ComfyNode):
@@ -158,7 +158,7 @@ class RandARClassRegion(io.ComfyNode):
     @classmethod
     def execute(cls, classes, mask, background=None) -> io.NodeOutput:
         blends = plain_blends(classes, "classes", "Connect other regions to `background`.")
-        masks, grounds = masks_of(mask).cpu(), background or (Chosen(None),)
+        masks, grounds = masks_of(mask).cpu(), background or (ClassPrompt(None),)
         if empty := [str(i) for i, each in enumerate(masks) if not each.any()]:
             which = "The mask covers" if len(masks) == 1 else f"The masks {', '.join(empty)} of the batch cover"
             raise ValueError(f"{which} nothing, so no pixel would show the class. Paint the region in the mask.")
@@ -191,7 +191,7 @@ class RandARClassSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, first, last, count, classes=()) -> io.NodeOutput:
-        ends = [plain_blends(choice, name, BLEND_FIRST) for name, choice in (("first", first), ("last", last))]
+        ends = [plain_blends(end, name, BLEND_FIRST) for name, end in (("first", first), ("last", last))]
         for name, blends in zip(("first", "last"), ends, strict=True):
             if len(blends) != 1:
                 raise ValueError(
@@ -199,5 +199,5 @@ class RandARClassSweep(io.ComfyNode):
                     "a single RandAR Class or RandAR Class Blend."
                 )
         (start,), (end,) = ends
-        steps = (Chosen(start.mixed(end, i / (count - 1)), shares_noise=i > 0) for i in range(count))
+        steps = (ClassPrompt(start.mixed(end, i / (count - 1)), shares_noise=i > 0) for i in range(count))
         return io.NodeOutput((*classes, *steps))

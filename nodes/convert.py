@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..randar_core.decoding.canvas import Canvas, cells_of_mask
+from ..randar_core.decoding.loop import DecodeProgress
 from ..randar_core.tasks.inpaint import THRESHOLD
 from .input_checks import extremes, in_unit_range
 from .loaded_model import LoadedModel
@@ -131,8 +132,15 @@ def batch_index_of(latent: dict, count: int) -> list[int]:
     return [indices[i % len(indices)] + i // len(indices) * span for i in range(count)]
 
 
+def drawn_outputs(
+    model: LoadedModel, drawn: DecodeProgress, batch_index: list[int], latent: dict | None = None
+) -> tuple[dict, Tensor]:
+    """The LATENT and the MASK that a sampler hands on: what came in, with new samples, and the confidence."""
+    return latent_result(latent, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
+
+
 def latent_result(latent: dict | None, samples: Tensor, batch_index: list[int]) -> dict:
-    """The LATENT that a sampler hands on: the one that came in, with new samples."""
+    """The latent that came in, with new samples."""
     out = dict(latent or {})
     out["samples"] = samples
     if "batch_index" in out or batch_index != list(range(len(batch_index))):

@@ -4,11 +4,20 @@ from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear
 from ..randar_core.tasks.extrapolate import extrapolate
-from .chosen import conditions_for, shared_batch_index
-from .convert import latent_result, mask_of, sampler_start
+from .convert import drawn_outputs, sampler_start
 from .run import Workload, run
-from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
+from .widgets import (
+    batch_size_widget,
+    classes_socket,
+    common_sockets,
+    common_widgets,
+    confidence_output,
+    decoding_of,
+    latent_output,
+    model_socket,
+    negative_socket,
+    schedule_widget,
+)
 
 
 class RandARExtrapolate(io.ComfyNode):
@@ -29,8 +38,8 @@ class RandARExtrapolate(io.ComfyNode):
                 "512",
             ],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws, of the RandAR or ARPG family."),
-                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                model_socket("The model that draws, of the RandAR or ARPG family."),
+                classes_socket(),
                 *common_widgets(cfg=3.0, cfg_schedule="at once: here it is the same throughout"),
                 io.Int.Input(
                     "factor",
@@ -79,11 +88,8 @@ class RandARExtrapolate(io.ComfyNode):
                 schedule_widget(),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
-                io.Mask.Output(
-                    display_name="confidence",
-                    tooltip="The model's confidence in each token; 1 for the tokens of a connected latent.",
-                ),
+                latent_output(),
+                confidence_output("The model's confidence in each token; 1 for the tokens of a connected latent."),
             ],
         )
 
@@ -104,15 +110,13 @@ class RandARExtrapolate(io.ComfyNode):
         **settings,
     ) -> io.NodeOutput:
         start = sampler_start(latent_image, model, len(classes), batch_size)
-        batch_index = shared_batch_index(classes, start.batch_index)
-        schedule, spatial = guidance or Linear(cfg, cfg), Linear(spatial_cfg, spatial_cfg)
-        options = options_for(model, batch_index, cfg=cfg, guidance=schedule, spatial=spatial, **settings)
-        conditions = conditions_for(model, classes, start.canvas.batch, negative)
+        settings |= {"guidance": guidance or Linear(cfg, cfg), "spatial": Linear(spatial_cfg, spatial_cfg)}
+        prompts, options = decoding_of(model, classes, start.batch_index, negative, cfg=cfg, **settings)
 
         def task(options, progress):
             return extrapolate(
                 model.transformer,
-                conditions,
+                prompts,
                 options,
                 factor,
                 ids=start.canvas.ids if start.filled else None,
@@ -123,11 +127,9 @@ class RandARExtrapolate(io.ComfyNode):
 
         workload = Workload(
             pictures=start.canvas.batch,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=(factor * model.grid) ** 2,
             known=model.grid**2,
         )
         drawn = run(model, workload, options, task)
-        return io.NodeOutput(
-            latent_result(latent_image, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
-        )
+        return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index, latent_image))

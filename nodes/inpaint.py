@@ -6,17 +6,19 @@ from torch import Tensor
 
 from ..randar_core.tasks.crops import resize_square, widest_square
 from ..randar_core.tasks.inpaint import THRESHOLD, inpaint
-from .chosen import conditions_for, shared_batch_index
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
-from .sockets import ClassSocket, ModelSocket
 from .widgets import (
+    classes_socket,
     common_sockets,
     common_widgets,
+    confidence_output,
+    decoding_of,
     denoise_widget,
+    latent_output,
     mask_threshold_widget,
+    model_socket,
     negative_socket,
-    options_for,
     schedule_widget,
 )
 
@@ -34,11 +36,10 @@ class RandARInpaint(io.ComfyNode):
             description="Repaints the masked part of a picture of any size. With another class it replaces the object.",
             search_aliases=["inpaint", "class edit", "replace object", "remove", "fill mask", "repaint", "img2img"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws."),
-                ClassSocket.Input(
-                    "classes",
-                    tooltip="What the picture is to show, or what to paint into the mask. Fewer classes than pictures "
-                    "are used in turn.",
+                model_socket(),
+                classes_socket(
+                    "What the picture is to show, or what to paint into the mask. Fewer classes than pictures "
+                    "are used in turn."
                 ),
                 io.Image.Input(
                     "image",
@@ -81,15 +82,11 @@ class RandARInpaint(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture with the mask repainted."),
-                io.Latent.Output(
-                    display_name="latent",
-                    tooltip="The tokens of the crops that were repainted, so the number of latents may differ from the "
-                    "number of pictures. Where nothing was repainted: of the square in the picture's middle.",
+                latent_output(
+                    "The tokens of the crops that were repainted, so the number of latents may differ from the "
+                    "number of pictures. Where nothing was repainted: of the square in the picture's middle."
                 ),
-                io.Mask.Output(
-                    display_name="confidence",
-                    tooltip="The model's confidence in the tokens that it drew; 1 where nothing was drawn.",
-                ),
+                confidence_output("The model's confidence in the tokens that it drew; 1 where nothing was drawn."),
             ],
         )
 
@@ -113,8 +110,7 @@ class RandARInpaint(io.ComfyNode):
             # An empty mask has any size: Load Image gives 64×64 zeros for a picture without alpha.
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
         pictures, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
-        options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
+        prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
 
         def task(options, progress):
             return inpaint(
@@ -122,7 +118,7 @@ class RandARInpaint(io.ComfyNode):
                 model.vae.tokenizer,
                 pixels.to(model.device),
                 masks.to(model.device),
-                conditions,
+                prompts,
                 options,
                 denoise=denoise,
                 grow=grow_mask_by,
@@ -136,7 +132,7 @@ class RandARInpaint(io.ComfyNode):
         crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context)
         workload = Workload(
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,

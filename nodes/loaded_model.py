@@ -1,6 +1,7 @@
 """A model as ComfyUI holds it: its weights belong to a patcher, which loads them where and when there is room."""
 
 import logging
+from dataclasses import dataclass
 
 import comfy.model_management
 import comfy.model_patcher
@@ -8,33 +9,26 @@ import comfy.ops
 import torch
 
 from ..randar_core.checkpoints.build import build
-from ..randar_core.checkpoints.model import Model, open_model
+from ..randar_core.checkpoints.detect import Network
+from ..randar_core.checkpoints.model import ModelCard, open_model
 from ..randar_core.runtime.packed_linear import pack, packed_bytes
 from ..randar_core.runtime.precision import Precision, precision_of
 from .files import AUTO, existing_paths, file_names, path_of
 from .host_memory import return_memory_of
 from .vae import TokenizerVAE
 
+# These layers cast nothing. With dynamic VRAM, where ComfyUI may take weights back while they are in use, a layer
+# fetches its weights when it needs them.
+OPERATIONS = comfy.ops.disable_weight_init
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "int8": "int8"}
 
 
-class LoadedModel:
-    """A transformer with its class names, its defaults and the VAE of its tokenizer."""
+@dataclass(frozen=True, eq=False)
+class LoadedModel(ModelCard):
+    """What is known of a model, the patcher of its transformer and the VAE of its tokenizer."""
 
-    def __init__(self, model: Model, vae: TokenizerVAE):
-        self.vae = vae
-        self.name = model.name
-        self.class_names = model.class_names
-        self.defaults = model.defaults
-        self.guidance_for = model.guidance
-        self.patcher = comfy.model_patcher.CoreModelPatcher(
-            model.transformer,
-            load_device=comfy.model_management.get_torch_device(),
-            offload_device=comfy.model_management.unet_offload_device(),
-        )
-        if packed := packed_bytes(model.transformer):  # ComfyUI counts parameters only
-            self.patcher.size = self.patcher.model_size() + packed
-            return_memory_of(model.transformer)
+    patcher: comfy.model_patcher.ModelPatcher
+    vae: TokenizerVAE
 
     @property
     def transformer(self):
@@ -60,21 +54,32 @@ def load_model(name: str, tokenizer: str, weight_dtype: str) -> LoadedModel:
     opened = open_model(path_of(name), chosen, search=existing_paths(file_names()))
     for note in opened.notes:
         logging.warning(note)
-    # These layers cast nothing. With dynamic VRAM, where ComfyUI may take weights back while they are in use, a layer
-    # fetches its weights when it needs them.
-    operations = comfy.ops.disable_weight_init
+    transformer = transformer_patcher(opened.transformer, weight_dtype)
+    return LoadedModel(opened.name, opened.class_names, opened.defaults, transformer, tokenizer_vae(opened.tokenizer))
+
+
+def transformer_patcher(network: Network, weight_dtype: str) -> comfy.model_patcher.ModelPatcher:
+    """The patcher of a transformer, packed where it runs on the CPU."""
     device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
     precision = precision_for(weight_dtype, device)
-    network = build(opened.transformer, comfy.model_management.unet_offload_device(), precision.dtype, operations)
+    transformer = build(network, offload_device, precision.dtype, OPERATIONS)
     if device.type == "cpu":  # the weights stay where they are
-        pack(network, precision.bits)
-    comfy.model_management.archive_model_dtypes(network)
-    vae_dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.float32])
-    vae = TokenizerVAE(build(opened.tokenizer, comfy.model_management.vae_offload_device(), vae_dtype, operations))
-    if comfy.model_management.vae_device().type == "cpu":  # encoding is a tenth faster, see benchmarks/speed
-        vae.first_stage_model.to(memory_format=torch.channels_last)
-    model = Model(opened.name, network, vae.first_stage_model, opened.class_names, opened.defaults, opened.files)
-    return LoadedModel(model, vae)
+        pack(transformer, precision.bits)
+    comfy.model_management.archive_model_dtypes(transformer)
+    patcher = comfy.model_patcher.CoreModelPatcher(transformer, load_device=device, offload_device=offload_device)
+    if packed := packed_bytes(transformer):  # ComfyUI counts parameters only
+        patcher.size = patcher.model_size() + packed
+        return_memory_of(transformer)
+    return patcher
+
+
+def tokenizer_vae(network: Network) -> TokenizerVAE:
+    device, offload_device = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
+    tokenizer = build(network, offload_device, comfy.model_management.vae_dtype(device, [torch.float32]), OPERATIONS)
+    if device.type == "cpu":  # encoding is a tenth faster, see benchmarks/speed
+        tokenizer.to(memory_format=torch.channels_last)
+    return TokenizerVAE(tokenizer)
 
 
 def precision_for(choice: str, device: torch.device) -> Precision:

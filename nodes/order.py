@@ -36,7 +36,7 @@ class RandAROrder(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=64,
-                    optional=True,  # prompts that were saved before this widget stay valid
+                    optional=True,  # workflows that were saved before this widget stay valid
                     advanced=True,
                     tooltip="For proximity: cells that lie between two cells of one call, at least. -1: an eighth of "
                     "the picture's side.",

@@ -1,36 +1,31 @@
 """Outpaint and Canvas: pictures larger than the model's own, drawn by a window that slides."""
 
 import torch
-import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..randar_core.decoding.windows import OVERLAP
 from ..randar_core.tasks.generate import generate
 from ..randar_core.tasks.inpaint import THRESHOLD
-from ..randar_core.tasks.outpaint import outpaint
-from .chosen import conditions_for, shared_batch_index
-from .convert import image_of, latent_of, latent_result, mask_of, masks_of, pixels_of
-from .run import Workload, run, windows_over
-from .sockets import ClassSocket, ModelSocket
-from .widgets import batch_size_widget, common_sockets, common_widgets, negative_socket, options_for, schedule_widget
+from ..randar_core.tasks.outpaint import axes_of, known_cells, outpaint
+from .convert import drawn_outputs, image_of, latent_of, mask_of, masks_of, pixels_of
+from .run import Workload, run
+from .widgets import (
+    batch_size_widget,
+    classes_socket,
+    common_sockets,
+    common_widgets,
+    confidence_output,
+    decoding_of,
+    latent_output,
+    model_socket,
+    negative_socket,
+    overlap_widget,
+    schedule_widget,
+)
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
-
-
-def overlap_widget() -> io.Input:
-    return io.Float.Input(
-        "overlap",
-        default=OVERLAP,
-        min=0.0,
-        max=0.9,
-        step=0.05,
-        round=0.001,
-        advanced=True,
-        tooltip="The share of the window that lies on known tokens when it slides on. A higher share makes a more "
-        "coherent picture and takes longer. Up to two of these tokens, at the edge, are drawn again.",
-    )
 
 
 class RandAROutpaint(io.ComfyNode):
@@ -43,10 +38,8 @@ class RandAROutpaint(io.ComfyNode):
             description="Extends a picture beyond its edges by any amount. Its own pixels stay as they are.",
             search_aliases=["outpaint", "extend", "expand image", "uncrop", "zoom out", "pad image"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws."),
-                ClassSocket.Input(
-                    "classes", tooltip="What the picture shows. Fewer classes than pictures are used in turn."
-                ),
+                model_socket(),
+                classes_socket("What the picture shows. Fewer classes than pictures are used in turn."),
                 io.Image.Input("image", tooltip="The picture to extend, of any size. Values outside 0…1 are clamped."),
                 *(
                     io.Int.Input(side, default=64, min=0, max=16384, tooltip=f"Pixels to add: {side}.")
@@ -74,14 +67,8 @@ class RandAROutpaint(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The extended picture."),
-                io.Latent.Output(
-                    display_name="latent",
-                    tooltip="Its tokens. They are whole ones: up to one more on each side than the image shows.",
-                ),
-                io.Mask.Output(
-                    display_name="confidence",
-                    tooltip="The model's confidence in each token; 1 where nothing was drawn.",
-                ),
+                latent_output("Its tokens. They are whole ones: up to one more on each side than the image shows."),
+                confidence_output("The model's confidence in each token; 1 where nothing was drawn."),
             ],
         )
 
@@ -105,9 +92,7 @@ class RandAROutpaint(io.ComfyNode):
         if mask is not None:
             pixels, margins = without_padding(pixels, masks_of(mask))
         pictures, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
-        options = options_for(model, shared_batch_index(classes, range(pictures)), **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
-
+        prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
         overlap_cells = int(overlap * model.grid)
 
         def task(options, progress):
@@ -115,7 +100,7 @@ class RandAROutpaint(io.ComfyNode):
                 model.transformer,
                 model.vae.tokenizer,
                 pixels.to(model.device),
-                conditions,
+                prompts,
                 options,
                 **margins,
                 overlap=overlap_cells,
@@ -123,15 +108,14 @@ class RandAROutpaint(io.ComfyNode):
                 on_step=progress,
             )
 
-        known = cells_of_picture(height, width, margins, model.vae.factor)
-        workload = Workload(
+        workload = Workload.sliding(
+            model,
+            known_cells(*axes_of(height, width, model.vae.factor, **margins)),
+            overlap_cells,
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
-            cells=model.grid**2,
+            rows=prompts.rows(options.guidance),
             known=model.grid**2 // 2,
             decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
-            canvas_cells=known.numel(),
-            windows=windows_over(known, model.grid, overlap_cells),
         )
         drawn = run(model, workload, options, task)
         y, x, (height, width) = drawn.top, drawn.left, drawn.pixels.shape[2:]
@@ -140,13 +124,6 @@ class RandAROutpaint(io.ComfyNode):
             latent_of(model, drawn.decoded.ids),
             mask_of(model, drawn.decoded.confidence)[:, y : y + height, x : x + width],
         )
-
-
-def cells_of_picture(height: int, width: int, margins: dict[str, int], factor: int) -> Tensor:
-    """Roughly the cells `[h, w]` bool of the canvas that the picture covers, for the count of windows."""
-    top, left, bottom, right = (-(-margins[side] // factor) for side in ("top", "left", "bottom", "right"))
-    inside = torch.ones(-(-height // factor), -(-width // factor), dtype=torch.bool, device="cpu")
-    return F.pad(inside, (left, right, top, bottom))
 
 
 def without_padding(pixels: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, int]]:
@@ -210,8 +187,8 @@ class RandARCanvas(io.ComfyNode):
             description="Draws a picture of any width and height, such as a panorama, by a window that slides.",
             search_aliases=["panorama", "wide image", "large canvas", "any size", "tiled generation"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws."),
-                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                model_socket(),
+                classes_socket(),
                 *common_widgets(),
                 *(
                     io.Int.Input(
@@ -226,8 +203,8 @@ class RandARCanvas(io.ComfyNode):
                 schedule_widget(),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
-                io.Mask.Output(display_name="confidence", tooltip="The model's confidence in each token."),
+                latent_output(),
+                confidence_output(),
             ],
         )
 
@@ -236,24 +213,20 @@ class RandARCanvas(io.ComfyNode):
         cls, model, classes, width, height, batch_size=1, overlap=OVERLAP, negative=None, **settings
     ) -> io.NodeOutput:
         pictures = batch_size * len(classes)
-        batch_index = shared_batch_index(classes, range(pictures))
-        options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, pictures, negative)
+        prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
         columns, rows = (-(-size // model.vae.factor) for size in (width, height))
         overlap_cells = int(overlap * model.grid)
 
         def task(options, progress):
-            return generate(model.transformer, conditions, options, rows, columns, overlap_cells, on_step=progress)
+            return generate(model.transformer, prompts, options, rows, columns, overlap_cells, on_step=progress)
 
-        workload = Workload(
+        workload = Workload.sliding(
+            model,
+            torch.zeros(rows, columns, dtype=torch.bool, device="cpu"),
+            overlap_cells,
             pictures=pictures,
-            rows=conditions.rows(options.guidance),
-            cells=model.grid**2,
+            rows=prompts.rows(options.guidance),
             known=int(overlap * model.grid**2),
-            canvas_cells=rows * columns,
-            windows=windows_over(torch.zeros(rows, columns, dtype=torch.bool, device="cpu"), model.grid, overlap_cells),
         )
         drawn = run(model, workload, options, task)
-        return io.NodeOutput(
-            latent_result(None, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
-        )
+        return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index))

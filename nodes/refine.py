@@ -4,22 +4,23 @@ import torch
 from comfy_api.latest import io
 
 from ..randar_core.decoding.canvas import Canvas
-from ..randar_core.decoding.windows import default_overlap
 from ..randar_core.io.images import heat_map
 from ..randar_core.tasks.confidence import score_confidence
 from ..randar_core.tasks.inpaint import THRESHOLD
 from ..randar_core.tasks.refine import refine
-from .chosen import conditions_for, shared_batch_index
-from .convert import image_of, latent_result, latent_start, mask_of, masks_of
-from .run import Workload, run, windows_over
-from .sockets import ClassSocket, ModelSocket
+from .convert import drawn_outputs, image_of, latent_start, mask_of, masks_of
+from .run import Workload, run
 from .widgets import (
+    classes_socket,
     common_sockets,
     common_widgets,
+    confidence_output,
+    decoding_of,
     guidance_socket,
+    latent_output,
     mask_threshold_widget,
+    model_socket,
     negative_socket,
-    options_for,
     schedule_widget,
 )
 
@@ -36,8 +37,8 @@ class RandARRefine(io.ComfyNode):
             description="Draws the tokens with the lowest confidence again, with all other tokens known.",
             search_aliases=["refine", "improve", "fix", "resample", "second pass", "detailer", "remask"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws."),
-                ClassSocket.Input("classes", tooltip="What the pictures show. They repeat until every class has one."),
+                model_socket(),
+                classes_socket("What the pictures show. They repeat until every class has one."),
                 io.Latent.Input(
                     "latent",
                     tooltip="The pictures to refine, of any size: all of them, or where Set Latent Noise Mask says.",
@@ -64,8 +65,8 @@ class RandARRefine(io.ComfyNode):
                 schedule_widget(),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The refined tokens."),
-                io.Mask.Output(display_name="confidence", tooltip="The model's confidence in each token."),
+                latent_output("The refined tokens."),
+                confidence_output(),
             ],
         )
 
@@ -83,15 +84,14 @@ class RandARRefine(io.ComfyNode):
         **settings,
     ) -> io.NodeOutput:
         start = latent_start(latent, model, len(classes), mask_threshold)
-        canvas, batch_index = start.canvas, shared_batch_index(classes, start.batch_index)
-        options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, canvas.batch, negative)
+        prompts, options = decoding_of(model, classes, start.batch_index, negative, **settings)
+        canvas = start.canvas
 
         def task(options, progress):
             return refine(
                 model.transformer,
                 canvas.ids,
-                conditions,
+                prompts,
                 options,
                 **{REMASK_BY[forget]: amount},
                 rounds=rounds,
@@ -100,19 +100,17 @@ class RandARRefine(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
-        workload = Workload(
+        workload = Workload.sliding(
+            model,
+            torch.zeros_like(canvas.known[0]),
+            rounds=rounds,
             pictures=canvas.batch,
-            rows=conditions.rows(options.guidance),
-            cells=model.grid**2,
+            rows=prompts.rows(options.guidance),
             known=model.grid**2 * 3 // 4,
             scored=True,
-            canvas_cells=canvas.cells,
-            windows=rounds * windows_over(torch.zeros_like(canvas.known[0]), model.grid, default_overlap(model.grid)),
         )
         refined = run(model, workload, options, task)
-        return io.NodeOutput(
-            latent_result(latent, model.vae.vectors(refined.ids), batch_index), mask_of(model, refined.confidence)
-        )
+        return io.NodeOutput(*drawn_outputs(model, refined, options.batch_index, latent))
 
 
 class RandARConfidence(io.ComfyNode):
@@ -126,8 +124,8 @@ class RandARConfidence(io.ComfyNode):
             "tokens as context.",
             search_aliases=["confidence", "heat map", "heatmap", "score", "likelihood", "uncertainty", "anomaly"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that scores."),
-                ClassSocket.Input("classes", tooltip="What the pictures show. They repeat until every class has one."),
+                model_socket("The model that scores."),
+                classes_socket("What the pictures show. They repeat until every class has one."),
                 io.Latent.Input("latent", tooltip="The pictures to score, of any size."),
                 io.Float.Input(
                     "cfg",
@@ -142,9 +140,7 @@ class RandARConfidence(io.ComfyNode):
                 negative_socket(),
             ],
             outputs=[
-                io.Mask.Output(
-                    display_name="confidence", tooltip="The probability of each token, at the picture's size."
-                ),
+                confidence_output("The probability of each token, at the picture's size."),
                 io.Image.Output(
                     display_name="heat_map", tooltip="The same as a picture: dark is low, yellow is high confidence."
                 ),
@@ -154,16 +150,15 @@ class RandARConfidence(io.ComfyNode):
     @classmethod
     def execute(cls, model, classes, latent, cfg, guidance=None, negative=None) -> io.NodeOutput:
         start = latent_start(latent, model, len(classes))
-        batch_index = shared_batch_index(classes, start.batch_index)
-        options = options_for(model, batch_index, seed=0, steps=1, cfg=cfg, guidance=guidance)
+        settings = {"seed": 0, "steps": 1, "cfg": cfg, "guidance": guidance}
+        prompts, options = decoding_of(model, classes, start.batch_index, negative, **settings)
         canvas = Canvas(start.canvas.ids, torch.zeros_like(start.canvas.known))  # a noise mask has no effect
-        conditions = conditions_for(model, classes, canvas.batch, negative)
 
         def task(options, progress):
-            return score_confidence(model.transformer, canvas, conditions, options, on_score=progress.on_score)
+            return score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
 
         workload = Workload(
-            pictures=canvas.batch, rows=conditions.rows(options.guidance), cells=model.grid**2, scored=True
+            pictures=canvas.batch, rows=prompts.rows(options.guidance), cells=model.grid**2, scored=True
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

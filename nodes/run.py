@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import comfy.model_management
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
-from ..randar_core.decoding.windows import window_positions
+from ..randar_core.decoding.windows import windows_of
 from ..randar_core.tasks.memory import picture_bytes
 from .host_memory import fits_beside, split_to_fit
 from .loaded_model import LoadedModel
@@ -52,6 +51,20 @@ class Workload:
         side = math.isqrt(self.canvas_cells or self.cells) + 1
         return side * factor, side * factor
 
+    @classmethod
+    def sliding(
+        cls, model: LoadedModel, canvas: Tensor, overlap: int | None = None, rounds: int = 1, **more
+    ) -> "Workload":
+        """Of pictures that windows of the model's grid draw.
+
+        canvas: its known cells, `[h, w]` bool.
+        overlap: of the windows, in cells, see `windows_of`.
+        rounds: how often they draw it.
+        more: other fields.
+        """
+        windows = rounds * len(windows_of(canvas[None], model.grid, overlap))
+        return cls(cells=model.grid**2, canvas_cells=canvas.numel(), windows=windows, **more)
+
     def cost(self, calls_of_window: int) -> str:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
         calls = self.windows * calls_of_window
@@ -59,14 +72,6 @@ class Workload:
             f"{self.windows} windows for {self.canvas_cells} cells, up to {calls} calls of the model, for each picture "
             f"of a batch of {self.pictures}"
         )
-
-
-def windows_over(known: Tensor, grid: int, overlap: int) -> int:
-    """How many windows of `grid` cells draw the unknown cells of `known` `[h, w]` bool, at most."""
-    height, width = known.shape
-    known = F.pad(known.cpu(), (0, max(0, grid - width), 0, max(0, grid - height)))
-    positions = window_positions(known, grid, overlap)
-    return sum(not known[top : top + grid, left : left + grid].all() for top, left in positions)
 
 
 def run(

@@ -5,18 +5,20 @@ from comfy_api.latest import io
 from ..randar_core.tasks.confidence import remask_least_confident, score_confidence
 from ..randar_core.tasks.fill import fill
 from ..randar_core.tasks.inpaint import THRESHOLD
-from .chosen import conditions_for, shared_batch_index
-from .convert import latent_result, mask_of, sampler_start
+from .convert import drawn_outputs, sampler_start
 from .run import Workload, run
-from .sockets import ClassSocket, ModelSocket
 from .widgets import (
     batch_size_widget,
+    classes_socket,
     common_sockets,
     common_widgets,
+    confidence_output,
+    decoding_of,
     denoise_widget,
+    latent_output,
     mask_threshold_widget,
+    model_socket,
     negative_socket,
-    options_for,
     schedule_widget,
 )
 
@@ -31,8 +33,8 @@ class RandARSampler(io.ComfyNode):
             description="Draws pictures of a class, several tokens at a time, or redraws parts of a latent.",
             search_aliases=["sampler", "ksampler", "sample", "generate", "class to image", "inpaint latent", "randar"],
             inputs=[
-                ModelSocket.Input("model", tooltip="The model that draws."),
-                ClassSocket.Input("classes", tooltip="What to draw. Several classes give a picture of each."),
+                model_socket(),
+                classes_socket(),
                 *common_widgets(),
                 batch_size_widget("Pictures of each class. With a latent connected, the latent says how many."),
                 denoise_widget(
@@ -50,10 +52,9 @@ class RandARSampler(io.ComfyNode):
                 schedule_widget(),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The tokens, for VAE Decode with the model's VAE."),
-                io.Mask.Output(
-                    display_name="confidence",
-                    tooltip="The model's confidence in each token, at the picture's size; 1 where nothing was drawn.",
+                latent_output(),
+                confidence_output(
+                    "The model's confidence in each token, at the picture's size; 1 where nothing was drawn."
                 ),
             ],
         )
@@ -71,28 +72,22 @@ class RandARSampler(io.ComfyNode):
         **settings,
     ) -> io.NodeOutput:
         start = sampler_start(latent_image, model, len(classes), batch_size, mask_threshold)
-        canvas, batch_index = start.canvas, shared_batch_index(classes, start.batch_index)
-        options = options_for(model, batch_index, **settings)
-        conditions = conditions_for(model, classes, canvas.batch, negative)
-        partly = start.filled and denoise < 1
+        prompts, options = decoding_of(model, classes, start.batch_index, negative, **settings)
+        canvas, partly = start.canvas, start.filled and denoise < 1
 
         def task(options, progress):
             rest = canvas
             if partly:
-                confidence = score_confidence(
-                    model.transformer, canvas, conditions, options, on_score=progress.on_score
-                )
+                confidence = score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
                 rest = remask_least_confident(canvas, confidence, share=denoise)
-            return fill(model.transformer, rest, conditions, options, on_step=progress)
+            return fill(model.transformer, rest, prompts, options, on_step=progress)
 
         workload = Workload(
             pictures=canvas.batch,
-            rows=conditions.rows(options.guidance),
+            rows=prompts.rows(options.guidance),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
             scored=partly,
         )
         drawn = run(model, workload, options, task)
-        return io.NodeOutput(
-            latent_result(latent_image, model.vae.vectors(drawn.ids), batch_index), mask_of(model, drawn.confidence)
-        )
+        return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index, latent_image))

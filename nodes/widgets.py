@@ -4,16 +4,35 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
+from ..randar_core.decoding.conditions import PromptBatch
 from ..randar_core.decoding.guidance import Guidance
 from ..randar_core.decoding.options import DecodingOptions
 from ..randar_core.decoding.orders import order_named
 from ..randar_core.decoding.sampling import Sampling
 from ..randar_core.decoding.schedule import SCHEDULES
+from ..randar_core.decoding.windows import OVERLAP
 from ..randar_core.tasks.inpaint import THRESHOLD
+from .class_prompts import ClassPrompt, prompts_for, shared_batch_index
 from .loaded_model import LoadedModel
-from .sockets import ClassSocket, GuidanceSocket, OrderSocket
+from .sockets import ClassSocket, GuidanceSocket, ModelSocket, OrderSocket
 
 OWN_SCHEDULE = "model's own"
+
+
+def model_socket(tooltip: str = "The model that draws.") -> io.Input:
+    return ModelSocket.Input("model", tooltip=tooltip)
+
+
+def classes_socket(tooltip: str = "What to draw. Several classes give a picture of each.") -> io.Input:
+    return ClassSocket.Input("classes", tooltip=tooltip)
+
+
+def latent_output(tooltip: str = "The tokens, for VAE Decode with the model's VAE.") -> io.Output:
+    return io.Latent.Output(display_name="latent", tooltip=tooltip)
+
+
+def confidence_output(tooltip: str = "The model's confidence in each token.") -> io.Output:
+    return io.Mask.Output(display_name="confidence", tooltip=tooltip)
 
 
 def common_widgets(cfg: float = 4.0, cfg_schedule: str = "on the model's own schedule") -> list[io.Input]:
@@ -106,6 +125,20 @@ def batch_size_widget(tooltip: str = "Pictures of each class.") -> io.Input:
     return io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip=tooltip)
 
 
+def overlap_widget() -> io.Input:
+    return io.Float.Input(
+        "overlap",
+        default=OVERLAP,
+        min=0.0,
+        max=0.9,
+        step=0.05,
+        round=0.001,
+        advanced=True,
+        tooltip="The share of the window that lies on known tokens when it slides on. A higher share makes a more "
+        "coherent picture and takes longer. Up to two of these tokens, at the edge, are drawn again.",
+    )
+
+
 def denoise_widget(tooltip: str) -> io.Input:
     return io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=tooltip)
 
@@ -119,7 +152,7 @@ def mask_threshold_widget() -> io.Input:
         step=0.01,
         round=0.001,
         advanced=True,
-        optional=True,  # prompts that were saved before this widget stay valid
+        optional=True,  # workflows that were saved before this widget stay valid
         tooltip="A pixel is masked where the mask is above this value. Segmentation models give small values in the "
         "background, which must not count.",
     )
@@ -130,10 +163,28 @@ def schedule_widget() -> io.Input:
         "schedule",
         options=[OWN_SCHEDULE, *SCHEDULES],
         advanced=True,
-        optional=True,  # prompts that were saved before this widget stay valid
+        optional=True,  # workflows that were saved before this widget stay valid
         tooltip="How many tokens each call draws: few at first and more later. cosine is RandAR's, arccos ARPG's, lpd "
         "LPD's. RAR models always draw one at a time.",
     )
+
+
+def decoding_of(
+    model: LoadedModel,
+    classes: Sequence[ClassPrompt],
+    batch_index: Sequence[int],
+    negative: Sequence[ClassPrompt] | None = None,
+    **settings,
+) -> tuple[PromptBatch, DecodingOptions]:
+    """The prompts and the decoding options of pictures, from the sockets and widgets that all drawing nodes have.
+
+    model: that draws.
+    classes, negative: of the sockets, used in turn.
+    batch_index: `[B]`, that of the pictures; those that share their random numbers get one index.
+    settings: as for `options_for`.
+    """
+    options = options_for(model, shared_batch_index(classes, batch_index), **settings)
+    return prompts_for(model, classes, len(batch_index), negative), options
 
 
 def options_for(
@@ -161,7 +212,7 @@ def options_for(
     schedule: call sizes, a key of `SCHEDULES` or `OWN_SCHEDULE`.
     """
     return DecodingOptions(
-        guidance=model.guidance_for(cfg) if guidance is None else Guidance(guidance, spatial),
+        guidance=model.guidance(cfg) if guidance is None else Guidance(guidance, spatial),
         steps=steps,
         seed=seed,
         sampling=Sampling(temperature, top_k, top_p),

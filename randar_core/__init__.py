@@ -3,7 +3,7 @@
     from randar_core import generate, load_model, save_png
 
     model = load_model("builtin")
-    drawn = generate(model.transformer, model.conditions(model.class_names[0]), model.options(seed=1))
+    drawn = generate(model.transformer, model.prompts(model.class_names[0]), model.options(seed=1))
     save_png("picture.png", model.tokenizer.decode(drawn.ids)[0])
 
 The names below are imported when they are first used, so that importing the package takes no time.
@@ -16,13 +16,13 @@ __version__ = "0.1.0"
 FACE = {
     "Canvas": "decoding.canvas",
     "Condition": "decoding.conditions",
-    "Conditioning": "decoding.conditions",
-    "Conditions": "decoding.conditions",
     "DecodingOptions": "decoding.options",
     "Guidance": "decoding.guidance",
     "Linear": "decoding.guidance",
     "ORDERS": "decoding.orders",
     "PowerCosine": "decoding.guidance",
+    "Prompt": "decoding.conditions",
+    "PromptBatch": "decoding.conditions",
     "Sampling": "decoding.sampling",
     "extrapolate": "tasks.extrapolate",
     "features": "tasks.features",

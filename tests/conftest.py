@@ -1,10 +1,18 @@
 """What the tests of several rooms share: the node pack in its host, and a tiny model that it has loaded."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
 from hosted_pack import load_pack
+
+if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
+    from hypothesis import settings
+
+    # No example has a deadline: several workers share the machine, with whatever else runs there.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 CLASSES = ("circle", "square", "star")
 

@@ -160,6 +160,7 @@ def install(models: Path) -> None:
                 },
                 Custom=own_type,
                 Input=Input,
+                Output=Output,
                 Schema=Schema,
                 ComfyNode=ComfyNode,
                 NodeOutput=NodeOutput,

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from randar_core.checkpoints.families import family_of
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear, PowerCosine
 from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
@@ -40,6 +40,77 @@ GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 FILES = sorted(GOLDEN.glob("*.safetensors"))
 GREEDY = Sampling(top_k=1)
 NUMBER = r"(-?[\d.]+)"
+
+
+def llama_fields(config: dict) -> dict:
+    """Those of RandAR and of ARPG, whose authors' code comes from one place."""
+    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
+    return {
+        "width": config["dim"],
+        "layers": config["n_layer"],
+        "heads": config["n_head"],
+        "codebook_size": config["vocab_size"],
+        "classes": config["num_classes"],
+        "grid": round(config["block_size"] ** 0.5),
+    }
+
+
+def rar_fields(config: dict) -> dict:
+    return {
+        "width": config["hidden_size"],
+        "layers": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "mlp_width": config["intermediate_size"],
+        "codebook_size": config["codebook_size"],
+        "classes": config["condition_num_classes"],
+        "grid": round(config["image_seq_len"] ** 0.5),
+    }
+
+
+def lpd_fields(config: dict) -> dict:
+    assert (config["mlp_ratio"], config["norm_eps"]) == (4, 1e-6)
+    return {
+        "width": config["decoder_embed_dim"],
+        "layers": config["decoder_depth"],
+        "heads": config["decoder_num_heads"],
+        "codebook_size": config["vqgan_vocab_size"],
+        "classes": config["class_num"],
+        "grid": config["img_size"] // config["vqgan_stride"],
+    }
+
+
+def llamagen_fields(config: dict) -> dict:
+    return {
+        "channels": config["ch"],
+        "multipliers": tuple(config["ch_mult"]),
+        "res_blocks": config["num_res_blocks"],
+        "codebook_size": config["codebook_size"],
+        "codebook_dim": config["codebook_embed_dim"],
+        "z_channels": config["z_channels"],
+    }
+
+
+def maskgit_fields(config: dict) -> dict:
+    assert config["z_channels"] == config["embedding_dim"]
+    return {
+        "channels": config["hidden_channels"],
+        "multipliers": tuple(config["channel_mult"]),
+        "res_blocks": config["num_res_blocks"],
+        "codebook_size": config["num_embeddings"],
+        "codebook_dim": config["embedding_dim"],
+    }
+
+
+# By the beginning of a case's name: the network, its configuration, and the fields of it in the authors' words.
+NETWORKS = {
+    "decoder": (RandAR, RandARConfig, llama_fields),
+    "extrapolation": (RandAR, RandARConfig, llama_fields),
+    "arpg": (ARPG, ARPGConfig, llama_fields),
+    "rar": (RAR, RARConfig, rar_fields),
+    "lpd": (LPD, LPDConfig, lpd_fields),
+    "tokenizer_llamagen": (LlamaGenTokenizer, LlamaGenConfig, llamagen_fields),
+    "tokenizer_maskgit": (MaskGITTokenizer, MaskGITConfig, maskgit_fields),
+}
 
 
 class Case:
@@ -69,7 +140,12 @@ class Case:
             if match:
                 yield [float(number) for number in match.groups()], self.output(key.removeprefix("out."))
 
-    def load(self, model: torch.nn.Module):
+    def network(self) -> torch.nn.Module:
+        """The network of the case, with its weights."""
+        kinds = [kind for kind in NETWORKS if self.name.startswith(kind)]
+        assert len(kinds) == 1, f"{self.name} is a case of none of {list(NETWORKS)}"
+        network, config, fields = NETWORKS[kinds[0]]
+        model = network(config(**fields(self.config)))
         ignored = family_of(model.config).ignored_keys
         model.load_state_dict({key: value for key, value in self.weights.items() if key not in ignored})
         return model.eval()
@@ -79,28 +155,11 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor):
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
-def randar(case: Case) -> RandAR:
-    config = case.config
-    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
-    return case.load(
-        RandAR(
-            RandARConfig(
-                width=config["dim"],
-                layers=config["n_layer"],
-                heads=config["n_head"],
-                codebook_size=config["vocab_size"],
-                classes=config["num_classes"],
-                grid=round(config["block_size"] ** 0.5),
-            )
-        )
-    )
-
-
 def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str | None = None) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
     canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
     options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
-    conditions = Conditions.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
+    conditions = PromptBatch.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
     decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
     if model.traits.parallel:
         least = 1 if schedule == "arccos" else 2
@@ -110,7 +169,7 @@ def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str 
 
 
 def check_decoder(case: Case):
-    model, order = randar(case), case.input("order")
+    model, order = case.network(), case.input("order")
     along = case.input("tokens").gather(1, order)
     condition = model.class_embedding(case.input("class_ids"))
     assert_close(model(condition, along, order), case.output("teacher_forced_logits"))
@@ -125,7 +184,7 @@ def check_decoder(case: Case):
 
 
 def check_extrapolation(case: Case):
-    for form in (randar(case), pack(randar(case))):
+    for form in (case.network(), pack(case.network())):
         check_extrapolation_of(form, case)
 
 
@@ -152,25 +211,8 @@ def check_extrapolation_of(model, case: Case):
         assert same[:, :-1].all(), name  # the authors never draw the last token
 
 
-def rar(case: Case) -> RAR:
-    config = case.config
-    return case.load(
-        RAR(
-            RARConfig(
-                width=config["hidden_size"],
-                layers=config["num_hidden_layers"],
-                heads=config["num_attention_heads"],
-                mlp_width=config["intermediate_size"],
-                codebook_size=config["codebook_size"],
-                classes=config["condition_num_classes"],
-                grid=round(config["image_seq_len"] ** 0.5),
-            )
-        )
-    )
-
-
 def check_rar(case: Case):
-    model, order = rar(case), case.input("order")
+    model, order = case.network(), case.input("order")
     condition = model.class_embedding(case.input("class_ids"))
     for name, one in (("raster", order.sort(1).values), ("order", order)):
         along = case.input("tokens").gather(1, one)
@@ -182,25 +224,8 @@ def check_rar(case: Case):
             assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
 
 
-def arpg(case: Case) -> ARPG:
-    config = case.config
-    assert (config["norm_eps"], config["rope_base"], config["multiple_of"]) == (1e-5, 10000, 256)
-    return case.load(
-        ARPG(
-            ARPGConfig(
-                width=config["dim"],
-                layers=config["n_layer"],
-                heads=config["n_head"],
-                codebook_size=config["vocab_size"],
-                classes=config["num_classes"],
-                grid=round(config["block_size"] ** 0.5),
-            )
-        )
-    )
-
-
 def check_arpg(case: Case):
-    model, order, classes = arpg(case), case.input("order"), case.input("class_ids")
+    model, order, classes = case.network(), case.input("order"), case.input("class_ids")
     along = case.input("tokens").gather(1, order)
     for name, ids in (("", classes), (".null", torch.full_like(classes, model.null_class))):
         assert_close(model(model.class_embedding(ids), along, order), case.output(f"teacher_forced_logits{name}"))
@@ -213,25 +238,8 @@ def check_arpg(case: Case):
                 assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
 
 
-def lpd(case: Case) -> LPD:
-    config = case.config
-    assert (config["mlp_ratio"], config["norm_eps"]) == (4, 1e-6)
-    return case.load(
-        LPD(
-            LPDConfig(
-                width=config["decoder_embed_dim"],
-                layers=config["decoder_depth"],
-                heads=config["decoder_num_heads"],
-                codebook_size=config["vqgan_vocab_size"],
-                classes=config["class_num"],
-                grid=config["img_size"] // config["vqgan_stride"],
-            )
-        )
-    )
-
-
 def check_lpd(case: Case):
-    model, order, class_ids = lpd(case), case.input("order"), case.input("class_ids")
+    model, order, class_ids = case.network(), case.input("order"), case.input("class_ids")
     along, condition = case.input("tokens").gather(1, order), model.class_embedding(class_ids)
     for name in sorted(case.unread):
         kind, sizes, scale, schedule = re.fullmatch(
@@ -263,7 +271,7 @@ def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
     grid = model.config.grid
     canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
     plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
-    conditions = Conditions.of(class_ids).on_cells(grid, grid)
+    conditions = PromptBatch.of(class_ids).on_cells(grid, grid)
     return decode(model, canvas, plan, conditions, options).ids.flatten(1)
 
 
@@ -274,40 +282,10 @@ def check_sampling(case: Case):
         assert_close(probabilities(case.input("logits"), Sampling(temperature, int(top_k), top_p)), expected)
 
 
-def tokenizer(case: Case):
-    config = case.config
-    if "llamagen" in case.name:
-        return case.load(
-            LlamaGenTokenizer(
-                LlamaGenConfig(
-                    channels=config["ch"],
-                    multipliers=tuple(config["ch_mult"]),
-                    res_blocks=config["num_res_blocks"],
-                    codebook_size=config["codebook_size"],
-                    codebook_dim=config["codebook_embed_dim"],
-                    z_channels=config["z_channels"],
-                )
-            )
-        )
-    assert "maskgit" in case.name, f"{case.name} is neither a llamagen nor a maskgit tokenizer"
-    assert config["z_channels"] == config["embedding_dim"]
-    return case.load(
-        MaskGITTokenizer(
-            MaskGITConfig(
-                channels=config["hidden_channels"],
-                multipliers=tuple(config["channel_mult"]),
-                res_blocks=config["num_res_blocks"],
-                codebook_size=config["num_embeddings"],
-                codebook_dim=config["embedding_dim"],
-            )
-        )
-    )
-
-
 def check_tokenizer(case: Case):
     # Convolutions add in another order in another layout: the ids are exact, the rest within the same 2e-5.
     for layout in (torch.contiguous_format, torch.channels_last):
-        check_tokenizer_of(tokenizer(case).to(memory_format=layout), case)
+        check_tokenizer_of(case.network().to(memory_format=layout), case)
 
 
 def check_tokenizer_of(model, case: Case):

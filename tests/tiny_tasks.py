@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
@@ -39,7 +39,7 @@ def classes(batch: int) -> torch.Tensor:
 
 def plainly(model, canvas: Canvas, options: DecodingOptions = OPTIONS) -> torch.Tensor:
     """Ids by the decode loop alone, without any task."""
-    conditions = Conditions.of(classes(canvas.batch)).on_cells(GRID, GRID)
+    conditions = PromptBatch.of(classes(canvas.batch)).on_cells(GRID, GRID)
     with torch.no_grad():
         return decode(model, canvas, make_plan(model, canvas.known, options), conditions, options).ids
 

@@ -15,7 +15,7 @@ from quality.seams import seam_ratios
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Condition, Conditioning, Conditions
+from randar_core.decoding.conditions import Condition, Prompt, PromptBatch
 from randar_core.procedural.shapes import CLASSES
 from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
@@ -34,24 +34,24 @@ def stripes(count: int, height: int, width: int) -> Tensor:
     return (column == torch.arange(count)[:, None]).float()[:, None].expand(-1, height, -1)
 
 
-def in_stripes(classes: Sequence[Tensor], height: int, width: int) -> Conditions:
+def in_stripes(classes: Sequence[Tensor], height: int, width: int) -> PromptBatch:
     """One stripe of the canvas for each of `classes`, ids `[B]` each."""
     masks = tuple(stripes(len(classes), height, width))
     ids = torch.stack(list(classes), 1).tolist()
-    return Conditions(tuple(Conditioning(tuple(map(Condition.of, picture)), masks) for picture in ids))
+    return PromptBatch(tuple(Prompt(tuple(map(Condition.of, picture)), masks) for picture in ids))
 
 
-def blended(first: Tensor, second: Tensor, weight: float, negative: Tensor | None = None) -> Conditions:
+def blended(first: Tensor, second: Tensor, weight: float, negative: Tensor | None = None) -> PromptBatch:
     """Blends of class ids `[B]`, the second by `weight`, with `negative` ones `[B]` to steer away from."""
     away = [None] * len(first) if negative is None else list(map(Condition.of, negative.tolist()))
     pairs = zip(first.tolist(), second.tolist(), strict=True)
     blends = [Condition(pair, (1 - weight, weight)) for pair in pairs]
-    return Conditions(tuple(Conditioning((blend,), negative=n) for blend, n in zip(blends, away, strict=True)))
+    return PromptBatch(tuple(Prompt((blend,), negative=n) for blend, n in zip(blends, away, strict=True)))
 
 
-def of_nothing(count: int) -> Conditions:
+def of_nothing(count: int) -> PromptBatch:
     """Pictures without a class: one region, which covers nothing."""
-    return Conditions((Conditioning((Condition.of(0),), (torch.zeros(1, 1),)),)).repeated(count)
+    return PromptBatch((Prompt((Condition.of(0),), (torch.zeros(1, 1),)),)).repeated(count)
 
 
 def blend_shares(bench: Bench, count: int, title: str, weight: float, negative: bool = False) -> dict:
@@ -263,7 +263,7 @@ def blend_sheet(bench: Bench) -> Figure:
         first, second = (torch.tensor([CLASSES.index(name)]) for name in pair)
         items = [blended(first, second, weight).items[0] for weight in WEIGHTS]
         options = bench.options([index] * len(items))
-        rows.append(bench.decode(generate(bench.model.transformer, Conditions(tuple(items)), options).ids))
+        rows.append(bench.decode(generate(bench.model.transformer, PromptBatch(tuple(items)), options).ids))
     titles = [f"{1 - weight:g} / {weight:g}" for weight in WEIGHTS]
     return plots.sheet(rows, titles, [f"{first} / {second}" for first, second in pairs])
 

@@ -53,7 +53,7 @@ from torch.profiler import profile as operator_profile
 from randar_core.checkpoints.releases import find_release
 from randar_core.cli.arguments import PRECISIONS
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode
 from randar_core.decoding.options import DecodingOptions
@@ -232,7 +232,7 @@ def measure_decode(
     mask = mark.view(1, side, side).expand(batch, -1, -1).contiguous().to(device)
     canvas = Canvas(Canvas.empty(batch, side, side, device).ids, mask)
     options = DecodingOptions(guidance, steps, 0, order=ORDERS[release.defaults.order])
-    conditions = Conditions.of(torch.zeros(batch, dtype=torch.long, device=device)).on_cells(side, side)
+    conditions = PromptBatch.of(torch.zeros(batch, dtype=torch.long, device=device)).on_cells(side, side)
     plan = make_plan(model, canvas.known, options)
     rows = len(guidance.rule().rows) * batch
     cache = model.state_bytes(rows, cells, precision.dtype.itemsize)

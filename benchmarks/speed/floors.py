@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from randar_core.models.arpg import ARPGConfig
 from randar_core.models.family import TransformerConfig
+from randar_core.models.feed_forward import hidden_width
 
 
 def call_positions(
@@ -58,7 +59,7 @@ def arpg_multiplications(config: ARPGConfig, positions: list[tuple[int, int]], s
     All queries are one vector until the first attention.
     """
     layers, square = config.layers // 2, config.width**2
-    feed_forward = 3 * config.width * config.hidden_width
+    feed_forward = 3 * config.width * hidden_width(config.width)
     content = layers * (4 * square + feed_forward) + 2 * square
     query = layers * (2 * square + feed_forward) - square + config.width * config.codebook_size
     count = 0

@@ -18,6 +18,7 @@ import torch
 from speed.machine import clock, measure_machine_in_process, run_case, write
 
 from randar_core.checkpoints.releases import find_release
+from randar_core.models.feed_forward import hidden_width
 from randar_core.runtime.capabilities import can_pack, can_pack_in
 from randar_core.runtime.packed_linear import pack
 
@@ -61,7 +62,7 @@ def measure(form: str, size: str, rows: list[int], threads: int | None, repeats:
     if not possible:
         return {"form": form, "failed": "no kernels here"}
     config = find_release(SIZES[size]).config
-    width, hidden = config.width, config.hidden_width
+    width, hidden = config.width, hidden_width(config.width)
 
     def layer(shapes: list[tuple[int, int]]) -> torch.nn.ModuleList:
         made = torch.nn.ModuleList(torch.nn.Linear(*shape, bias=False) for shape in shapes)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..classes import imagenet_classes, parse_condition
-from ..decoding.conditions import Conditioning, Conditions
+from ..decoding.conditions import Prompt, PromptBatch
 from ..decoding.guidance import Guidance, Linear, PowerCosine
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import order_named
@@ -24,23 +24,17 @@ from .weights import CheckpointError, read_weights
 
 
 @dataclass(frozen=True)
-class Model:
-    """A transformer with the tokenizer that it draws for.
+class ModelCard:
+    """What is known of a model next to its networks.
 
     name: of the release, the bundle or the file.
-    transformer: draws tokens.
-    tokenizer: turns pixels into tokens and back.
     class_names: one for each class.
     defaults: how the model draws when the user says nothing.
-    files: that its weights were read from.
     """
 
     name: str
-    transformer: nn.Module
-    tokenizer: nn.Module
     class_names: tuple[str, ...]
     defaults: Defaults
-    files: tuple[Path, ...] = ()
 
     def guidance(self, end: float | None = None, start: float | None = None, power: float | None = None) -> Guidance:
         """Class guidance up to the weight `end`, on the model's own schedule; None is the default.
@@ -68,31 +62,41 @@ class Model:
             DecodingOptions(self.guidance(), self.defaults.steps, seed, sampling=sampling, order=order), **changes
         )
 
-    def conditions(self, *texts: str | int) -> Conditions:
+
+@dataclass(frozen=True)
+class Model(ModelCard):
+    """A transformer with the tokenizer that it draws for.
+
+    transformer: draws tokens.
+    tokenizer: turns pixels into tokens and back.
+    files: that its weights were read from.
+    """
+
+    transformer: nn.Module
+    tokenizer: nn.Module
+    files: tuple[Path, ...] = ()
+
+    def prompts(self, *texts: str | int) -> PromptBatch:
         """What the pictures of a batch show: for each a class, by name or id, or a blend ("0.7*fish + 0.3*moon").
 
         Raises ValueError as `parse_condition` does.
         """
         device = next(self.transformer.parameters()).device
-        items = tuple(Conditioning((parse_condition(text, self.class_names),)) for text in texts)
-        return Conditions(items, device)
+        items = tuple(Prompt((parse_condition(text, self.class_names),)) for text in texts)
+        return PromptBatch(items, device)
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(ModelCard):
     """A model whose files were read and recognised; nothing is built yet.
 
-    name, class_names, defaults: as in `Model`.
     transformer, tokenizer: its networks, for `build`.
     bundled_tokenizer: the one in the transformer's own file, which may not be the one that is used.
     notes: what the user should know of the files, as sentences.
     """
 
-    name: str
     transformer: Network
     tokenizer: Network
-    class_names: tuple[str, ...]
-    defaults: Defaults
     bundled_tokenizer: Network | None
     notes: tuple[str, ...] = ()
 
@@ -106,10 +110,10 @@ class Opened:
         """The model on `device`, in `dtype` or that of its files. Raises CheckpointError as `build` does."""
         return Model(
             self.name,
-            build(self.transformer, device, dtype, operations),
-            build(self.tokenizer, device, dtype, operations),
             self.class_names,
             self.defaults,
+            build(self.transformer, device, dtype, operations),
+            build(self.tokenizer, device, dtype, operations),
             self.files,
         )
 
@@ -144,10 +148,10 @@ def open_model(
         notes.append(f"'{detected.path}' is a training checkpoint; its weights were taken from {detected.wrapper}.")
     return Opened(
         name_of(detected),
-        transformer,
-        own_tokenizer,
         class_names_of(detected),
         defaults_of(detected),
+        transformer,
+        own_tokenizer,
         detected.tokenizer,
         tuple(notes),
     )

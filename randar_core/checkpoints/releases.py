@@ -135,7 +135,9 @@ def rar(
     """
     defaults = Defaults(guidance, 1.0, power, temperature, steps=256, order="raster")
     file = f"{name.replace('-', '_')}.bin"
-    return Release(name, RARConfig(*size), "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
+    *shape, mlp_width = size
+    config = RARConfig(*shape, mlp_width=mlp_width)
+    return Release(name, config, "yucornetto/RAR", file, parameters, MASKGIT.name, defaults)
 
 
 def lpd(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.model import Model
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress
 from ..decoding.options import DecodingOptions
 from ..io.images import heat_map, read_mask, read_picture, save_png
@@ -26,7 +26,7 @@ from . import arguments as options
 from .cost import say_outpainting, say_refining
 from .from_arguments import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
 from .outputs import picture_to_write
-from .requests import condition_metadata, condition_of, conditioning_of
+from .requests import condition_metadata, condition_of, prompt_of
 
 MASK_HELP = "a picture of the same size, white where to repaint; grey is the opacity of the new pixels, see --threshold"
 SHARE = 0.25  # of the cells that refining draws again
@@ -39,7 +39,7 @@ class Edit:
     arguments: argparse.Namespace
     model: Model
     pixels: Tensor
-    conditions: Conditions
+    prompts: PromptBatch
     decoding: DecodingOptions
     show_step: Callable[[DecodeProgress], None]
     show_score: Callable[[int, int], None]
@@ -134,13 +134,13 @@ def run(arguments: argparse.Namespace, name: str, task: Callable, decode: Callab
     model = load_model(arguments)
     decoding, device = decode(arguments, model), device_of_model(model)
     condition = condition_of(arguments.class_name, model)
-    conditions = Conditions((conditioning_of(condition, arguments, model),), device)
+    prompts = PromptBatch((prompt_of(condition, arguments, model),), device)
     with torch.inference_mode(), Progress(unit="calls") as progress:
         edit = Edit(
             arguments,
             model,
             picture.pixels.to(device),
-            conditions,
+            prompts,
             decoding,
             lambda step: progress.show(step.call, step.calls, "calls"),
             lambda scored, windows: progress.show(scored, windows, "windows scored"),
@@ -168,7 +168,7 @@ def run_inpaint(edit: Edit) -> Tensor:
         edit.model.tokenizer,
         pixels,
         mask,
-        edit.conditions,
+        edit.prompts,
         edit.decoding,
         on_step=edit.show_step,
         on_score=edit.show_score,
@@ -184,7 +184,7 @@ def run_outpaint(edit: Edit) -> Tensor:
         edit.model.transformer,
         edit.model.tokenizer,
         edit.pixels,
-        edit.conditions,
+        edit.prompts,
         edit.decoding,
         on_step=edit.show_step,
         **settings,
@@ -195,7 +195,7 @@ def run_extrapolate(edit: Edit) -> Tensor:
     ids = edit.model.tokenizer.encode(check_own_size(edit.pixels, edit.model))
     settings = extrapolation_of(edit.arguments, edit.model)
     drawn = extrapolate(
-        edit.model.transformer, edit.conditions, edit.decoding, ids=ids, on_step=edit.show_step, **settings
+        edit.model.transformer, edit.prompts, edit.decoding, ids=ids, on_step=edit.show_step, **settings
     )
     return edit.model.tokenizer.decode(drawn.ids)
 
@@ -206,7 +206,7 @@ def run_refine(edit: Edit) -> Tensor:
     drawn = refine(
         edit.model.transformer,
         encode(pixels[:, :3], edit.model),
-        edit.conditions,
+        edit.prompts,
         edit.decoding,
         share=SHARE if arguments.share is None and arguments.below is None else arguments.share,
         below=arguments.below,
@@ -223,9 +223,7 @@ def run_refine(edit: Edit) -> Tensor:
 def run_confidence(edit: Edit) -> Tensor:
     ids, cell = encode(edit.pixels, edit.model), edit.model.tokenizer.factor
     canvas = Canvas(ids, torch.zeros_like(ids, dtype=torch.bool))
-    confidence = score_confidence(
-        edit.model.transformer, canvas, edit.conditions, edit.decoding, on_score=edit.show_score
-    )
+    confidence = score_confidence(edit.model.transformer, canvas, edit.prompts, edit.decoding, on_score=edit.show_score)
     print(f"Mean probability of a token: {confidence.mean():.3f}; lowest: {confidence.min():.3f}.")
     picture = heat_map(confidence, ids.shape[1] * cell, ids.shape[2] * cell)
     return picture[..., : edit.pixels.shape[2], : edit.pixels.shape[3]]

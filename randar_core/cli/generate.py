@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.model import Model
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.options import DecodingOptions
 from ..io.sample_set import SampleSet, remaining_batches
 from ..runtime.distributed import broadcast_from_rank_0, distributed, is_rank_0, rank_and_world_size, wait_for_all
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
             by_index = {request.index: request for request in requests}
             batches = remaining_batches(list(by_index), finished, arguments.batch, whole=arguments.dtype == "int8")
             if batches and is_rank_0():
-                say_generation(arguments, model, decoding, sum(map(len, batches)), conditions_of(requests[:1], device))
+                say_generation(arguments, model, decoding, sum(map(len, batches)), prompts_of(requests[:1], device))
             began = time.perf_counter()
             own = [[by_index[index] for index in batch] for batch in batches[rank::processes]]
             draw(own, task, decoding, output, device, f"process 1 of {processes}" if processes > 1 else "")
@@ -184,23 +184,21 @@ def output_of(arguments: argparse.Namespace, model: Model, decoding: DecodingOpt
 
 
 def task_of(arguments: argparse.Namespace, model: Model) -> Callable:
-    """What draws a batch: from conditions, decoding options and `on_step` to pixels `[B, 3, H, W]`."""
+    """What draws a batch: from prompts, decoding options and `on_step` to pixels `[B, 3, H, W]`."""
     if arguments.factor is not None:
         shape = extrapolation_of(arguments, model)
 
-        def draw_ids(conditions, decoding, on_step):
-            return extrapolate(model.transformer, conditions, decoding, on_step=on_step, **shape).ids
+        def draw_ids(prompts, decoding, on_step):
+            return extrapolate(model.transformer, prompts, decoding, on_step=on_step, **shape).ids
 
     else:
         height, width = cells(arguments.height, model), cells(arguments.width, model)
 
-        def draw_ids(conditions, decoding, on_step):
-            return generate(
-                model.transformer, conditions, decoding, height, width, arguments.overlap, on_step=on_step
-            ).ids
+        def draw_ids(prompts, decoding, on_step):
+            return generate(model.transformer, prompts, decoding, height, width, arguments.overlap, on_step=on_step).ids
 
-    def task(conditions, decoding, on_step):
-        pixels = model.tokenizer.decode(draw_ids(conditions, decoding, on_step))
+    def task(prompts, decoding, on_step):
+        pixels = model.tokenizer.decode(draw_ids(prompts, decoding, on_step))
         # The last cells may reach beyond the size that is asked for.
         pixels = pixels[..., : arguments.height, : arguments.width]
         return truncated(pixels) if arguments.truncate else pixels
@@ -213,8 +211,8 @@ def truncated(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.float().clamp(0, 1) * 255).floor() / 255
 
 
-def conditions_of(requests: Sequence[Request], device: torch.device) -> Conditions:
-    return Conditions(tuple(request.conditioning for request in requests), device)
+def prompts_of(requests: Sequence[Request], device: torch.device) -> PromptBatch:
+    return PromptBatch(tuple(request.prompt for request in requests), device)
 
 
 def draw(
@@ -231,14 +229,14 @@ def draw(
     task: see `task_of`.
     decoding: how to decode; the batch index is that of the requests.
     output: where the pictures go.
-    device: of the conditions.
+    device: of the prompts.
     title: of the progress.
     """
     total = sum(map(len, batches))
     with torch.inference_mode(), Progress(title, total, "pictures", shown=is_rank_0()) as progress:
         for batch in batches:
             pixels = task(
-                conditions_of(batch, device),
+                prompts_of(batch, device),
                 replace(decoding, batch_index=[request.batch_index for request in batch]),
                 lambda step: progress.say(f"call {step.call} of {step.calls}"),
             )

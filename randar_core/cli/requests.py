@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checkpoints.model import Model
 from ..classes import condition_text, other_meanings, parse_condition, plain_name
-from ..decoding.conditions import Condition, Conditioning, check_region
+from ..decoding.conditions import Condition, Prompt, check_region
 from ..io.images import read_mask
 from .from_arguments import digest_of
 
@@ -23,14 +23,14 @@ class Request:
 
     index: in the run, its file name and its metadata.
     condition: a class or a blend; None where regions alone say what the picture shows.
-    conditioning: the same, with regions and the negative class.
+    prompt: the same, with regions and the negative class.
     title: the condition in words.
     batch_index: the index that its random numbers come from, the same for all pictures of a sweep.
     """
 
     index: int
     condition: Condition | None
-    conditioning: Conditioning
+    prompt: Prompt
     title: str
     batch_index: int
 
@@ -91,14 +91,14 @@ def condition_of(text: str, model: Model) -> Condition:
     return condition
 
 
-def conditioning_of(condition: Condition | None, arguments: argparse.Namespace, model: Model) -> Conditioning:
+def prompt_of(condition: Condition | None, arguments: argparse.Namespace, model: Model) -> Prompt:
     """`condition` with the regions and the negative class of the options; with regions it is the background."""
     negative = None if arguments.negative is None else condition_of(arguments.negative, model)
     if not arguments.region:
-        return Conditioning((condition,), negative=negative)
+        return Prompt((condition,), negative=negative)
     masks = tuple(region_mask(Path(path)) for path, _ in arguments.region)
     conditions = tuple(condition_of(text, model) for _, text in arguments.region)
-    return Conditioning(conditions, masks, background=condition, negative=negative)
+    return Prompt(conditions, masks, background=condition, negative=negative)
 
 
 def region_mask(path: Path) -> Tensor:
@@ -125,10 +125,10 @@ def requests_of(arguments: argparse.Namespace, model: Model) -> list[Request]:
     """All pictures of a `generate`, in the order of their indices."""
     conditions = sweep_of(arguments, model) if arguments.sweep else in_turn(arguments, model)
     requests = []
-    made: dict[Condition | None, Conditioning] = {}
+    made: dict[Condition | None, Prompt] = {}
     for index, condition in enumerate(conditions, arguments.first):
         if condition not in made:
-            made[condition] = conditioning_of(condition, arguments, model)
+            made[condition] = prompt_of(condition, arguments, model)
         title = "regions" if condition is None else condition_text(condition, model.class_names)
         batch_index = arguments.first if arguments.sweep else index
         requests.append(Request(index, condition, made[condition], title, batch_index))

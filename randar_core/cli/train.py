@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.build import build
+from ..checkpoints.families import Family, family_of
 from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..checkpoints.releases import Defaults
-from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from ..models.randar import RandAR
+from ..models.llamagen import LlamaGenConfig
 from ..models.tokenizer import Tokenizer
 from ..procedural.landscape.pictures import Landscapes
 from ..procedural.render import Pictures
@@ -34,7 +34,6 @@ from .train_options import (
     PROCEDURAL,
     PROCEDURAL_PICTURES,
     SHAPES,
-    SHEET_STEPS,
     TOKENIZER_NETWORK,
     TRANSFORMER_NETWORK,
     WHOLE_EVERY,
@@ -102,7 +101,7 @@ def network_of(arguments: argparse.Namespace) -> dict:
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> LlamaGenTokenizer:
+def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> Tokenizer:
     """The tokenizer of --pixels-of. ValueError for one of another kind, and for options that would change it."""
     if fields := network_of(arguments):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in fields)
@@ -110,7 +109,7 @@ def trained_tokenizer(arguments: argparse.Namespace, device: torch.device) -> Ll
             f"--pixels-of keeps the network as it is, but for --decoder-multipliers and --margin; leave out {named}."
         )
     trained = load_tokenizer(locate(arguments.pixels_of), device)
-    if not isinstance(trained, LlamaGenTokenizer):
+    if not trained.learns:
         raise ValueError(f"'{arguments.pixels_of}' is of another kind than the tokenizers trained here.")
     return trained
 
@@ -127,14 +126,15 @@ def run_train(arguments: argparse.Namespace) -> None:
         network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
-            if arguments.family != "randar":
-                raise ValueError("--start-from is for models of the family randar; leave out --family.")
+            if not family.network.traits.learning.grows:
+                growing = " or ".join(name for name, each in TRAINABLE.items() if each.network.traits.learning.grows)
+                raise ValueError(f"--start-from is for models of the family {growing}; {family.name} can't grow.")
             if fixed := network.keys() - {"layers"}:
                 raise ValueError(
                     f"--start-from keeps the network as it is but for added layers; leave out "
                     f"--{', --'.join(sorted(fixed))}."
                 )
-            start = warm_start(arguments, tokenizer, device)
+            start = warm_start(arguments, family, tokenizer, device)
             network = {name: getattr(start.transformer.config, name) for name in names} | network
         config = family.config(
             **TRANSFORMER_NETWORK | network,
@@ -142,8 +142,8 @@ def run_train(arguments: argparse.Namespace) -> None:
             classes=len(pictures.class_names),
             grid=arguments.size // tokenizer.factor,
         )
-        steps = arguments.sheet_steps or SHEET_STEPS[family.name]
-        defaults = Defaults(arguments.guidance, steps=steps, order=family.network.traits.order)
+        traits = family.network.traits
+        defaults = Defaults(arguments.guidance, steps=arguments.sheet_steps or traits.steps, order=traits.order)
         prefixes = None
         if arguments.first_cells:
             prefixes = Prefixes(arguments.first_cells, arguments.whole_every or WHOLE_EVERY)
@@ -160,12 +160,13 @@ def run_train(arguments: argparse.Namespace) -> None:
         )
 
 
-def warm_start(arguments: argparse.Namespace, tokenizer: Tokenizer, device: torch.device) -> WarmStart:
-    """The trained transformer that --start-from names. ValueError for one that can't continue with `tokenizer`."""
+def warm_start(arguments: argparse.Namespace, family: Family, tokenizer: Tokenizer, device: torch.device) -> WarmStart:
+    """The trained transformer that --start-from names. ValueError unless it continues with `family` and `tokenizer`."""
     opened = open_model(arguments.start_from, arguments.tokenizer)
     model = opened.build(device, torch.float32)
-    if not isinstance(model.transformer, RandAR):
-        raise ValueError(f"'{arguments.start_from}' is of another kind than the transformers trained here.")
+    found = family_of(model.transformer.config)
+    if found is not family:
+        raise ValueError(f"'{arguments.start_from}' is a model of the family {found.name}, not {family.name}.")
     bundled = opened.bundled_tokenizer
     if bundled is not None and not makes_same_ids(build(bundled, device), tokenizer):
         raise ValueError(
@@ -194,23 +195,19 @@ def pictures_of(arguments: argparse.Namespace) -> PictureSet:
     if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
-        return drawn_set(Pictures(arguments.seed, count, arguments.size, Bounds(turn, half, not arguments.one_way)))
+        return PictureSet.of(Pictures(arguments.seed, count, arguments.size, Bounds(turn, half, not arguments.one_way)))
     for name in ("turn", "extent", "one-way"):
         if getattr(arguments, name.replace("-", "_")) is not None:
             raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
     if arguments.pictures == PROCEDURAL:
-        return drawn_set(Landscapes(arguments.seed, count, arguments.size))
+        return PictureSet.of(Landscapes(arguments.seed, count, arguments.size))
     if arguments.count is not None:
         raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.
     folder = broadcast_from_rank_0(lambda: open_folder(Path(arguments.pictures), arguments.size))
     if is_rank_0():
         report(folder)
-    return PictureSet(folder, folder.facts(), folder.classes)
-
-
-def drawn_set(pictures: Landscapes | Pictures) -> PictureSet:
-    return PictureSet(pictures, pictures.facts(), pictures.classes)
+    return PictureSet.of(folder)
 
 
 def report(folder: Folder) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..training.transformer import TRAINABLE
 from . import arguments as options
 
 PROCEDURAL, SHAPES = "procedural", "procedural-shapes"
@@ -17,7 +18,7 @@ MULTIPLIERS = (1, 1, 2, 4)
 TRANSFORMER_NETWORK = {"width": 256, "layers": 8, "heads": 4}
 PROCEDURAL_PICTURES = 24_000
 WHOLE_EVERY = 8
-SHEET_STEPS = {"randar": 88, "arpg": 64, "lpd": 20}  # by family, the numbers of calls of the papers
+FAMILY = "randar"  # that is trained by default
 
 
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
@@ -107,15 +108,16 @@ def add_transformer_options(parser: argparse.ArgumentParser) -> None:
         "(default: every picture once an epoch)",
     )
     network = parser.add_argument_group("network")
-    network.add_argument("--family", choices=SHEET_STEPS, default="randar", help="default: randar")
+    network.add_argument("--family", choices=TRAINABLE, default=FAMILY, help=f"default: {FAMILY}")
     for name, value in TRANSFORMER_NETWORK.items():
         network.add_argument(f"--{name}", type=options.at_least(1), help=f"default: {value}")
+    steps = ", ".join(f"{family.network.traits.steps} of {name}" for name, family in TRAINABLE.items())
     drawing = parser.add_argument_group("sample sheets, and the model's defaults")
     drawing.add_argument("--guidance", type=options.finite, default=2.0, help="at the end of a picture (default: 2)")
     drawing.add_argument(
         "--sheet-steps",
         type=options.at_least(1),
-        help="calls for a picture (default: 88, of arpg 64, of lpd 20)",
+        help=f"calls for a picture (default: those of its paper, {steps})",
     )
 
 

@@ -1,5 +1,8 @@
 """What a picture shows: mixtures of classes, regions of the canvas that they count in, and what to steer away from.
 
+A `Condition` is one mixture. A `Prompt` says with conditions what one picture shows, a `PromptBatch` has those of a
+batch, and a `ConditionMap` is a prompt on the cells of a canvas.
+
 A condition takes the place of the papers' class id. Its embedding is the weighted mean of its classes' embeddings, so
 one class with weight 1 is that class, bit for bit. No paper has regions or negative classes. They follow from what
 guidance is: rows that see different conditions, and a rule that combines their logits, cell by cell.
@@ -64,8 +67,8 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class CellConditions:
-    """The conditions of one picture on a canvas of h × w cells.
+class ConditionMap:
+    """The prompt of one picture on a canvas of h × w cells: which condition counts where.
 
     `regions` `[K, h, w]` float32 on the CPU says how much each of the K conditions counts at a cell; None where one
     condition counts everywhere. K may be 0. `negative` None is the null condition of the model.
@@ -80,17 +83,17 @@ class CellConditions:
         """Pictures of one kind have the same guidance rule: the number of conditions, and whether regions count."""
         return len(self.conditions), self.regions is not None
 
-    def crop(self, rows: slice, columns: slice) -> "CellConditions":
+    def crop(self, rows: slice, columns: slice) -> "ConditionMap":
         """The part of a window, with the conditions that count in it."""
         return self if self.regions is None else self.of_regions(self.regions[:, rows, columns])
 
-    def padded(self, padding: tuple[int, int, int, int]) -> "CellConditions":
+    def padded(self, padding: tuple[int, int, int, int]) -> "ConditionMap":
         """On a canvas extended by `padding` (left, right, top, bottom): the edges of the regions repeat."""
         if self.regions is None or not any(padding):
             return self
         return replace(self, regions=F.pad(self.regions[None], padding, mode="replicate")[0])
 
-    def of_regions(self, regions: Tensor) -> "CellConditions":
+    def of_regions(self, regions: Tensor) -> "ConditionMap":
         """The same with other `regions` `[K, …]`, less the conditions that count nowhere."""
         used = regions.flatten(1).any(1)
         conditions = tuple(c for c, counts in zip(self.conditions, used.tolist(), strict=True) if counts)
@@ -116,8 +119,8 @@ def check_region(mask: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Conditioning:
-    """What one picture shows. `masks` has one mask `[H, W]` of 0…1 for each condition, None for everywhere.
+class Prompt:
+    """What one picture is to show. `masks` has one mask `[H, W]` of 0…1 for each condition, None for everywhere.
 
     A mask covers the picture, whatever its size: a cell's region weight is the mean over its pixels. Where masks add up
     to more than 1 they share; what they leave of 1 goes to the `background`, or without one to the negative condition.
@@ -141,7 +144,7 @@ class Conditioning:
             check_mask_values(mask)
         object.__setattr__(self, "masks", tuple(masks))
 
-    def on_cells(self, height: int, width: int) -> CellConditions:
+    def on_cells(self, height: int, width: int) -> ConditionMap:
         """The conditions on a canvas of `height` × `width` cells. Equal conditions are merged."""
         regions: dict[Condition, Tensor] = {}
         for condition, mask in zip(self.conditions, self.masks, strict=True):
@@ -159,43 +162,43 @@ class Conditioning:
             before = regions.get(self.background)
             regions[self.background] = rest if before is None else before + rest
         ordered = sorted(regions, key=lambda condition: (condition.classes, condition.weights))
-        cells = CellConditions(tuple(ordered), negative=self.negative)
+        cells = ConditionMap(tuple(ordered), negative=self.negative)
         return cells.of_regions(torch.stack([regions[condition] for condition in ordered]))
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the pictures of a batch show, and the device that they are drawn on."""
+class PromptBatch:
+    """The prompts of a batch of pictures, and the device that they are drawn on."""
 
-    items: tuple[Conditioning, ...]
+    items: tuple[Prompt, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def of(cls, classes: "Tensor | Conditions") -> "Conditions":
-        """One class for each picture, of class ids `[B]`, on their device. Conditions are returned as they are.
+    def of(cls, classes: "Tensor | PromptBatch") -> "PromptBatch":
+        """One class for each picture, of class ids `[B]`, on their device. A `PromptBatch` is returned as it is.
 
         Raises ValueError for ids of another shape.
         """
-        if isinstance(classes, Conditions):
+        if isinstance(classes, PromptBatch):
             return classes
         if classes.ndim != 1:
             raise ValueError(f"Classes must be ids [batch], one for each picture; found {list(classes.shape)}.")
-        return cls(tuple(Conditioning((Condition.of(i),)) for i in classes.tolist()), classes.device)
+        return cls(tuple(Prompt((Condition.of(i),)) for i in classes.tolist()), classes.device)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def take(self, index: Sequence[int]) -> "Conditions":
+    def take(self, index: Sequence[int]) -> "PromptBatch":
         """Those of the pictures in `index`."""
         return replace(self, items=tuple(self.items[i] for i in index))
 
-    def repeated(self, batch: int) -> "Conditions":
+    def repeated(self, batch: int) -> "PromptBatch":
         """For `batch` pictures: one for all of them, or as many as there are. Raises ValueError for other numbers."""
         if len(self) not in (1, batch):
             raise ValueError(f"{len(self)} classes don't match {batch} pictures: give 1 or {batch} of them.")
         return self.take([0] * batch) if len(self) == 1 else self
 
-    def on_cells(self, height: int, width: int) -> list[CellConditions]:
+    def on_cells(self, height: int, width: int) -> list[ConditionMap]:
         """On canvases of `height` × `width` cells."""
         return [item.on_cells(height, width) for item in self.items]
 

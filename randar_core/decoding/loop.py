@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models.family import TokenModel
 from .canvas import Canvas
-from .conditions import CellConditions, row_embeddings
+from .conditions import ConditionMap, row_embeddings
 from .guidance import Rule
 from .options import DecodingOptions
 from .plan import Plan
@@ -42,7 +42,7 @@ def decode(
     model: TokenModel,
     canvas: Canvas,
     plan: Plan,
-    conditions: Sequence[CellConditions],
+    conditions: Sequence[ConditionMap],
     options: DecodingOptions,
     context_mask: Tensor | None = None,
     on_step: OnStep | None = None,
@@ -109,7 +109,7 @@ def decode(
 
 @torch.no_grad()
 def score(
-    model: TokenModel, canvas: Canvas, order: Tensor, conditions: Sequence[CellConditions], options: DecodingOptions
+    model: TokenModel, canvas: Canvas, order: Tensor, conditions: Sequence[ConditionMap], options: DecodingOptions
 ) -> Tensor:
     """Confidence of every token of a whole picture, `[B, h, w]`, in one teacher-forced pass. All ids must be valid.
 
@@ -134,13 +134,13 @@ def score(
     return torch.zeros_like(confidence).scatter(1, order, confidence).view(canvas.ids.shape)
 
 
-def decode_groups(plan: Plan, conditions: Sequence[CellConditions], batch_size: int | None) -> list[list[int]]:
+def decode_groups(plan: Plan, conditions: Sequence[ConditionMap], batch_size: int | None) -> list[list[int]]:
     """Indices of the pictures that are decoded together: equal call sizes, and rows of the same kind."""
     keys = [(sizes, condition.kind) for sizes, condition in zip(plan.sizes, conditions, strict=True)]
     return [group for group in grouped(keys, batch_size) if plan.sizes[group[0]]]
 
 
-def count_calls(plan: Plan, conditions: Sequence[CellConditions], batch_size: int | None) -> int:
+def count_calls(plan: Plan, conditions: Sequence[ConditionMap], batch_size: int | None) -> int:
     """Calls that `decode` takes for `plan`."""
     return sum(len(plan.sizes[group[0]]) for group in decode_groups(plan, conditions, batch_size))
 
@@ -157,7 +157,7 @@ def grouped(keys: Sequence, batch_size: int | None) -> list[list[int]]:
     return chunks
 
 
-def rule_of(options: DecodingOptions, conditions: Sequence[CellConditions]) -> Rule:
+def rule_of(options: DecodingOptions, conditions: Sequence[ConditionMap]) -> Rule:
     """The guidance rule of pictures that are decoded together."""
     return options.guidance.rule(len(conditions[0].conditions), conditions[0].regions is not None)
 
@@ -165,7 +165,7 @@ def rule_of(options: DecodingOptions, conditions: Sequence[CellConditions]) -> R
 def row_arguments(
     model: TokenModel,
     rule: Rule,
-    conditions: Sequence[CellConditions],
+    conditions: Sequence[ConditionMap],
     order: Tensor,
     context_mask: Tensor | None,
     index: Tensor,
@@ -196,7 +196,7 @@ def row_arguments(
 
 
 def token_weights(
-    model: TokenModel, rule: Rule, conditions: Sequence[CellConditions], order: Tensor, sizes: Sequence[int]
+    model: TokenModel, rule: Rule, conditions: Sequence[ConditionMap], order: Tensor, sizes: Sequence[int]
 ) -> Tensor:
     """Guidance weights `[terms, B or 1, n]` of the n tokens that calls of `sizes` draw, the end of `order`."""
     cells, count = order.shape[1], sum(sizes)
@@ -219,7 +219,7 @@ def token_progress(sizes: Sequence[int], known: int, cells: int, where: str) -> 
     return [done / cells for done, size in zip(before, sizes, strict=True) for _ in range(size)]
 
 
-def check_canvas(model: TokenModel, canvas: Canvas, conditions: Sequence[CellConditions]) -> None:
+def check_canvas(model: TokenModel, canvas: Canvas, conditions: Sequence[ConditionMap]) -> None:
     """ValueError where canvas, conditions or ids can't belong to this model."""
     height, width = canvas.ids.shape[1:]
     grid = model.config.grid

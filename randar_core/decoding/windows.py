@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .canvas import Canvas
-from .conditions import CellConditions
+from .conditions import ConditionMap
 from .loop import DecodeProgress, OnStep, count_calls, decode
 from .options import DecodingOptions
 from .orders import Order, Painted, check_order
@@ -53,7 +53,7 @@ def decode_windows(
     model,
     canvas: Canvas,
     windows: Sequence[Window],
-    conditions: Sequence[CellConditions],
+    conditions: Sequence[ConditionMap],
     options: DecodingOptions,
     order_of: WindowOrder,
     pass_index: int = 0,
@@ -125,11 +125,24 @@ def mapped(on_step: OnStep | None, form: Callable[[DecodeProgress], DecodeProgre
     return None if on_step is None else lambda progress: on_step(form(progress))
 
 
-def windows_of(known: Tensor, grid: int, overlap: int, shown: Tensor) -> list[Window]:
-    """The windows that draw all unknown cells of `known` `[B, h, w]` that are `shown` `[h, w]`.
+def grid_padding(height: int, width: int, grid: int) -> tuple[int, int, int, int]:
+    """Cells by which a canvas is extended so that a window of `grid` cells fits in: left, right, top, bottom."""
+    spare_y, spare_x = max(0, grid - height), max(0, grid - width)
+    return spare_x // 2, spare_x - spare_x // 2, spare_y // 2, spare_y - spare_y // 2
 
-    Both are bool and on the CPU. Around these cells they draw others too.
+
+def windows_of(known: Tensor, grid: int, overlap: int | None = None) -> list[Window]:
+    """The windows that draw all unknown cells of `known` `[B, h, w]` bool.
+
+    They lie on the canvas as `grid_padding` extends it, and draw cells outside of `known` too. `overlap` None is
+    `default_overlap`.
     """
+    overlap = default_overlap(grid) if overlap is None else overlap
+    padding = grid_padding(*known.shape[1:], grid)
+    known, shown = (
+        F.pad(known.cpu(), padding),
+        F.pad(torch.ones(known.shape[1:], dtype=torch.bool, device="cpu"), padding),
+    )
     return [
         Window(picture, number, wave, slice(top, top + grid), slice(left, left + grid), window_known)
         for picture in range(len(known))

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import attend
-from .family import Traits, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
+from .feed_forward import FeedForward, hidden_width
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
 
@@ -23,24 +24,8 @@ CLASS_CELL = -1  # the cell index by which `rope_of` finds the row of the class,
 
 
 @dataclass(frozen=True)
-class ARPGConfig:
-    """Size of an ARPG transformer. `layers` counts both stacks; `grid` is the side, in cells, of the trained grid."""
-
-    width: int
-    layers: int
-    heads: int
-    codebook_size: int
-    classes: int = 1000
-    grid: int = 16
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
-
-    @property
-    def hidden_width(self) -> int:
-        """Width inside the feed-forward part: two thirds of four widths, rounded up to a multiple of 256."""
-        return -(-int(2 * 4 * self.width / 3) // 256) * 256
+class ARPGConfig(TransformerConfig):
+    """Size of an ARPG transformer. `layers` counts both stacks."""
 
 
 @dataclass
@@ -56,17 +41,6 @@ class DecodeState:
     rope: Tensor  # [2, R, 1 + N, 1, d / 2, 2], the class, then the cells along the order
     context_mask: Tensor | None  # [R, N] along the order, 1 where a token's embedding is fed, 0 where it is zero
     cache: KVCache
-
-
-class FeedForward(nn.Module):
-    def __init__(self, config: ARPGConfig, operations, **factory):
-        super().__init__()
-        self.w1 = operations.Linear(config.width, config.hidden_width, bias=False, **factory)
-        self.w3 = operations.Linear(config.width, config.hidden_width, bias=False, **factory)
-        self.w2 = operations.Linear(config.hidden_width, config.width, bias=False, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
 class SelfAttention(nn.Module):
@@ -107,7 +81,7 @@ class Block(nn.Module):
     def __init__(self, attention: type[nn.Module], config: ARPGConfig, operations, **factory):
         super().__init__()
         self.attn = attention(config, operations, **factory)
-        self.ffn = FeedForward(config, operations, **factory)
+        self.ffn = FeedForward(config.width, operations, **factory)
         self.attn_norm = operations.RMSNorm(config.width, eps=1e-5, **factory)
         self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **factory)
 
@@ -151,7 +125,14 @@ class Stacks(nn.Module):
 class ARPG(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="random", schedule="arccos", guidance_progress="after call")
+    traits = Traits(
+        parallel=True,
+        order="random",
+        schedule="arccos",
+        guidance_progress="after call",
+        steps=64,
+        learning=Learning("tokens", output="head.weight", into_stream=("proj.weight", "ffn.w2.weight")),
+    )
 
     def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=layers):
         super().__init__()
@@ -275,7 +256,7 @@ class ARPG(nn.Module):
         stack and, in a teacher-forced pass, its keys and values last until the queries are answered.
         """
         config, rotation = self.config, 2 * 4
-        feed_forward = (3 + 3 * config.hidden_width / config.width) * element_bytes
+        feed_forward = (3 + 3 * hidden_width(config.width) / config.width) * element_bytes
         content = element_bytes + max(feed_forward, 4 * element_bytes + 2 * rotation)  # queries and keys turn together
         answer = max(feed_forward, 3 * element_bytes + rotation)
         return int(rows * config.width * max(max(1, tokens) * content, queries * answer + tokens * 3 * element_bytes))

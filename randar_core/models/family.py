@@ -7,8 +7,30 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How a family learns here, in the names of its parameters."""
+
+    objective: Literal["tokens", "groups"]
+    """What is learnt: every token from those before it, or the tokens of every group from the groups before it. For
+    groups the teacher-forced pass takes `group_sizes`."""
+    output: str
+    """The weight of the output layer."""
+    into_stream: tuple[str, ...]
+    """Endings of the weights in a layer that add to the residual stream."""
+    layers: str | None = None
+    """The list of layers, where a trained model may begin with added ones; None: it can't grow."""
+    classes: str | None = None
+    """The table of class embeddings, the null class among its rows, of a model that can grow."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether a training may begin with the weights of a model of fewer layers or other classes."""
+        return self.layers is not None
+
+
+@dataclass(frozen=True)
 class Traits:
-    """What decoding has to know of a family, as data."""
+    """What decoding and training have to know of a family, as data."""
 
     parallel: bool
     """Whether one call may draw several tokens."""
@@ -19,17 +41,30 @@ class Traits:
     guidance_progress: Literal["before call", "after call", "token"]
     """Where the guidance weight of a token is taken: at the share of tokens that are set before its call, at the share
     that is set after its call, or at the share of tokens before it in the order."""
+    steps: int
+    """The calls that its paper draws a picture of 256 cells in."""
+    learning: Learning | None = None
+    """None: it doesn't learn here. Only families that learn in random orders throughout do."""
 
 
-class TransformerConfig(Protocol):
-    """What every family's configuration says. `grid` is the side, in cells, of the square grid that a model draws."""
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size of a transformer of any family. `grid` is the side, in cells, of the square grid that it draws."""
 
     width: int
     layers: int
     heads: int
     codebook_size: int
-    classes: int
-    grid: int
+    classes: int = 1000
+    grid: int = 16
+
+    @property
+    def cells(self) -> int:
+        return self.grid**2
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
 
 
 class TokenModel(Protocol):

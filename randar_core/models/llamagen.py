@@ -56,6 +56,8 @@ class LlamaGenConfig(Levels):
 class LlamaGenTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at length one. Decoded pixels are not clamped."""
 
+    learns = True
+
     def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}

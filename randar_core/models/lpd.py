@@ -15,28 +15,13 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Traits, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
 from .kv_cache import KVCache
 
 
 @dataclass(frozen=True)
-class LPDConfig:
-    """Size of an LPD transformer. `grid` is the side, in cells, of the square grid that it draws."""
-
-    width: int
-    layers: int
-    heads: int
-    codebook_size: int
-    classes: int = 1000
-    grid: int = 16
-
-    @property
-    def cells(self) -> int:
-        return self.grid**2
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
+class LPDConfig(TransformerConfig):
+    """Size of an LPD transformer."""
 
 
 @dataclass
@@ -86,7 +71,14 @@ class Block(nn.Module):
 class LPD(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="proximity", schedule="lpd", guidance_progress="token")
+    traits = Traits(
+        parallel=True,
+        order="proximity",
+        schedule="lpd",
+        guidance_progress="token",
+        steps=20,
+        learning=Learning("groups", output="head.weight", into_stream=("attn.proj.weight", "mlp.fc2.weight")),
+    )
 
     def __init__(self, config: LPDConfig, device=None, dtype=None, operations=layers):
         super().__init__()

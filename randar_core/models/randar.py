@@ -9,36 +9,20 @@ import copy
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, check_layer
+from .family import Learning, Traits, TransformerConfig, check_layer
+from .feed_forward import FeedForward
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
 
 
 @dataclass(frozen=True)
-class RandARConfig:
-    """Size of a RandAR transformer. `grid` is the side, in cells, of the square grid that it draws."""
-
-    width: int
-    layers: int
-    heads: int
-    codebook_size: int
-    classes: int = 1000
-    grid: int = 16
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
-
-    @property
-    def hidden_width(self) -> int:
-        """Width inside the feed-forward layers: two thirds of four widths, rounded up to a multiple of 256."""
-        return -(-int(2 * 4 * self.width / 3) // 256) * 256
+class RandARConfig(TransformerConfig):
+    """Size of a RandAR transformer."""
 
 
 @dataclass
@@ -81,22 +65,11 @@ class Attention(nn.Module):
         return self.wo(out.transpose(1, 2).flatten(2))
 
 
-class FeedForward(nn.Module):
-    def __init__(self, config: RandARConfig, operations, **factory):
-        super().__init__()
-        self.w1 = operations.Linear(config.width, config.hidden_width, bias=False, **factory)
-        self.w3 = operations.Linear(config.width, config.hidden_width, bias=False, **factory)
-        self.w2 = operations.Linear(config.hidden_width, config.width, bias=False, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
-
-
 class Block(nn.Module):
     def __init__(self, config: RandARConfig, operations, **factory):
         super().__init__()
         self.attention = Attention(config, operations, **factory)
-        self.feed_forward = FeedForward(config, operations, **factory)
+        self.feed_forward = FeedForward(config.width, operations, **factory)
         self.attention_norm = operations.RMSNorm(config.width, eps=1e-5, **factory)
         self.ffn_norm = operations.RMSNorm(config.width, eps=1e-5, **factory)
 
@@ -123,7 +96,20 @@ class ClassEmbedding(nn.Module):
 class RandAR(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
-    traits = Traits(parallel=True, order="random", schedule="cosine", guidance_progress="before call")
+    traits = Traits(
+        parallel=True,
+        order="random",
+        schedule="cosine",
+        guidance_progress="before call",
+        steps=88,
+        learning=Learning(
+            "tokens",
+            output="output.weight",
+            into_stream=("attention.wo.weight", "feed_forward.w2.weight"),
+            layers="layers",
+            classes="cls_embedding.embedding_table.weight",
+        ),
+    )
 
     def __init__(self, config: RandARConfig, device=None, dtype=None, operations=layers):
         super().__init__()

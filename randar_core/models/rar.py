@@ -7,7 +7,7 @@ is modulated by the condition and the position in the sequence. Parameter names 
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
@@ -15,31 +15,18 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits
+from .family import Traits, TransformerConfig
 from .kv_cache import KVCache
 
 MODULATED_AHEAD = 32  # positions whose modulation is computed in one product while decoding
 
 
 @dataclass(frozen=True)
-class RARConfig:
-    """Size of a RAR transformer. `grid` is the side, in cells, of the square grid that it was trained on."""
+class RARConfig(TransformerConfig):
+    """Size of a RAR transformer. `mlp_width` is that inside its feed-forward layers."""
 
-    width: int
-    layers: int
-    heads: int
-    mlp_width: int
     codebook_size: int = 1024
-    classes: int = 1000
-    grid: int = 16
-
-    @property
-    def cells(self) -> int:
-        return self.grid**2
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
+    mlp_width: int = field(kw_only=True)
 
 
 @dataclass
@@ -124,7 +111,7 @@ class RAR(nn.Module):
     """The transformer. `operations` supplies the layers: `layers`, or a host's own that cast their weights."""
 
     # The query is the last token, which carries one target. Training ends with raster order.
-    traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call")
+    traits = Traits(parallel=False, order="raster", schedule="cosine", guidance_progress="before call", steps=256)
 
     def __init__(self, config: RARConfig, device=None, dtype=None, operations=layers):
         super().__init__()

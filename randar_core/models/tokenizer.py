@@ -45,6 +45,9 @@ class Tokenizer(nn.Module):
     `encode` and `decode` compute in the dtype of the weights, a large batch in slices, a large picture in tiles.
     """
 
+    learns = False
+    """Whether it can be trained here."""
+
     @property
     def factor(self) -> int:
         """Pixels along one side of a token."""

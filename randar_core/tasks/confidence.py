@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import score
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import known_first
@@ -21,7 +21,7 @@ OnScore = Callable[[int, int], None]  # windows that are scored, and windows in 
 def score_confidence(
     model,
     canvas: Canvas,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     pass_index: int = 0,
     outside: Tensor | None = None,
@@ -31,7 +31,7 @@ def score_confidence(
 
     model: a transformer of any family.
     canvas: `[B, h, w]`; the cells that it knows are read before the others.
-    conditions: class ids `[B]` or `Conditions`.
+    prompts: class ids `[B]` or `PromptBatch`.
     options: guidance, seed, batch index and batch size.
     pass_index: which pass over the same pictures this is; each reads in another order.
     outside: `[B, h, w]` bool, cells that show nothing: they are read last, so that no score depends on their ids.
@@ -42,11 +42,11 @@ def score_confidence(
     padded with cells that show nothing.
     """
     (height, width), grid, device = canvas.ids.shape[1:], model.config.grid, canvas.ids.device
-    conditions = Conditions.of(conditions).repeated(canvas.batch)
+    prompts = PromptBatch.of(prompts).repeated(canvas.batch)
     padding = (0, max(0, grid - width), 0, max(0, grid - height))
     shown = torch.ones_like(canvas.known) if outside is None else ~outside
     canvas, shown = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding)), F.pad(shown, padding)
-    cell_conditions = [item.padded(padding) for item in conditions.on_cells(height, width)]
+    cell_conditions = [item.padded(padding) for item in prompts.on_cells(height, width)]
     confidence = torch.zeros(canvas.ids.shape, dtype=torch.float32, device=device)
     indices = options.indices(canvas.batch)
     down, across = (tiles(length, grid) for length in canvas.ids.shape[1:])

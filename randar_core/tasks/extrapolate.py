@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep, count_calls, decode
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import Order, check_order
@@ -20,7 +20,7 @@ from .generate import generate
 @torch.no_grad()
 def extrapolate(
     model,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     factor: int,
     ids: Tensor | None = None,
@@ -32,7 +32,7 @@ def extrapolate(
     """Pictures on a grid `factor` times the trained side g: ids `[B, factor g, factor g]`.
 
     model: a transformer of a family that can be enlarged.
-    conditions: class ids `[B]` or `Conditions`.
+    prompts: class ids `[B]` or `PromptBatch`.
     options: how to decode. `options.guidance.spatial` holds for the large grid alone. An order given as cell indices is
         one of the large grid; the low-resolution picture follows it too.
     factor: a whole number of 2 or more.
@@ -42,15 +42,15 @@ def extrapolate(
     context_mask: `[B, g, g]` bool in place of `drop_ratio`: the tokens that those rows see.
     on_step: sees the large canvas from the start.
 
-    The cell (y, x) of the low-resolution picture lies at (factor y, factor x). Runs on the device of `conditions`.
+    The cell (y, x) of the low-resolution picture lies at (factor y, factor x). Runs on the device of `prompts`.
     Raises ValueError for a factor below 2, a family of fixed size, and tokens or a context of another shape.
     """
     if factor != int(factor) or factor < 2:
         raise ValueError(
             f"The factor is {factor}; extrapolating takes a whole number of 2 or more (1 is the trained size)."
         )
-    conditions = Conditions.of(conditions)
-    factor, grid, batch, device = int(factor), model.config.grid, len(conditions), conditions.device
+    prompts = PromptBatch.of(prompts)
+    factor, grid, batch, device = int(factor), model.config.grid, len(prompts), prompts.device
     large = model.enlarged(factor, boundary)
     side = large.config.grid
     if context_mask is None:
@@ -63,7 +63,7 @@ def extrapolate(
     canvas = Canvas.empty(batch, side, side, device)
     canvas.known[:, ::factor, ::factor] = True
     plan = make_plan(large, canvas.known, replace(options, seed=derived_seed(options.seed, "extrapolation")))
-    cell_conditions = conditions.on_cells(side, side)
+    cell_conditions = prompts.on_cells(side, side)
     large_calls = count_calls(plan, cell_conditions, options.batch_size)
 
     def on_large_grid(low: DecodeProgress) -> DecodeProgress:
@@ -79,7 +79,7 @@ def extrapolate(
             order=low_order(options.order, factor, grid, batch),
             guidance=replace(options.guidance, spatial=None),
         )
-        low = generate(model, conditions, low_options, on_step=mapped(on_step, on_large_grid))
+        low = generate(model, prompts, low_options, on_step=mapped(on_step, on_large_grid))
         if low.stopped:
             return on_large_grid(low)
         ids, low_confidence, low_calls = low.ids, low.confidence, low.calls

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..decoding.conditions import Conditions, row_embeddings
+from ..decoding.conditions import PromptBatch, row_embeddings
 from ..decoding.seeding import generator_for
 
 # The share of the layers below which features are read by default: the best one to match parts with the built-in model.
@@ -25,7 +25,7 @@ def features(
     ids: Tensor,
     layer: int | None = None,
     orders: int = 1,
-    conditions: Tensor | Conditions | None = None,
+    prompts: Tensor | PromptBatch | None = None,
     passes: int = 2,
     seed: int = 0,
 ) -> Tensor:
@@ -34,7 +34,7 @@ def features(
     model: a transformer of a family with `hidden_states`.
     layer: counted from 1; None: `default_layer`.
     orders: random orders that are averaged.
-    conditions: class ids `[B]` or `Conditions` (of one condition each); None: the null condition.
+    prompts: class ids `[B]` or `PromptBatch` (of one condition each); None: the null condition.
     passes: 2: the tokens are read along an order and then along its reverse, and the features are those of the second
         reading, which has seen every token. 1: those of the first, for comparison.
     seed: of the orders.
@@ -55,7 +55,7 @@ def features(
     if passes not in (1, 2):
         raise ValueError(f"{passes} passes were asked for; a picture is read once or twice.")
     layer = default_layer(model) if layer is None else layer
-    condition = row_embeddings(model, conditions_of(conditions, batch), ids.device)
+    condition = row_embeddings(model, conditions_of(prompts, batch), ids.device)
     total = None
     for index in range(orders):
         generator = generator_for(seed, "features", index)
@@ -69,11 +69,11 @@ def features(
     return rearrange(total / orders, "b (h w) d -> b h w d", h=grid)
 
 
-def conditions_of(conditions: Tensor | Conditions | None, batch: int) -> list:
-    """The condition of each of `batch` pictures, None for the null condition. ValueError for several conditions."""
-    if conditions is None:
+def conditions_of(prompts: Tensor | PromptBatch | None, batch: int) -> list:
+    """The condition of each of `batch` pictures, None for the null condition. ValueError for regions."""
+    if prompts is None:
         return [None] * batch
-    items = Conditions.of(conditions).repeated(batch).items
+    items = PromptBatch.of(prompts).repeated(batch).items
     if any(len(item.conditions) > 1 for item in items):
         raise ValueError("Features are read under one class for each picture, not under regions.")
     return [item.conditions[0] for item in items]

@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import ORDERS
-from ..decoding.windows import decode_windows, default_overlap, mapped, window_orders, windows_of
+from ..decoding.windows import decode_windows, default_overlap, grid_padding, mapped, window_orders, windows_of
 
 
 @torch.no_grad()
 def fill(
     model,
     canvas: Canvas,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     overlap: int | None = None,
     pass_index: int = 0,
@@ -27,7 +27,7 @@ def fill(
     """Draw every unknown cell of `canvas` `[B, h, w]`, of any size.
 
     model: a transformer of any family.
-    conditions: class ids `[B]` or `Conditions`; regions cover the canvas.
+    prompts: class ids `[B]` or `PromptBatch`; regions cover the canvas.
     options: steps are those of one window.
     overlap: cells by which a window overlaps what was drawn before; None: `windows.OVERLAP` of its side.
     pass_index: see `make_plan`.
@@ -45,16 +45,14 @@ def fill(
             f"The overlap is {overlap} cells; the model's window is {grid} cells wide, so it must be 0 to {grid - 1}."
         )
     height, width = canvas.ids.shape[1:]
-    conditions = Conditions.of(conditions).repeated(canvas.batch)
-    spare_y, spare_x = max(0, grid - height), max(0, grid - width)
-    padding = (spare_x // 2, spare_x - spare_x // 2, spare_y // 2, spare_y - spare_y // 2)
+    prompts = PromptBatch.of(prompts).repeated(canvas.batch)
+    padding = grid_padding(height, width, grid)
     rows, columns = slice(padding[2], padding[2] + height), slice(padding[0], padding[0] + width)
     order = ORDERS[model.traits.order] if options.order is None else options.order
     order_of = window_orders(order, canvas.batch, height, width, padding)
-    shown = F.pad(torch.ones(height, width, dtype=torch.bool, device="cpu"), padding)
     padded = Canvas(F.pad(canvas.ids, padding), F.pad(canvas.known, padding))
-    windows = windows_of(padded.known.cpu(), grid, overlap, shown)
-    cell_conditions = [item.padded(padding) for item in conditions.on_cells(height, width)]
+    windows = windows_of(canvas.known, grid, overlap)
+    cell_conditions = [item.padded(padding) for item in prompts.on_cells(height, width)]
 
     def cropped(progress: DecodeProgress) -> DecodeProgress:
         ids, known, confidence = (t[:, rows, columns] for t in (progress.ids, progress.known, progress.confidence))

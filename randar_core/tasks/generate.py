@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from .fill import fill
@@ -11,14 +11,14 @@ from .fill import fill
 
 def generate(
     model,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     height: int | None = None,
     width: int | None = None,
     overlap: int | None = None,
     on_step: OnStep | None = None,
 ) -> DecodeProgress:
-    """Pictures of `conditions`, class ids `[B]` or `Conditions`.
+    """Pictures of `prompts`, class ids `[B]` or `PromptBatch`.
 
     model: a transformer of any family.
     options: how to decode.
@@ -27,11 +27,11 @@ def generate(
     overlap: see `fill`.
     on_step: sees the canvas after each call.
 
-    Runs on the device of `conditions`. Raises ValueError for a canvas without cells.
+    Runs on the device of `prompts`. Raises ValueError for a canvas without cells.
     """
-    conditions = Conditions.of(conditions)
+    prompts = PromptBatch.of(prompts)
     height, width = (model.config.grid if side is None else side for side in (height, width))
     if height < 1 or width < 1:
         raise ValueError(f"A canvas of {width}×{height} cells (width×height) can't be drawn; the least is 1×1.")
-    canvas = Canvas.empty(len(conditions), height, width, conditions.device)
-    return fill(model, canvas, conditions, options, overlap, on_step=on_step)
+    canvas = Canvas.empty(len(prompts), height, width, prompts.device)
+    return fill(model, canvas, prompts, options, overlap, on_step=on_step)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas, cells_of_mask
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep, decode
 from ..decoding.options import DecodingOptions
 from ..decoding.orders import Order, Painted, check_order
@@ -41,7 +41,7 @@ def inpaint(
     tokenizer,
     pixels: Tensor,
     mask: Tensor,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     denoise: float = 1.0,
     grow: int = 0,
@@ -56,10 +56,10 @@ def inpaint(
     model, tokenizer: a transformer of any family and the tokenizer that it was trained with.
     pixels: `[B, C, H, W]` in 0…1; C is 3, or 4 with an alpha that is kept.
     mask: `[B, H, W]` in 0…1. Above the threshold it is the opacity of the new pixels.
-    conditions: class ids `[B]` or `Conditions`; regions cover the picture. Pictures, masks and conditions each have one
+    prompts: class ids `[B]` or `PromptBatch`; regions cover the picture. Pictures, masks and prompts each have one
         entry or the same number.
     options: how to decode; an order given as cell indices is one of the model's grid.
-    denoise: below 1, the share 1 − denoise of the masked cells stays: the most confident ones under the conditions.
+    denoise: below 1, the share 1 − denoise of the masked cells stays: the most confident ones under the prompt.
     grow: pixels by which the mask grows first.
     seam: pixels inside the grown mask over which the new pixels fade in.
     context: the width of the crop around a region, in widths of the region, see `crops.crops_of`.
@@ -69,15 +69,15 @@ def inpaint(
 
     Each crop is scaled to the model's size, repainted and scaled back. A cell is drawn again if the mask touches any of
     its pixels. The tokenizer's reconstruction error next to these cells is removed from the new pixels (`push_pull`).
-    Runs on the device of `conditions`. Raises ValueError for batches and sizes that don't match and for settings out of
+    Runs on the device of `prompts`. Raises ValueError for batches and sizes that don't match and for settings out of
     range.
     """
-    conditions = Conditions.of(conditions)
-    device = conditions.device
+    prompts = PromptBatch.of(prompts)
+    device = prompts.device
     check_mask(mask, pixels)
-    batch = batch_of(pictures=len(pixels), masks=len(mask), classes=len(conditions))
+    batch = batch_of(pictures=len(pixels), masks=len(mask), classes=len(prompts))
     pixels, mask = match_batches(batch, pixels, mask)
-    conditions = conditions.repeated(batch)
+    prompts = prompts.repeated(batch)
     check_settings(denoise, grow, seam, context, threshold)
     if options.order is not None and not callable(options.order):
         options = replace(options, order=check_order(options.order, batch, model.config.grid**2))
@@ -96,16 +96,16 @@ def inpaint(
     masked, outside = cell_masks(crops, mask, grid)
     indices = options.indices(batch)
     crop_options = replace(options, batch_index=[indices[crop.picture] for crop in crops])
-    crop_conditions = conditions_of_crops(conditions, crops, mask.shape[1:])
+    crop_prompts = prompts_of_crops(prompts, crops, mask.shape[1:])
     redrawn = masked
     if denoise < 1:
         scored = score_confidence(
-            model, Canvas(ids, ~masked & ~outside), crop_conditions, crop_options, outside=outside, on_score=on_score
+            model, Canvas(ids, ~masked & ~outside), crop_prompts, crop_options, outside=outside, on_score=on_score
         )
         redrawn = ~remask_least_confident(Canvas(ids, ~masked), scored, share=denoise).known
     canvas = Canvas(ids, ~redrawn & ~outside)
     plan = plan_crops(model, crops, canvas.known, crop_options, mask.shape[1:])
-    drawn = decode(model, canvas, plan, crop_conditions.on_cells(grid, grid), options, on_step=on_step)
+    drawn = decode(model, canvas, plan, crop_prompts.on_cells(grid, grid), options, on_step=on_step)
 
     opacity, out, confidence = feather(mask, seam), pixels.clone(), torch.ones_like(mask)
     chunks = zip(*(t.split(limit) for t in (drawn.ids, squares, canvas.known, redrawn)), strict=True)
@@ -139,14 +139,14 @@ def cell_masks(crops: Sequence[Crop], mask: Tensor, grid: int) -> tuple[Tensor, 
     return masked & inside, ~inside
 
 
-def conditions_of_crops(conditions: Conditions, crops: Sequence[Crop], size: tuple[int, int]) -> Conditions:
-    """The conditions of each crop: its part of the regions, which cover pictures of `size` (height, width)."""
+def prompts_of_crops(prompts: PromptBatch, crops: Sequence[Crop], size: tuple[int, int]) -> PromptBatch:
+    """The prompt of each crop, with its part of the regions, which cover pictures of `size` (height, width)."""
     items = []
     for crop in crops:
-        item = conditions.items[crop.picture]
+        item = prompts.items[crop.picture]
         masks = tuple(None if mask is None else crop.of_one(resized(mask, size)) for mask in item.masks)
         items.append(replace(item, masks=masks))
-    return replace(conditions, items=tuple(items))
+    return replace(prompts, items=tuple(items))
 
 
 def resized(mask: Tensor, size: tuple[int, int]) -> Tensor:

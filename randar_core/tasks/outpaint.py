@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from .blending import edge_of, fade_out, push_pull
@@ -79,12 +79,24 @@ class Axis:
         return slice(self.covered.start, max(self.covered.start + 1, self.covered.stop - partly_new))
 
 
+def axes_of(height: int, width: int, factor: int, left: int, top: int, right: int, bottom: int) -> tuple[Axis, Axis]:
+    """The axes, y and x, of a picture that grows by `left`, `top`, `right` and `bottom` pixels."""
+    return Axis(height, top, bottom, factor), Axis(width, left, right, factor)
+
+
+def known_cells(y: Axis, x: Axis) -> Tensor:
+    """The cells `[h, w]` bool of the canvas that are known before anything is drawn, on the CPU."""
+    known = torch.zeros(y.cells, x.cells, dtype=torch.bool, device="cpu")
+    known[y.known, x.known] = True
+    return known
+
+
 @torch.no_grad()
 def outpaint(
     model,
     tokenizer,
     pixels: Tensor,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     left: int = 0,
     top: int = 0,
@@ -98,7 +110,7 @@ def outpaint(
 
     model, tokenizer: a transformer of any family and the tokenizer that it was trained with.
     pixels: `[B, C, H, W]` in 0…1; C is 3, or 4 with an alpha.
-    conditions: class ids `[B]` or `Conditions`; regions cover the whole canvas. One entry or as many as pictures.
+    prompts: class ids `[B]` or `PromptBatch`; regions cover the whole canvas. One entry or as many as pictures.
     options: how to decode.
     left, top, right, bottom: pixels to add.
     overlap: cells by which a window overlaps what was drawn before, see `fill`.
@@ -108,7 +120,7 @@ def outpaint(
     Pixels are taken as they are: the model's window covers grid · factor of them, whatever the size of the picture. The
     cells are laid so that as few as possible hold old pixels and new ones (see `Axis`). A cell is drawn if it holds a
     new pixel. Of a picture narrower than a cell this cell is known, with the edge repeated in it. Runs on the device of
-    `conditions`. Raises ValueError for an amount below 0.
+    `prompts`. Raises ValueError for an amount below 0.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(
@@ -117,20 +129,20 @@ def outpaint(
         )
     if seam < 0:
         raise ValueError(f"The seam is {seam} pixels wide; it may not be below 0.")
-    conditions = Conditions.of(conditions)
-    device = conditions.device
+    prompts = PromptBatch.of(prompts)
+    device = prompts.device
     check_pixels(pixels)
-    batch = batch_of(pictures=len(pixels), classes=len(conditions))
+    batch = batch_of(pictures=len(pixels), classes=len(prompts))
     pixels = match_batches(batch, pixels)[0].to(device)
     height, width = pixels.shape[2:]
-    y, x = Axis(height, top, bottom, tokenizer.factor), Axis(width, left, right, tokenizer.factor)
+    y, x = axes_of(height, width, tokenizer.factor, left, top, right, bottom)
 
     limit = options.batch_size or batch
     canvas = Canvas.empty(batch, y.cells, x.cells, device)
     ids = encode_with_edges(tokenizer, pixels[:, :3], y, x, model.config.grid // 4, limit)
     canvas.ids[:, y.covered, x.covered] = ids.to(device)
-    canvas.known[:, y.known, x.known] = True
-    decoded = fill(model, canvas, conditions.repeated(batch), options, overlap, on_step=on_step)
+    canvas.known[:] = known_cells(y, x).to(device)
+    decoded = fill(model, canvas, prompts.repeated(batch), options, overlap, on_step=on_step)
 
     # All cells together, not window by window: windows leave no border in the pixels.
     drawn = torch.cat([tokenizer.decode(chunk).to(pixels) for chunk in decoded.ids.split(limit)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..decoding.canvas import Canvas
-from ..decoding.conditions import Conditions
+from ..decoding.conditions import PromptBatch
 from ..decoding.loop import DecodeProgress, OnStep
 from ..decoding.options import DecodingOptions
 from ..decoding.windows import mapped
@@ -18,7 +18,7 @@ from .fill import fill
 def refine(
     model,
     ids: Tensor,
-    conditions: Tensor | Conditions,
+    prompts: Tensor | PromptBatch,
     options: DecodingOptions,
     share: float | None = None,
     below: float | None = None,
@@ -31,7 +31,7 @@ def refine(
     """Remask the least confident cells of `ids` `[B, h, w]` and draw them again, all others known; `rounds` times.
 
     model: a transformer of any family.
-    conditions: class ids `[B]` or `Conditions`.
+    prompts: class ids `[B]` or `PromptBatch`.
     options: how to decode.
     share, below: draw the least confident share of the cells again, or the cells below a probability.
     rounds: how often; the confidence is scored again before each round.
@@ -49,7 +49,7 @@ def refine(
     for pass_index in range(1, rounds + 1):
         picture = Canvas(ids, fixed)
         if pass_index > 1 or confidence is None:
-            confidence = score_confidence(model, picture, conditions, options, pass_index, on_score=on_score)
+            confidence = score_confidence(model, picture, prompts, options, pass_index, on_score=on_score)
         confidence = confidence.to(ids.device)
         canvas = remask_least_confident(picture, confidence, share, below)
 
@@ -64,7 +64,7 @@ def refine(
             )
 
         progress = of_all_rounds(
-            fill(model, canvas, conditions, options, pass_index=pass_index, on_step=mapped(on_step, of_all_rounds))
+            fill(model, canvas, prompts, options, pass_index=pass_index, on_step=mapped(on_step, of_all_rounds))
         )
         ids, done = progress.ids, progress.call
         if progress.stopped:

@@ -96,7 +96,7 @@ DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88,
 
 
 def picture_set(pictures: Landscapes) -> PictureSet:
-    return PictureSet(pictures, pictures.facts(), CLASSES)
+    return PictureSet.of(pictures)
 
 
 def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: bool, **reporting) -> Run:

@@ -59,8 +59,21 @@ class PictureSet:
     facts: dict[str, Any]
     class_names: tuple[str, ...]
 
+    @classmethod
+    def of(cls, pictures) -> "PictureSet":
+        """A set that says what it is, such as `Landscapes` or a `Folder`."""
+        return cls(pictures, pictures.facts(), pictures.classes)
+
     def __len__(self) -> int:
         return len(self.pictures)
+
+
+def facts_of(said: dict[str, Any], unsaid: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same at a resume: `said`, less its entries that are as in `unsaid`.
+
+    `unsaid` has the entries that came later, as all trainings before them were: those trainings can still resume.
+    """
+    return {name: value for name, value in said.items() if name not in unsaid or value != unsaid[name]}
 
 
 def resume_settings(setting: LoopSetting, facts: dict[str, Any]) -> dict[str, Any]:

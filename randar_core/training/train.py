@@ -14,6 +14,7 @@ from ..checkpoints.model import Model
 from ..checkpoints.releases import Defaults
 from ..decoding.schedule import call_sizes
 from ..io.images import contact_sheet, save_png
+from ..models.family import TokenModel, TransformerConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.tokenizer import Tokenizer
 from ..runtime.distributed import is_rank_0
@@ -23,12 +24,12 @@ from .fingerprint import fingerprint, hash_of
 from .net2wider import widen
 from .optimizers import make_optimizers
 from .samples import PixelSamples, Prefixes, TokenSamples, oversampling
-from .settings import PictureSet, Run
+from .settings import PictureSet, Run, facts_of
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
 from .tokens import check_ids, encode_once
 from .training_loop import check_start, train
-from .transformer import Transformer, TransformerConfig, initialise, objective_of
+from .transformer import initialise, objective_of
 from .warm_start import WarmStart, begin_with
 
 TOKENIZER_FILE, MODEL_FILE, SHEETS = "tokenizer.safetensors", "model.safetensors", "samples-*.png"
@@ -94,10 +95,8 @@ def train_decoder(
 
 
 def tokenizer_facts(config: LlamaGenConfig) -> dict[str, Any]:
-    """What must be the same when a tokenizer's training resumes."""
-    # Newer fields are left out where they change nothing, so that trainings from before there were any resume.
-    newer = {"decoder_multipliers": None, "margin": 0}
-    return {name: value for name, value in asdict(config).items() if name not in newer or value != newer[name]}
+    """What must be the same of a tokenizer when its training resumes."""
+    return facts_of(asdict(config), {"decoder_multipliers": None, "margin": 0})
 
 
 def decoder_facts(recipe: DecoderRecipe) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def train_transformer(
     prefixes: Prefixes | None = None,
     start: WarmStart | None = None,
     oversample: Iterable[tuple[str, int]] = (),
-) -> Transformer:
+) -> TokenModel:
     """Train on the ids of `pictures` a new transformer, or one that begins with the weights of `start`.
 
     Writes the ids, see `encode_once`, and the bundle `model.safetensors`, a first one with every sheet. Raises as
@@ -142,7 +141,7 @@ def train_transformer(
     run: how it learns, see `Run`.
     class_dropout: share of the samples without class.
     prefixes: see `Prefixes`; None for whole pictures.
-    start: a RandAR model, see `begin_with`; None for weights from the seed.
+    start: a model of the same family, see `begin_with`; None for weights from the seed.
     oversample: pictures of a class in it, by name or id, come that many times as often as others.
     """
     family = family_of(config)
@@ -151,22 +150,25 @@ def train_transformer(
     if start is not None:
         begin_with(transformer, pictures.class_names, start)
     token_facts = pictures.facts | {"tokenizer": fingerprint(tokenizer)}
-    facts = {"decoder": asdict(config), "class_dropout": class_dropout, "tokens": token_facts}
-    if family.name != "randar":  # trainings from before there were other families don't say it
-        facts["family"] = family.name
-    if prefixes is not None:
-        facts["prefixes"] = asdict(prefixes)
     often = oversampling(oversample, pictures.class_names)
-    if often is not None:
-        facts["oversample"] = often.tolist()
-    if start is not None:
-        facts["start"] = hash_of(start.transformer.state_dict())
+    facts = facts_of(
+        {
+            "decoder": asdict(config),
+            "class_dropout": class_dropout,
+            "tokens": token_facts,
+            "family": family.name,
+            "prefixes": None if prefixes is None else asdict(prefixes),
+            "oversample": None if often is None else often.tolist(),
+            "start": None if start is None else hash_of(start.transformer.state_dict()),
+        },
+        {"family": "randar", "prefixes": None, "oversample": None, "start": None},
+    )
     # What can be refused is refused before the ids are made, which may take long.
     check_start(run, facts, (MODEL_FILE, SHEETS))
     folder, seed = run.reporting.folder, run.setting.seed
     check_ids(folder, token_facts, run.reporting.overwrite)
     make_optimizers(transformer, run.setting)
-    model = Model(folder.name, transformer, tokenizer, pictures.class_names, defaults)
+    model = Model(folder.name, pictures.class_names, defaults, transformer, tokenizer)
     model.guidance()
     call_sizes(config.grid**2, defaults.steps, schedule=transformer.traits.schedule)
     tokens = encode_once(tokenizer, replace(pictures, facts=token_facts), run)

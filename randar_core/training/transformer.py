@@ -12,20 +12,12 @@ from ..checkpoints.families import FAMILIES
 from ..decoding.lpd_groups import LPD_GROUPS
 from ..decoding.schedule import call_sizes
 from ..decoding.seeding import generator_for
-from ..models.arpg import ARPG, ARPGConfig
-from ..models.lpd import LPD, LPDConfig
-from ..models.randar import RandAR, RandARConfig
+from ..models.family import TokenModel
 from .cpu_attention import QuickCausalAttention
 
-TransformerConfig = RandARConfig | ARPGConfig | LPDConfig
-Transformer = RandAR | ARPG | LPD
-
-TRAINABLE = {family.name: family for family in FAMILIES if family.name in ("randar", "arpg", "lpd")}
-"""The families that learn here, by name: those whose authors train them in random orders throughout."""
-
-OUTPUT_LAYERS = ("output.weight", "head.weight")
-NORMS = ("norm.weight", "norm1.weight", "norm2.weight", "_ln.weight")
-INTO_STREAM = ("wo.weight", "w2.weight", "proj.weight", "fc2.weight")  # of layers that add to the residual stream
+TRANSFORMERS = tuple(family for family in FAMILIES if family.role == "transformer")
+TRAINABLE = {family.name: family for family in TRANSFORMERS if family.network.traits.learning is not None}
+"""The families that learn here, by name."""
 
 
 class TransformerObjective(nn.Module):
@@ -33,9 +25,10 @@ class TransformerObjective(nn.Module):
 
     FIGURES: tuple[str, ...] = ("cells",)
 
-    def __init__(self, model: Transformer):
+    def __init__(self, model: TokenModel, seed: int = 0):
+        """`seed`: of what is random in it."""
         super().__init__()
-        self.model = model
+        self.model, self.seed = model, seed
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
@@ -51,14 +44,14 @@ class TransformerObjective(nn.Module):
 class GroupObjective(TransformerObjective):
     """The same in groups of cells: all samples of a step in those of one number of calls (LPD, arXiv 2507.01957).
 
-    The number is drawn from `seed` and the step, evenly from those that LPD was trained with.
+    The number is drawn from the seed and the step, evenly from those that LPD was trained with.
     """
 
     FIGURES = ("cells", "groups")
 
-    def __init__(self, model: LPD, seed: int):
-        super().__init__(model)
-        self.seed, self.calls = seed, calls_to_learn(model.config.cells)
+    def __init__(self, model: TokenModel, seed: int = 0):
+        super().__init__(model, seed)
+        self.calls = calls_to_learn(model.config.cells)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """As `TransformerObjective`, and the number of groups."""
@@ -70,9 +63,12 @@ class GroupObjective(TransformerObjective):
         return loss_of(logits, batch["tokens"]), {"cells": cells, "groups": len(sizes)}
 
 
-def objective_of(model: Transformer, seed: int) -> TransformerObjective:
+OBJECTIVES = {"tokens": TransformerObjective, "groups": GroupObjective}
+
+
+def objective_of(model: TokenModel, seed: int) -> TransformerObjective:
     """How a transformer of its family learns."""
-    return GroupObjective(model, seed) if isinstance(model, LPD) else TransformerObjective(model)
+    return OBJECTIVES[model.traits.learning.objective](model, seed)
 
 
 def loss_of(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -94,7 +90,7 @@ def first_groups(sizes: Sequence[int], cells: int) -> list[int]:
 
 
 @torch.no_grad()
-def initialise(model: Transformer, seed: int) -> None:
+def initialise(model: TokenModel, seed: int) -> None:
     """Weights from the seed: normal with a deviation of 0.02.
 
     It is smaller by √(2 layers) in layers that add to the residual stream (GPT-2). The output layer starts at zero, so
@@ -102,11 +98,13 @@ def initialise(model: Transformer, seed: int) -> None:
     """
     generator = generator_for(seed, "initialise")
     into_stream = 0.02 / math.sqrt(2 * model.config.layers)
+    learning = model.traits.learning
+    norms = {id(module.weight) for module in model.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)}
     for name, parameter in model.named_parameters():
-        if name.endswith(NORMS):
+        if id(parameter) in norms:
             parameter.fill_(1)
-        elif name in OUTPUT_LAYERS or name.endswith(".bias"):
+        elif name == learning.output or name.endswith(".bias"):
             parameter.zero_()
         else:
-            deviation = into_stream if name.endswith(INTO_STREAM) else 0.02
+            deviation = into_stream if name.endswith(learning.into_stream) else 0.02
             parameter.copy_(torch.empty(parameter.shape).normal_(0, deviation, generator=generator))

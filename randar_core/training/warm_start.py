@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.randar import RandAR
+from ..models.family import TokenModel
 
 
 @dataclass(frozen=True)
 class WarmStart:
     """A trained transformer to begin with, and the names of its classes."""
 
-    transformer: RandAR
+    transformer: TokenModel
     class_names: Sequence[str]
 
 
 @torch.no_grad()
-def begin_with(model: RandAR, class_names: Sequence[str], start: WarmStart) -> None:
-    """Give `model`, initialised before, the weights of `start`.
+def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) -> None:
+    """Give `model`, initialised before and of a family that can grow, the weights of `start`.
 
     Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
     of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
@@ -37,16 +37,15 @@ def begin_with(model: RandAR, class_names: Sequence[str], start: WarmStart) -> N
             f"The model to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
             f"{layers} or more."
         )
-    for layer in model.layers[layers:]:
-        for into_stream in (layer.attention.wo, layer.feed_forward.w2):
-            into_stream.weight.zero_()
-    key = "cls_embedding.embedding_table.weight"
-    weights = start.transformer.state_dict()
-    known, embeddings = weights[key], model.state_dict()[key].clone()
+    learning, weights = model.traits.learning, start.transformer.state_dict()
+    added = tuple(f"{learning.layers}.{index}." for index in range(layers, model.config.layers))
+    new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
+    for name, weight in new.items():
+        if name.endswith(learning.into_stream):
+            weight.zero_()
+    known, embeddings = weights[learning.classes], model.state_dict()[learning.classes].clone()
     embeddings[model.null_class] = known[start.transformer.null_class]
     for row, name in enumerate(class_names):
         if name in start.class_names:
             embeddings[row] = known[start.class_names.index(name)]
-    added = tuple(f"layers.{index}." for index in range(layers, model.config.layers))
-    new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
-    model.load_state_dict(new | weights | {key: embeddings})
+    model.load_state_dict(new | weights | {learning.classes: embeddings})

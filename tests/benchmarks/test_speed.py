@@ -14,12 +14,13 @@ from speed.floors import call_positions, multiplications, projected
 
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode as decode_canvas
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.plan import make_plan
 from randar_core.models.arpg import ARPG, ARPGConfig
+from randar_core.models.feed_forward import hidden_width
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.models.rar import RAR, RARConfig
@@ -142,7 +143,7 @@ def test_linear_layers_are_timed_by_form_and_number_of_rows(monkeypatch, tmp_pat
     assert {row[0] for row in rows} == set(linear_layers.FORMS) and [row[1] for row in plain] == ["2", "5"]
     assert all(float(row[head.index("ms")]) > 0 for row in plain)
     found = json.loads((tmp_path / "t.json").read_text())["results"][0]
-    assert found["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * small.hidden_width)
+    assert found["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * hidden_width(32))
 
 
 def test_a_gpu_is_not_asked_for_weights_that_only_the_cpu_has(decode, tmp_path, monkeypatch):
@@ -158,7 +159,7 @@ def small_randar() -> RandAR:
 
 
 def small_rar() -> RAR:
-    return RAR(RARConfig(32, 3, 2, 64, codebook_size=24, classes=3, grid=4))
+    return RAR(RARConfig(32, 3, 2, mlp_width=64, codebook_size=24, classes=3, grid=4))
 
 
 @pytest.mark.parametrize("build", [small_randar, small_rar])
@@ -191,7 +192,7 @@ def test_floors_rest_on_what_a_decode_feeds_finds_and_multiplies(build, known, s
     canvas.known.flatten(1)[:, :known] = True
     options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
     plan = make_plan(model, canvas.known, options)
-    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
+    decode_canvas(model, canvas, plan, PromptBatch.of(torch.tensor([1])).on_cells(4, 4), options)
 
     sizes = plan.sizes[0]
     positions = call_positions(sizes, known, model.traits.parallel)
@@ -227,7 +228,7 @@ def test_floors_of_arpg_count_tokens_in_one_stack_and_queries_in_the_other(known
     canvas.known.flatten(1)[:, :known] = True
     options = DecodingOptions(Guidance(Linear(1.0, 4.0)), steps, 0)
     plan = make_plan(model, canvas.known, options)
-    decode_canvas(model, canvas, plan, Conditions.of(torch.tensor([1])).on_cells(4, 4), options)
+    decode_canvas(model, canvas, plan, PromptBatch.of(torch.tensor([1])).on_cells(4, 4), options)
 
     sizes = plan.sizes[0]
     positions = call_positions(sizes, known, True, queries_apart=True)

@@ -191,12 +191,12 @@ def test_a_model_makes_options_and_conditions(tmp_path, decoder, tokenizer):
     options = model.options(seed=3, steps=5)
     assert (options.seed, options.steps, options.sampling.temperature) == (3, 5, 0.9)
     assert (options.guidance.schedule(0), options.guidance.schedule(1)) == (2.0, 4.0)
-    conditions = model.conditions("moon", 1)
-    assert [item.conditions[0].classes for item in conditions.items] == [(2,), (1,)]
-    assert model.conditions("3*moon + 1").items[0].conditions[0].weights == (0.25, 0.75)
+    prompts = model.prompts("moon", 1)
+    assert [item.conditions[0].classes for item in prompts.items] == [(2,), (1,)]
+    assert model.prompts("3*moon + 1").items[0].conditions[0].weights == (0.25, 0.75)
     with pytest.raises(ValueError, match="There is no class named 'car'"):
-        model.conditions("car")
-    picture = generate(model.transformer, conditions, options)
+        model.prompts("car")
+    picture = generate(model.transformer, prompts, options)
     assert picture.ids.shape == (2, 4, 4)
 
 

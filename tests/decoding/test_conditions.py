@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_tasks import GRID, OPTIONS, classes, random_ids
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Condition, Conditioning, Conditions, check_region, row_embeddings
+from randar_core.decoding.conditions import Condition, Prompt, PromptBatch, check_region, row_embeddings
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import score
 from randar_core.tasks.confidence import score_confidence
@@ -23,11 +23,11 @@ HALF = torch.zeros(GRID, GRID)
 HALF[:, GRID // 2 :] = 1
 
 
-def batch(*items: Conditioning) -> Conditions:
-    return Conditions(items)
+def batch(*items: Prompt) -> PromptBatch:
+    return PromptBatch(items)
 
 
-def drawn(model, *items: Conditioning, options=OPTIONS, **size) -> torch.Tensor:
+def drawn(model, *items: Prompt, options=OPTIONS, **size) -> torch.Tensor:
     return generate(model, batch(*items), options, **size).ids
 
 
@@ -44,7 +44,7 @@ def test_a_class_of_weight_one_is_that_class_bit_for_bit(model):
 
 
 def test_a_blend_of_weight_zero_draws_the_ids_of_the_other_class(model):
-    assert torch.equal(drawn(model, Conditioning((blend(1, 0),))), generate(model, classes(1), OPTIONS).ids)
+    assert torch.equal(drawn(model, Prompt((blend(1, 0),))), generate(model, classes(1), OPTIONS).ids)
 
 
 @given(weight=st.floats(0.01, 100), other=st.floats(0.01, 100))
@@ -65,7 +65,7 @@ def test_a_blend_lies_between_its_classes(model):
     embedding = row_embeddings(model, [blend(1, 3)], torch.device("cpu"))
     one, two = model.class_embedding(torch.tensor([0, 1]))
     torch.testing.assert_close(embedding[0], one / 4 + 3 * two / 4)
-    assert len({tuple(drawn(model, Conditioning((blend(1 - t, t),))).flatten().tolist()) for t in (0, 0.5, 1)}) == 3
+    assert len({tuple(drawn(model, Prompt((blend(1 - t, t),))).flatten().tolist()) for t in (0, 0.5, 1)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_weights_that_make_no_mixture_are_refused(weights, message):
 
 def test_the_null_class_as_negative_changes_nothing(model):
     plain = generate(model, classes(1), OPTIONS).ids
-    assert torch.equal(drawn(model, Conditioning((ONE,), negative=None)), plain)
+    assert torch.equal(drawn(model, Prompt((ONE,), negative=None)), plain)
 
 
 def test_a_negative_class_steers_away_from_it(model):
     """The logits are those of the rule, with the negative class in place of the null class."""
     ids, order = random_ids(1, GRID, GRID), torch.arange(GRID**2)[None]
     options = replace(OPTIONS, guidance=Guidance(Linear(3, 3)))
-    cells = Conditioning((ONE,), negative=TWO).on_cells(GRID, GRID)
+    cells = Prompt((ONE,), negative=TWO).on_cells(GRID, GRID)
     one, two = (model(model.class_embedding(torch.tensor([c])), ids.flatten(1), order) for c in (0, 1))
     expected = (two + 3 * (one - two)).softmax(-1).gather(-1, ids.flatten(1)[..., None])[..., 0]
     torch.testing.assert_close(score(model, Canvas(ids, ids >= 0), order, [cells], options).flatten(1), expected)
 
 
 def test_a_negative_equal_to_the_class_is_drawn_without_guidance(model):
-    same = drawn(model, Conditioning((ONE,), negative=ONE))
+    same = drawn(model, Prompt((ONE,), negative=ONE))
     unguided = generate(model, classes(1), replace(OPTIONS, guidance=Guidance(Linear(1, 1)))).ids
     assert torch.equal(same, unguided)
 
@@ -105,7 +105,7 @@ def test_a_negative_equal_to_the_class_is_drawn_without_guidance(model):
 
 
 def test_one_region_everywhere_is_the_condition_without_a_region(model):
-    everywhere = Conditioning((ONE,), (torch.ones(7, 5),))
+    everywhere = Prompt((ONE,), (torch.ones(7, 5),))
     assert torch.equal(drawn(model, everywhere), generate(model, classes(1), OPTIONS).ids)
     assert everywhere.on_cells(GRID, GRID).regions is None
 
@@ -114,10 +114,10 @@ def test_one_region_everywhere_is_the_condition_without_a_region(model):
 def test_two_regions_that_split_the_canvas_have_the_logits_of_their_own_condition(model, negative):
     ids, order = random_ids(1, GRID, GRID), torch.randperm(GRID**2, generator=torch.Generator().manual_seed(3))[None]
     whole = Canvas(ids, torch.ones_like(ids, dtype=torch.bool))
-    split = Conditioning((ONE, TWO), (HALF, 1 - HALF), negative=negative)
+    split = Prompt((ONE, TWO), (HALF, 1 - HALF), negative=negative)
     both, right, left = (
         score(model, whole, order, [item.on_cells(GRID, GRID)], OPTIONS)
-        for item in (split, Conditioning((ONE,), negative=negative), Conditioning((TWO,), negative=negative))
+        for item in (split, Prompt((ONE,), negative=negative), Prompt((TWO,), negative=negative))
     )
     torch.testing.assert_close(both, torch.where(HALF > 0, right, left))
 
@@ -126,18 +126,18 @@ def test_cells_that_no_region_covers_belong_to_the_background_or_are_uncondition
     ids, order = random_ids(1, GRID, GRID), torch.arange(GRID**2)[None]
     whole = Canvas(ids, torch.ones_like(ids, dtype=torch.bool))
 
-    def scored(item: Conditioning) -> torch.Tensor:
+    def scored(item: Prompt) -> torch.Tensor:
         return score(model, whole, order, [item.on_cells(GRID, GRID)], OPTIONS)
 
-    alone = scored(Conditioning((ONE,), (HALF,)))
-    null = scored(Conditioning((ONE,), (torch.zeros(GRID, GRID),)))
-    torch.testing.assert_close(alone, torch.where(HALF > 0, scored(Conditioning((ONE,))), null))
-    with_background = scored(Conditioning((ONE,), (HALF,), background=TWO))
-    torch.testing.assert_close(with_background, scored(Conditioning((ONE, TWO), (HALF, 1 - HALF))))
+    alone = scored(Prompt((ONE,), (HALF,)))
+    null = scored(Prompt((ONE,), (torch.zeros(GRID, GRID),)))
+    torch.testing.assert_close(alone, torch.where(HALF > 0, scored(Prompt((ONE,))), null))
+    with_background = scored(Prompt((ONE,), (HALF,), background=TWO))
+    torch.testing.assert_close(with_background, scored(Prompt((ONE, TWO), (HALF, 1 - HALF))))
 
 
 def test_regions_that_overlap_share():
-    item = Conditioning((ONE, TWO), (torch.ones(8, 8), HALF), background=Condition.of(2)).on_cells(GRID, GRID)
+    item = Prompt((ONE, TWO), (torch.ones(8, 8), HALF), background=Condition.of(2)).on_cells(GRID, GRID)
     assert item.conditions == (ONE, TWO)  # nothing is left for the background
     torch.testing.assert_close(item.regions[0], torch.where(HALF > 0, 0.5, 1.0))
     torch.testing.assert_close(item.regions.sum(0), torch.ones(GRID, GRID))
@@ -146,18 +146,18 @@ def test_regions_that_overlap_share():
 def test_a_cell_counts_by_the_mean_of_its_pixels():
     mask = torch.zeros(4 * GRID, 4 * GRID)
     mask[:4, :2] = 1
-    region = Conditioning((ONE,), (mask,)).on_cells(GRID, GRID).regions[0]
+    region = Prompt((ONE,), (mask,)).on_cells(GRID, GRID).regions[0]
     assert region[0, 0] == 0.5 and region.sum() == 0.5
 
 
 def test_regions_with_equal_conditions_are_one(model):
-    split = Conditioning((ONE, ONE), (HALF, 1 - HALF))
+    split = Prompt((ONE, ONE), (HALF, 1 - HALF))
     assert split.on_cells(GRID, GRID).regions is None
     assert torch.equal(drawn(model, split), generate(model, classes(1), OPTIONS).ids)
 
 
 def test_the_order_of_the_regions_changes_nothing(model):
-    there, back = Conditioning((ONE, TWO), (HALF, 1 - HALF)), Conditioning((TWO, ONE), (1 - HALF, HALF))
+    there, back = Prompt((ONE, TWO), (HALF, 1 - HALF)), Prompt((TWO, ONE), (1 - HALF, HALF))
     assert torch.equal(drawn(model, there), drawn(model, back))
 
 
@@ -171,15 +171,15 @@ def test_a_window_draws_the_rows_that_count_in_it_alone(model, monkeypatch):
         return start(self, condition, order, context_mask)
 
     monkeypatch.setattr(type(model), "start", counted)
-    generate(model, batch(Conditioning((ONE,), (mask,), background=TWO)), OPTIONS, GRID, 3 * GRID, 0)
+    generate(model, batch(Prompt((ONE,), (mask,), background=TWO)), OPTIONS, GRID, 3 * GRID, 0)
     assert sum(rows) == 3 * 2  # three windows, none of which lies across the border
 
 
 # Every task, whatever the neighbours have
 
 
-RICH = Conditioning((ONE, blend(1, 2)), (HALF, 1 - HALF), negative=Condition.of(2))
-PLAIN = Conditioning((TWO,))
+RICH = Prompt((ONE, blend(1, 2)), (HALF, 1 - HALF), negative=Condition.of(2))
+PLAIN = Prompt((TWO,))
 
 
 @pytest.mark.parametrize("task", ["generate", "fill", "canvas", "refine", "extrapolate"])
@@ -217,7 +217,7 @@ def test_confidence_is_scored_under_the_conditions(model):
 @pytest.mark.parametrize("conditions, rows", [(1, 2), (2, 3), (5, 6)])
 def test_so_many_rows_are_drawn_as_there_are_conditions_and_one_more(conditions, rows):
     masks = tuple(torch.rand(3, 3) for _ in range(conditions)) if conditions > 1 else ()
-    item = Conditioning(tuple(Condition.of(c) for c in range(conditions)), masks)
+    item = Prompt(tuple(Condition.of(c) for c in range(conditions)), masks)
     assert batch(item, PLAIN).rows(Guidance(Linear(1, 3))) == rows
 
 
@@ -240,10 +240,10 @@ def test_a_mask_that_is_not_a_region_is_refused(mask, message):
 
 def test_conditions_that_do_not_match_are_refused(model):
     with pytest.raises(ValueError, match="2 conditions need as many masks; got 1"):
-        Conditioning((ONE, TWO), (HALF,))
+        Prompt((ONE, TWO), (HALF,))
     with pytest.raises(ValueError, match="at least one class"):
-        Conditioning(())
+        Prompt(())
     with pytest.raises(ValueError, match="class ids lie in 0…7; this model knows 0…2"):
-        drawn(model, Conditioning((Condition((7, 0), (1, 1)),)))
+        drawn(model, Prompt((Condition((7, 0), (1, 1)),)))
     with pytest.raises(ValueError, match="class ids lie in 0…7"):
-        drawn(model, Conditioning((ONE,), negative=Condition.of(7)))
+        drawn(model, Prompt((ONE,), negative=Condition.of(7)))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear, PowerCosine
 from randar_core.decoding.loop import decode, score
 from randar_core.decoding.options import DecodingOptions
@@ -40,7 +40,7 @@ def options(steps: int, seed: int = 0, guidance=RISING, order=None, **sampling) 
 
 
 def cells_of(classes):
-    return Conditions.of(torch.tensor(classes)).on_cells(GRID, GRID)
+    return PromptBatch.of(torch.tensor(classes)).on_cells(GRID, GRID)
 
 
 def run(model, canvas: Canvas, classes, settings: DecodingOptions, on_step=None):

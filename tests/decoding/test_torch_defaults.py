@@ -8,7 +8,7 @@ import torch
 from tiny_tasks import GRID, OPTIONS, SIZE, classes, picture, random_ids, randomised
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Condition, Conditioning, Conditions
+from randar_core.decoding.conditions import Condition, Prompt, PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.orders import ORDERS, Painted
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
@@ -45,7 +45,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def rar():
-    return randomised(RAR(RARConfig(16, 2, 2, 32, 32, 3, GRID)), 0.3)
+    return randomised(RAR(RARConfig(16, 2, 2, 32, 3, GRID, mlp_width=32)), 0.3)
 
 
 def pictures(model, rar, tokenizer, inputs) -> list[torch.Tensor]:
@@ -71,8 +71,8 @@ def inputs():
     mask[:, 2:6, 3:5] = 1
     half = torch.zeros(4, 4)
     half[:, 2:] = 1
-    mixed = Conditioning((Condition((0, 1), (1, 2)), Condition.of(2)), (half, 1 - half), negative=Condition.of(1))
-    conditions = Conditions((mixed, Conditioning((Condition.of(1),))))
+    mixed = Prompt((Condition((0, 1), (1, 2)), Condition.of(2)), (half, 1 - half), negative=Condition.of(1))
+    conditions = PromptBatch((mixed, Prompt((Condition.of(1),))))
     return classes(2), random_ids(2, GRID, GRID), picture(2, 3, SIZE, SIZE), mask, picture(9, 9), conditions
 
 

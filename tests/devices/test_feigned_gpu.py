@@ -24,7 +24,7 @@ from feigned_gpu import DEVICE, FeignedGPU, install
 from torch import Tensor, nn
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Condition, Conditioning, Conditions
+from randar_core.decoding.conditions import Condition, Prompt, PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import DecodeProgress, decode
 from randar_core.decoding.options import DecodingOptions
@@ -109,14 +109,14 @@ def box(subject: Subject, height: int = SIDE, width: int = SIDE) -> Tensor:
     return mask.to(subject.device)
 
 
-def in_regions(subject: Subject) -> Conditions:
+def in_regions(subject: Subject) -> PromptBatch:
     """Two pictures: one of two overlapping regions on a background with a negative, one of a mixture of classes."""
     left, low = torch.zeros(SIDE, SIDE), torch.zeros(SIDE, SIDE)
     left[:, :3], low[5:] = 1, 0.7
     zero, one, two = (Condition.of(class_id) for class_id in range(3))
-    regions = Conditioning((one, two), (left.to(subject.device), low.to(subject.device)), zero, negative=two)
-    mixture = Conditioning((Condition((0, 2), (1.0, 3.0)),), negative=one)
-    return Conditions((regions, mixture), torch.device(subject.device))
+    regions = Prompt((one, two), (left.to(subject.device), low.to(subject.device)), zero, negative=two)
+    mixture = Prompt((Condition((0, 2), (1.0, 3.0)),), negative=one)
+    return PromptBatch((regions, mixture), torch.device(subject.device))
 
 
 def drawn(decoded: DecodeProgress) -> dict[str, Tensor]:
@@ -185,7 +185,7 @@ def scored(subject: Subject, conditions=None, share: float = 0.3):
 
 
 def featured(subject: Subject):
-    found = features(subject.transformer, ids(subject), orders=2, conditions=subject.classes())
+    found = features(subject.transformer, ids(subject), orders=2, prompts=subject.classes())
     marked = known(subject, 0.3)[0]
     alike = match(found[0], marked, found[1])
     return {"features": found, "map": feature_map(found), "similarity": alike.similarity, "mask": alike.mask}
@@ -234,13 +234,13 @@ TASKS = [(family, case) for family in FAMILIES for case in CASES if (family, cas
 DECODES = {"classes": Subject.classes, "regions and negative": in_regions}
 
 
-def decode_marked(subject: Subject, gpu: FeignedGPU, conditions: Conditions, cells: int) -> dict:
+def decode_marked(subject: Subject, gpu: FeignedGPU, conditions: PromptBatch, cells: int) -> dict:
     """Decode where all but `cells` cells are known; what was read and moved in all, and after the first call."""
     start = Canvas(ids(subject), torch.arange(GRID**2, device="cpu").view(1, GRID, GRID).expand(2, -1, -1) >= cells)
     start = Canvas(start.ids, start.known.to(subject.device))
     options = replace(OPTIONS, steps=GRID**2)
     plan = make_plan(subject.transformer, start.known, options)
-    on_cells = Conditions.of(conditions).on_cells(GRID, GRID)
+    on_cells = PromptBatch.of(conditions).on_cells(GRID, GRID)
     groups, marks = len({condition.kind for condition in on_cells}), []
     gpu.reads.clear(), gpu.uploads.clear()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear
 from randar_core.decoding.loop import DecodeProgress, decode
 from randar_core.decoding.options import DecodingOptions
@@ -176,14 +176,14 @@ def decode_options(steps: int = 5, seed: int = 0, guidance: Guidance | None = No
 
 
 def drawn(model: ARPG, canvas: Canvas, classes: list[int], options: DecodingOptions) -> DecodeProgress:
-    conditions = Conditions.of(torch.tensor(classes)).on_cells(GRID, GRID)
+    conditions = PromptBatch.of(torch.tensor(classes)).on_cells(GRID, GRID)
     return decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
 
 
 def test_its_own_order_schedule_and_guidance_are_taken_unless_others_are_asked_for(model):
     calls = []
     canvas, options = Canvas.empty(1, GRID, GRID), decode_options(steps=5)
-    conditions = Conditions.of(torch.tensor([0])).on_cells(GRID, GRID)
+    conditions = PromptBatch.of(torch.tensor([0])).on_cells(GRID, GRID)
     plan = make_plan(model, canvas.known, options)
     decode(model, canvas, plan, conditions, options, on_step=lambda now: calls.append(int(now.known.sum())))
     assert calls == list(accumulate(call_sizes(CELLS, 5, schedule="arccos")))

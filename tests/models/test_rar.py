@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, PowerCosine
 from randar_core.decoding.loop import decode, score
 from randar_core.decoding.options import DecodingOptions
@@ -42,7 +42,7 @@ def options(seed: int = 0, guidance=GUIDANCE, order=raster, **sampling) -> Decod
 
 
 def run(model, canvas: Canvas, classes, settings: DecodingOptions, on_step=None):
-    cells = Conditions.of(torch.tensor(classes)).on_cells(GRID, GRID)
+    cells = PromptBatch.of(torch.tensor(classes)).on_cells(GRID, GRID)
     return decode(model, canvas, make_plan(model, canvas.known, settings), cells, settings, on_step=on_step)
 
 
@@ -87,7 +87,7 @@ def test_greedy_drawing_takes_the_best_token_of_the_teacher_forced_logits(model)
 def test_a_scored_picture_has_the_confidence_that_was_drawn_with(model):
     canvas = Canvas.empty(2, GRID, GRID)
     decoded = run(model, canvas, [0, 3], options())
-    order, cells = make_plan(model, canvas.known, options()).order, Conditions.of(torch.tensor([0, 3]))
+    order, cells = make_plan(model, canvas.known, options()).order, PromptBatch.of(torch.tensor([0, 3]))
     scored = score(model, Canvas(decoded.ids, decoded.known), order, cells.on_cells(GRID, GRID), options())
     torch.testing.assert_close(scored, decoded.confidence, rtol=1e-4, atol=1e-5)
 

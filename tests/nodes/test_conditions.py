@@ -105,9 +105,9 @@ def test_two_regions_differ_from_either_class(chosen, region, drawn):
 def test_regions_chain_through_the_background_and_take_blends(model, chosen, blend, region):
     pair = blend(chosen("circle"), chosen("star"), 0.5)
     (picture,) = region(pair, left_half(), background=region(chosen("square"), 1 - left_half()))
-    conditioning = picture.conditioning_for(model.class_names)
-    assert [condition.classes for condition in conditioning.conditions] == [(1,), (0, 2)]
-    assert conditioning.background is None
+    prompt = picture.prompt_for(model.class_names)
+    assert [condition.classes for condition in prompt.conditions] == [(1,), (0, 2)]
+    assert prompt.background is None
 
 
 def test_classes_masks_and_backgrounds_are_used_in_turn(chosen, region, drawn):

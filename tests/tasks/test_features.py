@@ -46,7 +46,7 @@ def test_the_first_pass_is_the_sequence_of_decoding(model):
 
 def test_features_depend_on_the_class_and_on_the_layer_and_not_on_the_batch(reader):
     ids = random_ids(3, GRID, GRID)
-    null, other = features(reader, ids, layer=1), features(reader, ids, layer=1, conditions=classes(3))
+    null, other = features(reader, ids, layer=1), features(reader, ids, layer=1, prompts=classes(3))
     assert null.shape == (3, GRID, GRID, 16) and null.dtype == torch.float32
     assert not torch.allclose(null, other)
     assert not torch.allclose(null, features(reader, ids, layer=2))
@@ -80,7 +80,7 @@ def test_what_features_can_not_be_read_of_is_said_in_words(model):
     with pytest.raises(ValueError, match=f"0…{CODES - 1}"):
         features(model, ids + CODES)
     with pytest.raises(ValueError, match="RAR has no two-sided features"):
-        features(RAR(RARConfig(16, 1, 2, 32, CODES, 3, GRID)), ids)
+        features(RAR(RARConfig(16, 1, 2, CODES, 3, GRID, mlp_width=32)), ids)
     with pytest.raises(ValueError, match="0 orders"):
         features(model, ids, orders=0)
     assert default_layer(model) in (1, 2)

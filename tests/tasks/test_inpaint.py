@@ -173,13 +173,13 @@ def test_cell_indices_order_the_squares_of_all_pictures(model, tokenizer):
 def test_masks_pictures_and_settings_that_do_not_match_are_named(model, tokenizer):
     pixels = picture(2, 3, 8, 8)
     given = {"model": model, "tokenizer": tokenizer, "pixels": pixels, "mask": torch.ones(1, 8, 8)}
-    given |= {"conditions": classes(1), "options": OPTIONS}
+    given |= {"prompts": classes(1), "options": OPTIONS}
     for match, arguments in {
         "mask is 4×5, the picture is 8×8": {"mask": torch.ones(1, 5, 4)},
         r"mask has the shape \[8, 8\]": {"mask": torch.ones(8, 8)},
         r"picture has the shape \[2, 1, 8, 8\]": {"pixels": picture(2, 1, 8, 8)},
         "2 pictures don't match 3 masks": {"mask": torch.ones(3, 8, 8)},
-        "2 classes don't match": {"conditions": classes(2), "mask": torch.ones(3, 8, 8), "pixels": pixels[:1]},
+        "2 classes don't match": {"prompts": classes(2), "mask": torch.ones(3, 8, 8), "pixels": pixels[:1]},
         "Denoise is 1.5": {"denoise": 1.5},
         "grow by -1": {"grow": -1},
         "context is 0.5": {"context": 0.5},

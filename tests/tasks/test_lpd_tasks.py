@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randar_core.decoding.canvas import Canvas
-from randar_core.decoding.conditions import Conditions
+from randar_core.decoding.conditions import PromptBatch
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import decode, score
 from randar_core.decoding.options import DecodingOptions
@@ -85,7 +85,7 @@ def test_guidance_grows_from_token_to_token(model):
     options = DecodingOptions(Guidance(Linear(1.0, 9.0)), 3, 0, Sampling(top_k=1))
     canvas = canvas_with([20])
     plan = make_plan(model, canvas.known, options)
-    drawn = decode(model, canvas, plan, Conditions.of(torch.tensor([2])).on_cells(GRID, GRID), options).ids.flatten(1)
+    drawn = decode(model, canvas, plan, PromptBatch.of(torch.tensor([2])).on_cells(GRID, GRID), options).ids.flatten(1)
     order = plan.order
     rows = model.class_embedding(torch.tensor([2, model.null_class]))
     state, along = model.start(rows, order.repeat(2, 1)), drawn.gather(1, order)
@@ -99,7 +99,7 @@ def test_guidance_grows_from_token_to_token(model):
 
 def test_a_picture_drawn_token_by_token_scores_the_confidence_it_was_drawn_with(model):
     options = DecodingOptions(OPTIONS.guidance, CELLS, 0)
-    conditions = Conditions.of(torch.tensor([1, 3])).on_cells(GRID, GRID)
+    conditions = PromptBatch.of(torch.tensor([1, 3])).on_cells(GRID, GRID)
     canvas = Canvas.empty(2, GRID, GRID)
     plan = make_plan(model, canvas.known, options)
     drawn = decode(model, canvas, plan, conditions, options)

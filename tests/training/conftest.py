@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> Callable:
+    """The folder and the network of a training that was not cut, by the function that runs it. Each runs once."""
+
+    @cache
+    def run_once(run: Callable) -> tuple[Path, torch.nn.Module]:
+        folder = tmp_path_factory.mktemp("whole")
+        return folder, run(folder)
+
+    return run_once
 
 
 @pytest.fixture

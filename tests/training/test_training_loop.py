@@ -23,14 +23,14 @@ from randar_core.training.transformer import TransformerObjective
 
 
 @pytest.mark.parametrize("run", [transformer_run, muon_run, tokenizer_run, decoder_run, adversarial_run])
-def test_a_killed_training_resumes_exactly(run, tmp_path):
-    whole = run(tmp_path / "whole")
+def test_a_killed_training_resumes_exactly(run, whole, tmp_path):
+    folder, trained = whole(run)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", on_sample=kill_at(5))
     resumed = run(tmp_path / "killed", resume=True)
-    for (name, expected), found in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+    for (name, expected), found in zip(trained.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(expected, found), name
-    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+    assert losses(folder) == losses(tmp_path / "killed")
 
 
 def test_the_usage_of_the_codebook_is_in_the_log_though_a_kill_came_between(tmp_path):
@@ -49,8 +49,8 @@ def test_the_usage_of_the_codebook_is_in_the_log_though_a_kill_came_between(tmp_
     assert sum(bool(row["usage"]) for row in without_seconds(whole)) == 2
 
 
-def test_the_same_seed_gives_the_same_training_and_another_seed_another(tmp_path):
-    first, second = transformer_run(tmp_path / "first"), transformer_run(tmp_path / "second")
+def test_the_same_seed_gives_the_same_training_and_another_seed_another(whole, tmp_path):
+    first, second = whole(transformer_run)[1], transformer_run(tmp_path / "second")
     other = transformer_run(tmp_path / "other", replace(SETTING, seed=1))
     assert torch.equal(first.output.weight, second.output.weight)
     assert not torch.equal(first.output.weight, other.output.weight)
@@ -98,8 +98,8 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
         transformer_run(tmp_path / "run", replace(SETTING, learning_rate=1e30, clip=1e30))
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(tmp_path, monkeypatch):
-    whole, written = transformer_run(tmp_path / "whole"), torch.save
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(whole, tmp_path, monkeypatch):
+    trained, written = whole(transformer_run)[1], torch.save
 
     def killed_at_step_6(state: dict, file) -> None:
         if state["step"] == 6:
@@ -112,7 +112,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_good_one(tmp_path,
         transformer_run(tmp_path / "killed")
     assert run_state.load(tmp_path / "killed" / "checkpoint.pt").step == 3
     resumed = transformer_run(tmp_path / "killed", resume=True)
-    assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
+    assert all(map(torch.equal, trained.state_dict().values(), resumed.state_dict().values()))
     assert not list((tmp_path / "killed").glob("*.part"))
 
 

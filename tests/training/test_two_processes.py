@@ -42,7 +42,7 @@ with distributed(tiny.CPU):
 """
 
 
-def test_two_processes_take_the_course_of_one(tmp_path):
+def test_two_processes_take_the_course_of_one(whole, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path)))
     with pytest.raises(KeyboardInterrupt):
@@ -51,17 +51,14 @@ def test_two_processes_take_the_course_of_one(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    transformer_run(tmp_path / "one_transformer")
-    muon_run(tmp_path / "one_muon")
-    tokenizer_run(tmp_path / "one_tokenizer")
-    decoder_run(tmp_path / "one_decoder")
-    adversarial_run(tmp_path / "one_adversarial")
     # bfloat16 rounds sums of two halves otherwise than whole sums, and a rounded vector may choose another code.
-    for name, tolerance in (("transformer", 1e-3), ("muon", 1e-3), ("tokenizer", 5e-3), ("decoder", 5e-3)):
-        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / f"one_{name}"), rel=tolerance), name
+    tolerances = {transformer_run: 1e-3, muon_run: 1e-3, tokenizer_run: 5e-3, decoder_run: 5e-3}
+    for run, tolerance in tolerances.items():
+        name = run.__name__.removesuffix("_run")
+        assert losses(tmp_path / name) == pytest.approx(losses(whole(run)[0]), rel=tolerance), name
+    assert losses(tmp_path / "begun_alone") == pytest.approx(losses(whole(transformer_run)[0]), rel=1e-3)
     # What two networks learn from each other makes a rounding grow from step to step.
-    first = losses(tmp_path / "one_adversarial")[:4]
+    first = losses(whole(adversarial_run)[0])[:4]
     assert losses(tmp_path / "adversarial")[:4] == pytest.approx(first, rel=5e-3)
-    assert losses(tmp_path / "begun_alone") == pytest.approx(losses(tmp_path / "one_transformer"), rel=1e-3)
     shared, alone = load_tokens(tmp_path / "ids.safetensors", {"shared": True}), some_ids({"shared": True})
     assert torch.equal(shared.ids, alone.ids) and torch.equal(shared.labels, alone.labels)

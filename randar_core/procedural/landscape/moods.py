@@ -16,11 +16,13 @@ def rgb(code: str) -> Colour:
 
 @dataclass(frozen=True)
 class Mood:
-    """`lit` and `shaded` multiply the colour of a surface that faces the light or lies in shade."""
+    """Colours as RRGGBB. `lit` and `shaded` multiply the colour of a surface that faces the light or lies in shade."""
 
     name: str
-    sky: tuple[str, str, str]
-    """From the top to the horizon."""
+    top: str
+    """Of the sky at the top of the picture."""
+    middle: str
+    horizon: str
     sun: str
     """Of the sun or, at night, the moon."""
     glow: str
@@ -34,91 +36,34 @@ class Mood:
     tone: str
     unity: float
     """Share of `tone` in the colour of the land, which holds a picture together; things have half of it."""
-    night: bool = False
+    night: bool
+
+    @property
+    def sky(self) -> tuple[str, str, str]:
+        """From the top to the horizon."""
+        return self.top, self.middle, self.horizon
 
 
-MOODS = (
-    Mood(
-        "noon",
-        sky=("4FA8DC", "8CCBEA", "D9F0F2"),
-        sun="FFFBE8",
-        glow="FFFFFF",
-        cloud="FFFFFF",
-        haze="B9DEE8",
-        lit="FFFDF2",
-        shaded="A3B4DC",
-        deep="1F7FA8",
-        tone="6FB6C8",
-        unity=0.06,
-    ),
-    Mood(
-        "morning",
-        sky=("7FB5C9", "BFDCD8", "FBE6C8"),
-        sun="FFF8E0",
-        glow="FFF0CC",
-        cloud="FFF7E8",
-        haze="D8DFD0",
-        lit="FFF0D6",
-        shaded="A8A8C4",
-        deep="3F8798",
-        tone="9FC4B4",
-        unity=0.12,
-    ),
-    Mood(
-        "golden",
-        sky=("F2A65A", "F8C877", "FDE8B4"),
-        sun="FFFBE6",
-        glow="FFF2C4",
-        cloud="FFEBC2",
-        haze="F5CF94",
-        lit="FFE2A6",
-        shaded="C08A80",
-        deep="C97B4E",
-        tone="D9824A",
-        unity=0.22,
-    ),
-    Mood(
-        "sunset",
-        sky=("5B3A78", "C9547B", "FDB065"),
-        sun="FFE9A8",
-        glow="FFC978",
-        cloud="F58A7E",
-        haze="E58A78",
-        lit="FFBE98",
-        shaded="84588C",
-        deep="5A3A74",
-        tone="8C3F6B",
-        unity=0.42,
-    ),
-    Mood(
-        "night",
-        sky=("142650", "234878", "4A82A4"),
-        sun="F7F3DC",
-        glow="8FB8CC",
-        cloud="3F6A92",
-        haze="3F7098",
-        lit="CFE0F4",
-        shaded="4C6AA0",
-        deep="16386A",
-        tone="1F4F80",
-        unity=0.36,
-        night=True,
-    ),
-    Mood(
-        "moonrise",
-        sky=("25224E", "53407C", "B5688E"),
-        sun="FFE3C2",
-        glow="D98BA0",
-        cloud="7A5494",
-        haze="7A5490",
-        lit="E2BEDA",
-        shaded="5A4A8C",
-        deep="302A5C",
-        tone="4E3570",
-        unity=0.46,
-        night=True,
-    ),
-)
+# A column for each mood, a row for each of its fields.
+# fmt: off
+TABLE = {
+    "name":     (    "noon",  "morning",   "golden",   "sunset",    "night", "moonrise"),
+    "top":      (  "4FA8DC",   "7FB5C9",   "F2A65A",   "5B3A78",   "142650",   "25224E"),
+    "middle":   (  "8CCBEA",   "BFDCD8",   "F8C877",   "C9547B",   "234878",   "53407C"),
+    "horizon":  (  "D9F0F2",   "FBE6C8",   "FDE8B4",   "FDB065",   "4A82A4",   "B5688E"),
+    "sun":      (  "FFFBE8",   "FFF8E0",   "FFFBE6",   "FFE9A8",   "F7F3DC",   "FFE3C2"),
+    "glow":     (  "FFFFFF",   "FFF0CC",   "FFF2C4",   "FFC978",   "8FB8CC",   "D98BA0"),
+    "cloud":    (  "FFFFFF",   "FFF7E8",   "FFEBC2",   "F58A7E",   "3F6A92",   "7A5494"),
+    "haze":     (  "B9DEE8",   "D8DFD0",   "F5CF94",   "E58A78",   "3F7098",   "7A5490"),
+    "lit":      (  "FFFDF2",   "FFF0D6",   "FFE2A6",   "FFBE98",   "CFE0F4",   "E2BEDA"),
+    "shaded":   (  "A3B4DC",   "A8A8C4",   "C08A80",   "84588C",   "4C6AA0",   "5A4A8C"),
+    "deep":     (  "1F7FA8",   "3F8798",   "C97B4E",   "5A3A74",   "16386A",   "302A5C"),
+    "tone":     (  "6FB6C8",   "9FC4B4",   "D9824A",   "8C3F6B",   "1F4F80",   "4E3570"),
+    "unity":    (      0.06,       0.12,       0.22,       0.42,       0.36,       0.46),
+    "night":    (     False,      False,      False,      False,       True,       True),
+}
+# fmt: on
+MOODS = tuple(Mood(**dict(zip(TABLE, column, strict=True))) for column in zip(*TABLE.values(), strict=True))
 
 MATERIALS = {
     "grass": rgb("8FBF5A"),
