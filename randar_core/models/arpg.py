@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import attend
-from .family import Traits, check_layer
+from .family import Traits, check_layer, of_rows
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
 
@@ -198,21 +198,30 @@ class ARPG(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         return self.head(self.norm(x)).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]`, see `TokenModel`: causal in both stacks, as in training (section 3.3)."""
         # The last token predicts nothing.
         mask = None if context_mask is None else context_mask[:, :-1]
-        x = torch.cat([condition.unsqueeze(1), self.embed(tokens[:, :-1], mask)], 1)
+        x = torch.cat([of_rows(condition, row).unsqueeze(1), self.embed(tokens[:, :-1], mask)], 1)
         rope = self.rope(order)
         key, value = self.layers.read(x, rope[:, :, :-1], None, causal=True)
         return self.logits(self.layers.ask(self.mask_token(order.device), rope[:, :, 1:], key, value, causal=True))
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
         """The state of a decode, see `TokenModel`."""
         config, (rows, cells) = self.config, order.shape
         layers = len(self.layers.self_dec) + 1
         return DecodeState(
-            condition=condition,
+            condition=of_rows(condition, row),
             query=self.mask_token(order.device),
             rope=self.rope(order),
             context_mask=context_mask,

@@ -49,16 +49,30 @@ class TokenModel(Protocol):
     def class_embedding(self, classes: Tensor) -> Tensor:
         """Embeddings `[P, D]` of class ids `[P]`, in the dtype that the model computes in. The null class is one."""
 
-    def __call__(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32.
 
-        `condition` `[R, D]` is a row's class embedding or a mixture of them; `tokens` `[R, N]` are along `order`
-        `[R, N]`, which holds cell indices. Row k of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]`
-        (along the order) is 0, the embedding of the token is set to zero.
+        `condition` `[U, D]` are class embeddings or mixtures of them, and `row` `[R]` says which of them each row has;
+        None: there are as many as rows. `tokens` `[R, N]` are along `order` `[R, N]`, which holds cell indices. Row k
+        of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]` (along the order) is 0, the embedding of
+        the token is set to zero.
         """
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Any:
-        """The state of a decode of R rows, with its KV cache. It lives as long as the decode."""
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> Any:
+        """The state of a decode of R rows, with its KV cache. It lives as long as the decode.
+
+        The arguments are those of the teacher-forced pass. The host knows which rows share a condition: a family that
+        computes something once for all of them need not ask the device for it.
+        """
 
     def step(self, state: Any, tokens: Tensor, queries: int) -> Tensor:
         """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the `queries` cells after them.
@@ -93,6 +107,11 @@ class TokenModel(Protocol):
 
         With `tokens` and `queries` at all cells it is the teacher-forced pass.
         """
+
+
+def of_rows(condition: Tensor, row: Tensor | None) -> Tensor:
+    """The condition of every row, `[R, D]`, of conditions `[U, D]`; `row` `[R]` or None, see `TokenModel`."""
+    return condition if row is None else condition[row]
 
 
 def check_layer(layer: int, layers: int) -> None:

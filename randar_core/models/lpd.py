@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Traits, check_layer
+from .family import Traits, check_layer, of_rows
 from .kv_cache import KVCache
 
 
@@ -156,13 +156,14 @@ class LPD(nn.Module):
         tokens: Tensor,
         order: Tensor,
         context_mask: Tensor | None = None,
+        row: Tensor | None = None,
         group_sizes: Sequence[int] | None = None,
     ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`.
 
         `group_sizes` are those of the groups along the order (section 3.2); by default every cell is a group.
         """
-        rows, cells = order.shape
+        (rows, cells), condition = order.shape, of_rows(condition, row)
         sizes = [1] * cells if group_sizes is None else list(group_sizes)
         context = cells - sizes[-1]  # tokens of the last group predict nothing
         embedded = self.token_emb(tokens[:, :context])
@@ -174,9 +175,11 @@ class LPD(nn.Module):
         x = x + torch.cat([positions[:, : 1 + context], positions[:, 1:]], 1)
         return self.logits(x, cells, None, group_mask(x, sizes))
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
-        config = self.config
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode, see `TokenModel`."""
+        config, condition = self.config, of_rows(condition, row)
         return DecodeState(
             condition=condition.unsqueeze(1),
             positions=self.positions(order, condition),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, check_layer
+from .family import Traits, check_layer, of_rows
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
 
@@ -200,9 +200,16 @@ class RandAR(nn.Module):
     def head(self, x: Tensor) -> Tensor:
         return self.output(self.norm(x)).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
-        x, rope = self.interleaved(condition, tokens, order, context_mask)
+        x, rope = self.interleaved(of_rows(condition, row), tokens, order, context_mask)
         x = self.blocks(x[:, :-1], rope[:, :, :-1])  # the last token predicts nothing
         return self.head(x[:, 1::2])
 
@@ -230,9 +237,12 @@ class RandAR(nn.Module):
             x = block(x, rope, index, None, None, x.shape[1])
         return x[:, 2::2]
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode, see `TokenModel`."""
         (rows, cells), config = order.shape, self.config
+        condition = of_rows(condition, row)
         cell_rope = rope_of(order, self.rope_table())
         positions = 1 + 2 * cells
         inputs = condition.new_empty(rows, positions, config.width)

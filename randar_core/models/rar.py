@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits
+from .family import Traits, of_rows
 from .kv_cache import KVCache
 
 MODULATED_AHEAD = 32  # positions whose modulation is computed in one product while decoding
@@ -214,34 +214,42 @@ class RAR(nn.Module):
             x = block(x, next(modulation), index, cache, mask)
         return self.lm_head(self.adaln_before_head(x[:, first:], next(modulation)[:, first:])).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
-        distinct, row = condition.unique(dim=0, return_inverse=True)
         embedded = self.embeddings(tokens[:, :-1])
         if context_mask is not None:
             embedded = embedded * context_mask[:, :-1].unsqueeze(-1).to(embedded.dtype)
-        x = torch.cat([self.prefix(condition), embedded], 1)
-        modulation = (values[row] for values in self.modulate(self.signal(distinct)))
+        x = torch.cat([self.prefix(of_rows(condition, row)), embedded], 1)
+        modulation = (of_rows(values, row) for values in self.modulate(self.signal(condition)))
         return self.logits(x + self.positions(order, x), modulation, first=1)
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order.
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode of R rows of U conditions, see `TokenModel`.
 
         The modulation depends on condition and position alone: 6 D numbers a block, three times what the KV cache holds
         for a position. It is computed once, for `MODULATED_AHEAD` positions in one product and once for rows of one
         condition, which takes `U MODULATED_AHEAD (6 layers + 2) D` numbers, at most 0.38 of the cache of 16 × 16 cells.
         """
-        config, rows, slots = self.config, len(condition), 1 + self.config.cells
-        distinct, row = condition.unique(dim=0, return_inverse=True)
+        config, rows, slots = self.config, len(order), 1 + self.config.cells
+        row = torch.arange(rows, device=order.device) if row is None else row
         return DecodeState(
-            prefix=self.prefix(condition),
+            prefix=self.prefix(condition[row]),
             row=row,
-            signal=self.signal(distinct),
+            signal=self.signal(condition),
             positions=self.positions(order, condition),
             context_mask=None if context_mask is None else context_mask.unsqueeze(-1).to(condition),
             cache=KVCache.allocate(condition, config.layers, rows, config.heads, slots, config.head_width),
             mask=CausalMask(condition, slots),
-            modulation=condition.new_empty(len(distinct), MODULATED_AHEAD, 6 * config.layers + 2, config.width),
+            modulation=condition.new_empty(len(condition), MODULATED_AHEAD, 6 * config.layers + 2, config.width),
         )
 
     def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
