@@ -1,0 +1,47 @@
+"""Cases that run in a process of their own: a test file, run as a script, prints what they found, as JSON.
+
+torch keeps a feigned GPU for the life of a process, and a folder of tests shares one. The script calls `print_found`,
+each test reads its part by `found_of`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def outcome(function: Callable, *arguments) -> dict:
+    """What `function` gives, or the error that it raises."""
+    try:
+        return {"value": function(*arguments)}
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def print_found(found: dict[str, dict]) -> None:
+    """Hand the outcomes of all cases, by their names, to the tests."""
+    print(json.dumps(found))
+
+
+@cache
+def all_found(script: str, *arguments: str) -> dict[str, dict]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path[1:]]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def found_of(name: str, script: str, *arguments: str):
+    """What the case `name` of a `script` found. Its error is this test's failure."""
+    found = all_found(script, *arguments)[name]
+    if "error" in found:
+        pytest.fail(found["error"], pytrace=False)
+    return found["value"]
