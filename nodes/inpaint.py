@@ -119,7 +119,7 @@ class RandARInpaint(io.ComfyNode):
         def task(options, progress):
             return inpaint(
                 model.transformer,
-                model.vae.tokenizer,
+                model.vae.for_tasks,
                 pixels.to(model.device),
                 masks.to(model.device),
                 conditions,

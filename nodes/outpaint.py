@@ -113,7 +113,7 @@ class RandAROutpaint(io.ComfyNode):
         def task(options, progress):
             return outpaint(
                 model.transformer,
-                model.vae.tokenizer,
+                model.vae.for_tasks,
                 pixels.to(model.device),
                 conditions,
                 options,

@@ -90,12 +90,12 @@ class RandARRefine(io.ComfyNode):
         def task(options, progress):
             return refine(
                 model.transformer,
-                canvas.ids,
+                canvas.ids.to(model.device),
                 conditions,
                 options,
                 **{REMASK_BY[forget]: amount},
                 rounds=rounds,
-                fixed=canvas.known,
+                fixed=canvas.known.to(model.device),
                 on_step=progress,
                 on_score=progress.on_score,
             )
@@ -160,7 +160,8 @@ class RandARConfidence(io.ComfyNode):
         conditions = conditions_for(model, classes, canvas.batch, negative)
 
         def task(options, progress):
-            return score_confidence(model.transformer, canvas, conditions, options, on_score=progress.on_score)
+            on_device = canvas.to(model.device)
+            return score_confidence(model.transformer, on_device, conditions, options, on_score=progress.on_score)
 
         workload = Workload(
             pictures=canvas.batch, rows=conditions.rows(options.guidance), cells=model.grid**2, scored=True

@@ -74,12 +74,15 @@ def run(
         calls = len(sizes_for(model.transformer, options, workload.cells))
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
-    each = picture_bytes(model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored)
+    each = picture_bytes(
+        model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored, model.device
+    )
     patchers = [model.patcher]
     if workload.decoded_size is not None:
-        size = workload.decoded_size
-        each = max(each, model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
         patchers.append(model.vae.patcher)
+        if model.vae.device == model.device:  # with --cpu-vae it takes main memory
+            size = workload.decoded_size
+            each = max(each, model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
     needed = each * workload.pictures + workload.shared_bytes
     comfy.model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
     return split_to_fit(

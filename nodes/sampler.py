@@ -77,12 +77,10 @@ class RandARSampler(io.ComfyNode):
         partly = start.filled and denoise < 1
 
         def task(options, progress):
-            rest = canvas
+            rest = canvas.to(model.device)
             if partly:
-                confidence = score_confidence(
-                    model.transformer, canvas, conditions, options, on_score=progress.on_score
-                )
-                rest = remask_least_confident(canvas, confidence, share=denoise)
+                confidence = score_confidence(model.transformer, rest, conditions, options, on_score=progress.on_score)
+                rest = remask_least_confident(rest, confidence, share=denoise)
             return fill(model.transformer, rest, conditions, options, on_step=progress)
 
         workload = Workload(

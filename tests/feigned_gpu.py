@@ -18,12 +18,14 @@ What it can't show: kernels of GPUs (rounding, alignment, launches), and what a 
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -146,6 +148,7 @@ class Memory:
     """The account of one GPU: bytes of the storages that its tensors hold.
 
     live, peak: now, and at most so far.
+    peaks: what `peak` has been, each one an allocation that a limit just below it stops first.
     limit: an allocation beyond it raises torch.OutOfMemoryError; None: there is none.
     allocations: storages that were asked for so far.
     failing: the number of an allocation, counted as `allocations`, that raises as if another program had taken all.
@@ -153,6 +156,7 @@ class Memory:
 
     live: int = 0
     peak: int = 0
+    peaks: list[int] = field(default_factory=list)
     limit: int | None = None
     allocations: int = 0
     failing: int | None = None
@@ -176,7 +180,9 @@ class Memory:
         if self.allocations == self.failing or (self.limit is not None and self.live + size > self.limit):
             raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate {size} bytes beside {self.live}.")
         self.live += size
-        self.peak = max(self.peak, self.live)
+        if self.live > self.peak:
+            self.peak = self.live
+            self.peaks.append(self.peak)
 
     def release(self, hold: Hold) -> None:
         del self.holds[id(hold)]
@@ -208,6 +214,15 @@ class FeignedGPU(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and the check costs a tenth of the time
 
+    def __enter__(self) -> "FeignedGPU":
+        self.attention = FusedAttention(self)
+        self.attention.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error) -> None:
+        super().__exit__(*error)
+        self.attention.__exit__(*error)
+
     @property
     def memory(self) -> Memory:
         """That of the first GPU."""
@@ -226,7 +241,7 @@ class FeignedGPU(TorchDispatchMode):
         for record in (self.reads, self.uploads, self.downloads):
             record.clear()
         for memory in self.memories:
-            memory.peak, memory.allocations = memory.live, 0
+            memory.peak, memory.peaks, memory.allocations = memory.live, [], 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         """What `function` of torch gives for tensors of the GPU, by the same function on the CPU."""
@@ -304,6 +319,23 @@ class FeignedGPU(TorchDispatchMode):
             )
 
 
+class FusedAttention(TorchFunctionMode):
+    """Attention in one kernel, as GPUs have it: it holds no scores. Otherwise torch takes it apart for `card`."""
+
+    def __init__(self, gpu: FeignedGPU):
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not F.scaled_dot_product_attention or not isinstance(args[0], GPUTensor):
+            return function(*args, **(kwargs or {}))
+        on_gpu, on_cpu = [], []
+        inner_args = inner_of(args, on_gpu, on_cpu)
+        inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in (kwargs or {}).items()}
+        self.gpu.check_devices("attention", args, on_gpu, on_cpu)
+        return GPUTensor(function(*inner_args, **inner_kwargs), self.gpu, args[0].device.index)
+
+
 @cache
 def is_composite(function) -> bool:
     """Whether `function` is made of others. In inference mode torch doesn't take it apart before a mode sees it."""
@@ -316,6 +348,13 @@ def transfer_of(operator: str, source: Tensor) -> Transfer:
 
 def is_gpu(device) -> bool:
     return device is not None and torch.device(device).type == NAME
+
+
+def bytes_on_gpu(networks: Iterable[nn.Module]) -> int:
+    """Bytes of the weights of `networks` that lie on the GPU."""
+    weights = (weight for network in networks for weight in network.parameters() if isinstance(weight, GPUTensor))
+    storages = {weight.inner.untyped_storage()._cdata: weight.inner.untyped_storage().nbytes() for weight in weights}
+    return sum(storages.values())
 
 
 def inner_of(value, on_gpu: list[Tensor], on_cpu: list[Tensor]):

@@ -33,7 +33,8 @@ def print_found(found: dict[str, dict]) -> None:
 
 @cache
 def all_found(script: str, *arguments: str) -> dict[str, dict]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path[1:]]), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     process = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, env=environment)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
