@@ -124,6 +124,7 @@ class RandARExtrapolate(io.ComfyNode):
         workload = Workload(
             pictures=start.canvas.batch,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=(factor * model.grid) ** 2,
             known=model.grid**2,
         )

@@ -137,6 +137,7 @@ class RandARInpaint(io.ComfyNode):
         workload = Workload(
             pictures=pictures,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,

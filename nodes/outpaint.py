@@ -127,6 +127,7 @@ class RandAROutpaint(io.ComfyNode):
         workload = Workload(
             pictures=pictures,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 // 2,
             decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
@@ -248,6 +249,7 @@ class RandARCanvas(io.ComfyNode):
         workload = Workload(
             pictures=pictures,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=model.grid**2,
             known=int(overlap * model.grid**2),
             canvas_cells=rows * columns,

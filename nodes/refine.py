@@ -103,6 +103,7 @@ class RandARRefine(io.ComfyNode):
         workload = Workload(
             pictures=canvas.batch,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=True,
@@ -164,7 +165,11 @@ class RandARConfidence(io.ComfyNode):
             return score_confidence(model.transformer, on_device, conditions, options, on_score=progress.on_score)
 
         workload = Workload(
-            pictures=canvas.batch, rows=conditions.rows(options.guidance), cells=model.grid**2, scored=True
+            pictures=canvas.batch,
+            rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
+            cells=model.grid**2,
+            scored=True,
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

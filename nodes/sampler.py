@@ -86,6 +86,7 @@ class RandARSampler(io.ComfyNode):
         workload = Workload(
             pictures=canvas.batch,
             rows=conditions.rows(options.guidance),
+            conditions=conditions.distinct(options.guidance),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
             scored=partly,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import attend
-from .family import Traits, check_layer, of_rows
+from .family import Call, Traits, check_layer, of_rows
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
 
@@ -270,13 +270,13 @@ class ARPG(nn.Module):
         model.rope_table = extrapolated_table(self.trained_grid, factor, boundary, self.config.head_width)
         return model
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the cache, the rope (float32) and the condition."""
         config = self.config
         cache = 2 * (config.layers // 2 + 1) * cells * config.width * element_bytes
         return rows * (cache + 2 * (1 + cells) * config.head_width * 4 + config.width * element_bytes)
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of the intermediates of the larger stack's layer, see `TokenModel`.
 
         In numbers a channel: the feed-forward part holds three vectors of the width (the input of the layer, its own,
@@ -287,4 +287,5 @@ class ARPG(nn.Module):
         feed_forward = (3 + 3 * config.hidden_width / config.width) * element_bytes
         content = element_bytes + max(feed_forward, 4 * element_bytes + 2 * rotation)  # queries and keys turn together
         answer = max(feed_forward, 3 * element_bytes + rotation)
-        return int(rows * config.width * max(max(1, tokens) * content, queries * answer + tokens * 3 * element_bytes))
+        tokens, answers = max(1, call.tokens) * content, call.queries * answer + call.tokens * 3 * element_bytes
+        return int(call.rows * config.width * max(tokens, answers))

@@ -99,14 +99,28 @@ class TokenModel(Protocol):
         family has no positions for a larger grid.
         """
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Bytes that `start` allocates for `rows` rows of `cells` cells."""
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
+        """Bytes that `start` allocates for `rows` rows of `cells` cells and of so many distinct `conditions`.
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes that a call takes at most next to the state and the logits, to feed `tokens` and ask for `queries`.
-
-        With `tokens` and `queries` at all cells it is the teacher-forced pass.
+        None: every row has a condition of its own.
         """
+
+    def call_bytes(self, call: "Call", element_bytes: int) -> int:
+        """Bytes that a call takes at most next to the state and the logits."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What decides how much memory a call takes: `rows` feed `tokens` and ask for `queries`, after `earlier` tokens.
+
+    The rows have so many distinct `conditions`. With `tokens` and `queries` at all cells it is the teacher-forced pass.
+    """
+
+    rows: int
+    conditions: int
+    tokens: int
+    queries: int
+    earlier: int = 0
 
 
 def of_rows(condition: Tensor, row: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Traits, check_layer, of_rows
+from .family import Call, Traits, check_layer, of_rows
 from .kv_cache import KVCache
 
 
@@ -209,15 +209,15 @@ class LPD(nn.Module):
         state.cache.advance(fed)
         return logits
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the KV cache and of the position embeddings along the order."""
         return rows * (1 + cells) * (2 * self.config.layers + 1) * self.config.width * element_bytes
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured (benchmarks/speed/memory.py), and of the mask."""
-        positions = min(1 + tokens + queries, 2 * self.config.cells)
+        positions = min(1 + call.tokens + call.queries, 2 * self.config.cells)
         seen = max(positions, 1 + self.config.cells)
-        return int(positions * (12.5 * rows * self.config.width + seen) * element_bytes)
+        return int(positions * (12.5 * call.rows * self.config.width + seen) * element_bytes)
 
 
 def call_mask(like: Tensor, before: int, fed: int, queries: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, check_layer, of_rows
+from .family import Call, Traits, check_layer, of_rows
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
 
@@ -285,16 +285,15 @@ class RandAR(nn.Module):
         state.done = known
         return self.head(x[:, -queries:])
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the KV cache, the inputs and the rope, which is in float32."""
         config, positions = self.config, 1 + 2 * cells
         elements = (2 * config.layers + 1) * config.width
         return rows * positions * (elements * element_bytes + 24 * config.head_width)
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes of the intermediates of a block, as measured (benchmarks/speed/memory.py). Rotation is in float32.
-
-        The last block takes less: only the queries go through all of it.
-        """
-        fed = min(2 * tokens + queries, 1 + 2 * self.config.grid**2)
-        return int(rows * fed * self.config.width * (27 + 6.5 * element_bytes))
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
+        """Bytes of a block's intermediates, as measured, with rotation in float32, and of the mask of later calls."""
+        slots = 1 + 2 * self.config.grid**2
+        fed = min(2 * call.tokens + call.queries, slots)
+        mask = (CausalMask.numbers(fed, slots) + fed * slots) * element_bytes if call.earlier else 0
+        return int(call.rows * fed * self.config.width * (27 + 6.5 * element_bytes)) + mask

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, of_rows
+from .family import Call, Traits, of_rows
 from .kv_cache import KVCache
 
 MODULATED_AHEAD = 32  # positions whose modulation is computed in one product while decoding
@@ -285,16 +285,15 @@ class RAR(nn.Module):
         here = state.modulation[state.row, start - state.first].unsqueeze(1)
         return iter(here.split(6, 2))  # what is left after those of the blocks are the two of the head
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Bytes of the KV cache, the modulation ahead, and what is added to embeddings and norms at every position.
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
+        """Bytes of the KV cache and of what is added to the embeddings, and of each condition's modulation ahead."""
+        of_row = (2 * self.config.layers + 1) * (1 + cells)
+        of_condition = 1 + cells + (6 * self.config.layers + 2) * MODULATED_AHEAD
+        conditions = rows if conditions is None else conditions
+        return (rows * of_row + conditions * of_condition) * self.config.width * element_bytes
 
-        At most: where every row has a condition of its own.
-        """
-        positions = (2 * self.config.layers + 2) * (1 + cells)
-        modulation = (6 * self.config.layers + 2) * MODULATED_AHEAD
-        return rows * self.config.width * (positions + modulation) * element_bytes
-
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes of a block's intermediates at most, as measured (benchmarks/speed/memory.py)."""
-        fed = min(tokens + 2, 1 + self.config.cells)
-        return int(rows * fed * self.config.width * 27 * element_bytes)
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
+        """Bytes of a block's intermediates, as measured, or of two layers' modulation while it is computed ahead."""
+        fed = min(call.tokens + 2, 1 + self.config.cells)
+        block, ahead = fed * (20 * call.rows + 6 * call.conditions), 13 * MODULATED_AHEAD * call.conditions
+        return max(block, ahead) * self.config.width * element_bytes

@@ -5,9 +5,10 @@ import torch
 from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.sampling import Sampling
+from ..models.family import Call
 
 
-def picture_bytes(
+def batch_bytes(
     model,
     options: DecodingOptions,
     rows: int,
@@ -15,16 +16,20 @@ def picture_bytes(
     known: int = 0,
     scored: bool = False,
     device: torch.device | None = None,
+    pictures: int = 1,
+    conditions: int | None = None,
 ) -> int:
-    """Bytes that one picture takes while it is decoded.
+    """Bytes that pictures take while they are decoded together.
 
     model: a transformer of any family.
     options: steps, schedule and sampling.
-    rows: of guidance.
-    cells: of the picture.
+    rows: of guidance, of each picture.
+    cells: of each picture.
     known: cells that the first call feeds.
-    scored: whether a teacher-forced pass reads the whole picture first.
-    device: that it is decoded on; None: where the weights are.
+    scored: whether a teacher-forced pass reads the whole pictures first.
+    device: that they are decoded on; None: where the weights are.
+    pictures: how many.
+    conditions: that are different, of all rows; None: every row has its own.
 
     That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
     is more.
@@ -32,15 +37,16 @@ def picture_bytes(
     weight = next(model.parameters())
     element_bytes, on_cpu = weight.element_size(), (device or weight.device).type == "cpu"
     sizes = sizes_for(model, options, cells, known) or (0,)
+    all_rows = pictures * rows
+    conditions = all_rows if conditions is None else min(conditions, all_rows)
 
-    def peak(tokens: int, queries: int, sampling: Sampling | None) -> float:
-        logits = logits_at_once(rows, sampling, on_cpu) * queries * model.config.codebook_size * 4
-        return max(logits, model.call_bytes(rows, tokens, queries, element_bytes))
+    def peak(sampling: Sampling | None, tokens: int, queries: int, earlier: int = 0) -> int:
+        logits = pictures * logits_at_once(rows, sampling, on_cpu) * queries * model.config.codebook_size * 4
+        return max(logits, model.call_bytes(Call(all_rows, conditions, tokens, queries, earlier), element_bytes))
 
-    calls = [(known, sizes[0]), (max(sizes), max(sizes))]
-    decoded = model.state_bytes(rows, cells, element_bytes)
-    decoded += max(peak(tokens, queries, options.sampling) for tokens, queries in calls)
-    return int(max(decoded, peak(cells, cells, None) if scored else 0))
+    first, later = peak(options.sampling, known, sizes[0]), peak(options.sampling, max(sizes), max(sizes), 1 + known)
+    decoded = model.state_bytes(all_rows, cells, element_bytes, conditions) + max(first, later)
+    return max(decoded, peak(None, cells, cells)) if scored else decoded
 
 
 def logits_at_once(rows: int, sampling: Sampling | None, on_cpu: bool) -> int:

@@ -28,7 +28,7 @@ from randar_core.models.rar import RAR, RARConfig
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.fill import fill
-from randar_core.tasks.memory import picture_bytes
+from randar_core.tasks.memory import batch_bytes
 
 GRID = 8
 # The hidden width of the feed-forward layers is that of the releases, in widths.
@@ -121,9 +121,19 @@ def stated_and_measured(gpu: FeignedGPU, model: nn.Module, setting: Setting) -> 
         before = gpu.live
         run(model, setting, canvas)
     cells, known = (4 * GRID**2, GRID**2) if setting.task == "extrapolate" else (GRID**2, setting.known)
-    rows = setting.conditions().rows(setting.options().guidance)
-    each = picture_bytes(model, setting.options(), rows, cells, known, setting.task == "score", torch.device(DEVICE))
-    return setting.pictures * each, gpu.peak - before
+    conditions, guidance = setting.conditions(), setting.options().guidance
+    stated = batch_bytes(
+        model,
+        setting.options(),
+        conditions.rows(guidance),
+        cells,
+        known,
+        setting.task == "score",
+        torch.device(DEVICE),
+        setting.pictures,
+        conditions.distinct(guidance),
+    )
+    return stated, gpu.peak - before
 
 
 @torch.no_grad()
