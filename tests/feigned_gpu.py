@@ -18,14 +18,13 @@ What it can't show: kernels of GPUs (rounding, alignment, launches), and what a 
 """
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -83,6 +82,22 @@ def install() -> None:
         return made.to(device) if is_gpu(device) else made
 
     torch.tensor = tensor
+    F.scaled_dot_product_attention = fused(F.scaled_dot_product_attention)
+
+
+def fused(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Attention in one kernel, as GPUs have it: it holds no scores. Otherwise torch takes it apart for `card`."""
+
+    def attend(query, *more, **named) -> Tensor:
+        if not isinstance(query, GPUTensor):
+            return attention(query, *more, **named)
+        on_gpu, on_cpu = [], []
+        inner = inner_of((query, *more), on_gpu, on_cpu)
+        inner_named = {name: inner_of(value, on_gpu, on_cpu) for name, value in named.items()}
+        query.gpu.check_devices("attention", (query,), on_gpu, on_cpu)
+        return GPUTensor(attention(*inner, **inner_named), query.gpu, query.device.index)
+
+    return attend
 
 
 class GPUTensor(Tensor):
@@ -214,15 +229,6 @@ class FeignedGPU(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and the check costs a tenth of the time
 
-    def __enter__(self) -> "FeignedGPU":
-        self.attention = FusedAttention(self)
-        self.attention.__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *error) -> None:
-        super().__exit__(*error)
-        self.attention.__exit__(*error)
-
     @property
     def memory(self) -> Memory:
         """That of the first GPU."""
@@ -317,23 +323,6 @@ class FeignedGPU(TorchDispatchMode):
                 f"Expected all tensors to be on the same device, but found at least two devices, {on_gpu[0].device} "
                 f"and {tensor.device}! ({operator}: {list(tensor.shape)}, {tensor.dtype})"
             )
-
-
-class FusedAttention(TorchFunctionMode):
-    """Attention in one kernel, as GPUs have it: it holds no scores. Otherwise torch takes it apart for `card`."""
-
-    def __init__(self, gpu: FeignedGPU):
-        super().__init__()
-        self.gpu = gpu
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is not F.scaled_dot_product_attention or not isinstance(args[0], GPUTensor):
-            return function(*args, **(kwargs or {}))
-        on_gpu, on_cpu = [], []
-        inner_args = inner_of(args, on_gpu, on_cpu)
-        inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in (kwargs or {}).items()}
-        self.gpu.check_devices("attention", args, on_gpu, on_cpu)
-        return GPUTensor(function(*inner_args, **inner_kwargs), self.gpu, args[0].device.index)
 
 
 @cache
