@@ -25,7 +25,10 @@ MESSAGE = "There is not enough memory"
 
 
 def drawn(desk: Desk, **inputs) -> tuple:
-    return desk.draw("RandARSampler", **{"batch_size": 2, "steps": 2} | inputs)
+    """Two pictures in as few operations as there can be."""
+    star = desk.run("RandARClassList", class_list="star")[0]
+    settings = {"seed": 1, "steps": 2, "cfg": 1.0, "batch_size": 2}
+    return desk.run("RandARSampler", model=desk.model, classes=star, **settings | inputs)
 
 
 def coded(desk: Desk) -> tuple:
@@ -35,9 +38,6 @@ def coded(desk: Desk) -> tuple:
 SWEPT: dict[str, Callable[[Desk], tuple]] = {
     "Sampler": drawn,
     "Inpaint": CASES["Inpaint"],
-    "Outpaint": CASES["Outpaint"],
-    "Refine": CASES["Refine"],
-    "Extrapolate": CASES["Extrapolate"],
     "Feature Match": CASES["Feature Match"],
     "VAE": coded,
 }
@@ -72,8 +72,8 @@ def sweep_of_limits(pack: Pack, node: str) -> dict[str, int]:
         gpu.forget()
         run(desk)
         for peak in gpu.memory.peaks:
-            assert gpu.live in (0, at_rest)
-            run(desk)  # loads the weights, which leave with the message
+            if gpu.live != at_rest:
+                run(desk)  # loads the weights, which leave with the message
             gpu.memory.limit = peak - 1
             # What is free says nothing: another program takes it after the host has asked.
             with mock.patch.object(type(desk.model.patcher), "get_free_memory", lambda self, device: 2**40):
@@ -92,8 +92,6 @@ def every_allocation(pack: Pack) -> dict[str, int]:
         at_rest = gpu.live
         drawn(desk)
         for number in range(1, gpu.memory.allocations + 1):
-            if gpu.live != at_rest:
-                drawn(desk)
             gpu.forget()
             gpu.memory.failing = number
             ends[ended(gpu, lambda: drawn(desk), expected, at_rest)] += 1
@@ -157,12 +155,11 @@ def two_models_in_turn(pack: Pack) -> None:
         together = gpu.live
         gpu.forget()
         drawn(desks["RandAR"])
-        gpu.memory.limit = (gpu.peak + together) // 2
+        if REAL:  # the stand-in unloads nothing
+            gpu.memory.limit = (gpu.peak + together) // 2
         for family in (*desks, *desks):
             assert_same(drawn(desks[family]), expected[family])
-            if REAL:  # the stand-in unloads nothing
-                assert gpu.live < together
-        gpu.memory.limit = None
+            assert not REAL or gpu.live < together
 
 
 def evicted_by_another_pack(pack: Pack) -> None:
