@@ -33,7 +33,8 @@ test-comfyui: $(VENV)/.installed
 	@test -f "$(COMFYUI_DIR)/main.py" || { echo "COMFYUI_DIR='$(COMFYUI_DIR)' has no main.py: give the folder of a ComfyUI."; exit 2; }
 	$(BIN)/python -m pip --python "$(COMFYUI_PYTHON)" install -q --upgrade --target $(HOST_TESTS) pytest
 	cd "$(COMFYUI_ROOT)" && NODE_TEST_HOST="$(COMFYUI_ROOT)" PYTHONPATH="$(CURDIR)/$(HOST_TESTS)" "$(COMFYUI_PYTHON)" -m pytest \
-		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/nodes
+		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/nodes \
+		"$(CURDIR)"/tests/devices/test_nodes_on_gpu.py "$(CURDIR)"/tests/devices/test_gpu_shortage.py
 	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 

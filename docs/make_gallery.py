@@ -20,7 +20,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from hosted_pack import load_pack  # noqa: E402
+from node_pack import load_pack  # noqa: E402
 
 # What is drawn. Where a picture isn't a good one, change its class or its seed here.
 CLASSES = (

@@ -58,7 +58,8 @@ def to_host(tensor: Tensor) -> Tensor:
 class Start:
     """What a sampler starts from: `canvas` knows the cells that stay, `batch_index` `[B]` says which picture is which.
 
-    `filled`: the ids of unknown cells are valid too.
+    The canvas lies on the CPU: the task takes it to its device, where `run` has made room. `filled`: the ids of unknown
+    cells are valid too.
     """
 
     canvas: Canvas
@@ -76,13 +77,12 @@ def sampler_start(
     """
     if latent is None:
         count = batch_size * classes
-        return Start(Canvas.empty(count, model.grid, model.grid, model.device), list(range(count)), filled=False)
+        return Start(empty_canvas(count, model.grid), list(range(count)), filled=False)
     samples = samples_of(latent)
     extremes(samples, "latent")
     if not samples.any():
         count = max(len(samples), classes)
-        canvas = Canvas.empty(count, model.grid, model.grid, model.device)
-        return Start(canvas, batch_index_of(latent, count), filled=False)
+        return Start(empty_canvas(count, model.grid), batch_index_of(latent, count), filled=False)
     start = latent_start(latent, model, classes, threshold)
     height, width = start.canvas.ids.shape[1:]
     if (height, width) != (model.grid, model.grid):
@@ -107,8 +107,12 @@ def latent_start(latent: dict, model: LoadedModel, classes: int, threshold: floa
         masks = masks_of(latent["noise_mask"], "noise mask of the latent").cpu()
         masked = repeated(cells_of_mask(masks > threshold, *ids.shape[1:]), len(ids))
     count = max(len(ids), classes)
-    canvas = Canvas(repeated(ids, count), ~repeated(masked, count)).to(model.device)
+    canvas = Canvas(repeated(ids, count), ~repeated(masked, count))
     return Start(canvas, batch_index_of(latent, count), filled=True)
+
+
+def empty_canvas(count: int, grid: int) -> Canvas:
+    return Canvas.empty(count, grid, grid, torch.device("cpu"))
 
 
 def samples_of(latent: dict) -> Tensor:

@@ -134,7 +134,7 @@ def read(model: LoadedModel, pixels: Tensor, layer: int, orders: int) -> Tensor:
         read_chunks = []
         for index, chunk in enumerate(chunks):
             scaled = F.interpolate(chunk.to(model.device), size, mode="bicubic", antialias=True).clamp(0, 1)
-            ids = model.vae.tokenizer.encode(scaled).to(model.device)
+            ids = model.vae.for_tasks.encode(scaled).to(model.device)
             read_chunks.append(features(model.transformer, ids, chosen, orders).cpu())
             progress.on_score(index + 1, len(chunks))
         return torch.cat(read_chunks)

@@ -115,7 +115,7 @@ class RandARInpaint(io.ComfyNode):
         def task(options, progress):
             return inpaint(
                 model.transformer,
-                model.vae.tokenizer,
+                model.vae.for_tasks,
                 pixels.to(model.device),
                 masks.to(model.device),
                 prompts,
@@ -133,6 +133,7 @@ class RandARInpaint(io.ComfyNode):
         workload = Workload(
             pictures=pictures,
             rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,

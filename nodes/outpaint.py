@@ -98,7 +98,7 @@ class RandAROutpaint(io.ComfyNode):
         def task(options, progress):
             return outpaint(
                 model.transformer,
-                model.vae.tokenizer,
+                model.vae.for_tasks,
                 pixels.to(model.device),
                 prompts,
                 options,
@@ -114,6 +114,7 @@ class RandAROutpaint(io.ComfyNode):
             overlap_cells,
             pictures=pictures,
             rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
             known=model.grid**2 // 2,
             decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
         )
@@ -226,6 +227,7 @@ class RandARCanvas(io.ComfyNode):
             overlap_cells,
             pictures=pictures,
             rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
             known=int(overlap * model.grid**2),
         )
         drawn = run(model, workload, options, task)

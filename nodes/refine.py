@@ -90,12 +90,12 @@ class RandARRefine(io.ComfyNode):
         def task(options, progress):
             return refine(
                 model.transformer,
-                canvas.ids,
+                canvas.ids.to(model.device),
                 prompts,
                 options,
                 **{REMASK_BY[forget]: amount},
                 rounds=rounds,
-                fixed=canvas.known,
+                fixed=canvas.known.to(model.device),
                 on_step=progress,
                 on_score=progress.on_score,
             )
@@ -106,6 +106,7 @@ class RandARRefine(io.ComfyNode):
             rounds=rounds,
             pictures=canvas.batch,
             rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
             known=model.grid**2 * 3 // 4,
             scored=True,
         )
@@ -155,10 +156,15 @@ class RandARConfidence(io.ComfyNode):
         canvas = Canvas(start.canvas.ids, torch.zeros_like(start.canvas.known))  # a noise mask has no effect
 
         def task(options, progress):
-            return score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
+            on_device = canvas.to(model.device)
+            return score_confidence(model.transformer, on_device, prompts, options, on_score=progress.on_score)
 
         workload = Workload(
-            pictures=canvas.batch, rows=prompts.rows(options.guidance), cells=model.grid**2, scored=True
+            pictures=canvas.batch,
+            rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
+            cells=model.grid**2,
+            scored=True,
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import windows_of
-from ..randar_core.tasks.memory import picture_bytes
+from ..randar_core.tasks.memory import batch_bytes
 from .host_memory import fits_beside, split_to_fit
 from .loaded_model import LoadedModel
 from .progress import Progress
@@ -34,6 +34,7 @@ class Workload:
     windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
         each picture.
     shared_bytes: that the task takes for all pictures together.
+    conditions: that are different, of all rows of all pictures; None: every row has its own.
     """
 
     pictures: int
@@ -45,6 +46,7 @@ class Workload:
     canvas_cells: int | None = None
     windows: int = 1
     shared_bytes: int = 0
+    conditions: int | None = None
 
     def preview_size(self, factor: int) -> tuple[int, int]:
         """Height and width in pixels of a square with as many cells of `factor` pixels as a picture has."""
@@ -85,13 +87,24 @@ def run(
         calls = len(sizes_for(model.transformer, options, workload.cells))
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
-    each = picture_bytes(model.transformer, options, workload.rows, workload.cells, workload.known, workload.scored)
+    of_decode = (
+        model.transformer,
+        options,
+        workload.rows,
+        workload.cells,
+        workload.known,
+        workload.scored,
+        model.device,
+    )
+    each, needed = batch_bytes(*of_decode), batch_bytes(*of_decode, workload.pictures, workload.conditions)
     patchers = [model.patcher]
     if workload.decoded_size is not None:
-        size = workload.decoded_size
-        each = max(each, model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
         patchers.append(model.vae.patcher)
-    needed = each * workload.pictures + workload.shared_bytes
+        if model.vae.device == model.device:  # with --cpu-vae it takes main memory
+            size = workload.decoded_size
+            coded = max(model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
+            each, needed = max(each, coded), max(needed, workload.pictures * coded)
+    needed += workload.shared_bytes
     if progress.preview is not None and progress.preview.wants_decoder:
         preview_bytes = model.vae.decode_bytes(*workload.preview_size(model.vae.factor))
         if len(patchers) == 1 and fits_beside(model.vae.patcher, patchers, needed + preview_bytes):

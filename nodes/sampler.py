@@ -76,15 +76,16 @@ class RandARSampler(io.ComfyNode):
         canvas, partly = start.canvas, start.filled and denoise < 1
 
         def task(options, progress):
-            rest = canvas
+            rest = canvas.to(model.device)
             if partly:
-                confidence = score_confidence(model.transformer, canvas, prompts, options, on_score=progress.on_score)
-                rest = remask_least_confident(canvas, confidence, share=denoise)
+                confidence = score_confidence(model.transformer, rest, prompts, options, on_score=progress.on_score)
+                rest = remask_least_confident(rest, confidence, share=denoise)
             return fill(model.transformer, rest, prompts, options, on_step=progress)
 
         workload = Workload(
             pictures=canvas.batch,
             rows=prompts.rows(options.guidance),
+            conditions=prompts.distinct(options.guidance),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
             scored=partly,

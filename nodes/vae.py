@@ -4,6 +4,7 @@ A LATENT holds the codebook vectors of the tokens, `[B, C, h, w]` in float32; th
 """
 
 import time
+from dataclasses import dataclass
 
 import comfy.model_management
 import comfy.model_patcher
@@ -45,8 +46,12 @@ class TokenizerVAE:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer as the tasks of the core take it. It loads nothing: `run` has loaded it before."""
         return self.patcher.model
+
+    @property
+    def for_tasks(self) -> "PlacedTokenizer":
+        """The tokenizer as the tasks of the core take it."""
+        return PlacedTokenizer(self.tokenizer, self.device)
 
     @property
     def first_stage_model(self) -> Tokenizer:
@@ -236,6 +241,30 @@ class TokenizerVAE:
 
     def get_sd(self) -> dict[str, Tensor]:
         return self.tokenizer.state_dict()
+
+
+@dataclass(frozen=True)
+class PlacedTokenizer:
+    """A tokenizer that computes on `device` and takes pixels and ids from any: with --cpu-vae they lie on another.
+
+    It loads nothing: `run` has loaded the tokenizer before. Its weights don't say where it computes, since with dynamic
+    VRAM they may lie elsewhere.
+    """
+
+    tokenizer: Tokenizer
+    device: torch.device
+
+    @property
+    def factor(self) -> int:
+        return self.tokenizer.factor
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """As `Tokenizer.encode`; the ids lie on `device`."""
+        return self.tokenizer.encode(pixels.to(self.device))
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """As `Tokenizer.decode`; the pixels lie on `device`."""
+        return self.tokenizer.decode(ids.to(self.device))
 
 
 def interrupt(*_) -> None:

@@ -1,8 +1,9 @@
 """A feigned GPU: tensors that say they lie on `card:0`, with the arithmetic on the CPU.
 
 It finds what goes wrong on a GPU apart from speed: tensors of two devices that meet, a host that waits for the device
-in every call, memory that is never freed. Device checks are those of CUDA: tensors of two devices don't mix, CPU
-tensors without dimensions may, and indices may come from the CPU. `is_cuda` is true, so that code for CUDA runs.
+in every call, memory that is never freed or asked for wrongly, a lack of memory at any allocation. Device checks are
+those of CUDA: tensors of two devices don't mix, CPU tensors without dimensions may, and indices may come from the CPU.
+`is_cuda` is true, so that code for CUDA runs, unless the GPU is one without float64, as Apple's are.
 
 torch allows one such backend in a process, and it can't be removed again. Call `install` in a process that runs nothing
 else:
@@ -11,21 +12,25 @@ else:
     with FeignedGPU() as gpu:
         model.to(DEVICE)
         ...
-    gpu.reads, gpu.uploads, gpu.live, gpu.peak
+    gpu.reads, gpu.uploads, gpu.downloads, gpu.live, gpu.peak
 
 What it can't show: kernels of GPUs (rounding, alignment, launches), and what a kernel allocates within itself.
 """
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME = "card"
 DEVICE = f"{NAME}:0"
+SECOND_DEVICE = f"{NAME}:1"
 CPU = torch.device("cpu")
 
 # Operators whose result the host needs: a value, or the size of the result.
@@ -55,7 +60,7 @@ class GPUModule(backend_registration._DummyBackendModule):
         return True
 
     def device_count(self) -> int:
-        return 1
+        return 2
 
     def current_device(self) -> int:
         return 0
@@ -74,42 +79,61 @@ def install() -> None:
 
     def tensor(data, *, device=None, **more) -> Tensor:
         made = from_data(data, device=CPU if is_gpu(device) else device, **more)
-        return made.to(DEVICE) if is_gpu(device) else made
+        return made.to(device) if is_gpu(device) else made
 
     torch.tensor = tensor
+    F.scaled_dot_product_attention = fused(F.scaled_dot_product_attention)
+
+
+def fused(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Attention in one kernel, as GPUs have it: it holds no scores. Otherwise torch takes it apart for `card`."""
+
+    def attend(query, *more, **named) -> Tensor:
+        if not isinstance(query, GPUTensor):
+            return attention(query, *more, **named)
+        on_gpu, on_cpu = [], []
+        inner = inner_of((query, *more), on_gpu, on_cpu)
+        inner_named = {name: inner_of(value, on_gpu, on_cpu) for name, value in named.items()}
+        query.gpu.check_devices("attention", (query,), on_gpu, on_cpu)
+        return GPUTensor(attention(*inner, **inner_named), query.gpu, query.device.index)
+
+    return attend
 
 
 class GPUTensor(Tensor):
     """A tensor of the feigned GPU around the CPU tensor `inner` that holds its values."""
 
-    is_cuda = True
+    is_cuda = property(lambda self: self.gpu.is_cuda)
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, inner: Tensor, gpu: "FeignedGPU"):
+    def __new__(cls, inner: Tensor, gpu: "FeignedGPU", index: int = 0):
+        gpu.memories[index].hold(inner)
         wrapper = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
-            device=torch.device(DEVICE),
+            device=torch.device(NAME, index),
             layout=inner.layout,
             requires_grad=False,
         )
         wrapper.inner, wrapper.gpu = inner, gpu
-        gpu.account(inner)
         return wrapper
 
     def __repr__(self) -> str:
-        return f"GPUTensor({list(self.shape)}, {self.dtype})"
+        return f"GPUTensor({list(self.shape)}, {self.dtype}, {self.device})"
+
+    def __deepcopy__(self, memo):
+        return memo.setdefault(id(self), self.detach().clone())
 
     def tolist(self):
         self.gpu.reads.append("tolist")
         return self.inner.tolist()
 
     def numpy(self, **_):
-        raise TypeError(f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first.")
+        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() first.")
 
     def __array__(self, *_):
         return self.numpy()
@@ -120,51 +144,117 @@ class GPUTensor(Tensor):
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A copy from the CPU to the GPU: the operator that made it, the dtype and the bytes."""
+class Transfer:
+    """A copy between the CPU and the GPU: the operator that made it, the dtype and the bytes."""
 
     operator: str
     dtype: torch.dtype
     bytes: int
 
 
-class FeignedGPU(TorchDispatchMode):
-    """While it is entered, tensors can be made on `DEVICE`.
+class Hold(weakref.ref):
+    """A tensor that keeps a storage of `size` bytes alive."""
 
-    reads: the operators that made the host wait for a result, in their order.
-    uploads: the copies from the CPU, which wait as well where the memory isn't pinned.
-    live, peak: bytes of the storages that tensors of the GPU hold, now and at most so far.
+    __slots__ = ("key", "size")
+
+
+@dataclass
+class Memory:
+    """The account of one GPU: bytes of the storages that its tensors hold.
+
+    live, peak: now, and at most so far.
+    peaks: what `peak` has been, each one an allocation that a limit just below it stops first.
+    limit: an allocation beyond it raises torch.OutOfMemoryError; None: there is none.
+    allocations: storages that were asked for so far.
+    failing: the number of an allocation, counted as `allocations`, that raises as if another program had taken all.
     """
 
-    def __init__(self):
-        super().__init__()
-        self.reads: list[str] = []
-        self.uploads: list[Upload] = []
-        self.live = self.peak = 0
-        self.holders: dict[int, int] = {}  # tensors of each storage, by its address
+    live: int = 0
+    peak: int = 0
+    peaks: list[int] = field(default_factory=list)
+    limit: int | None = None
+    allocations: int = 0
+    failing: int | None = None
+    holders: dict[int, int] = field(default_factory=dict)  # tensors of each storage, by its address
+    holds: dict[int, Hold] = field(default_factory=dict)  # by their own address
 
-    def account(self, inner: Tensor) -> None:
+    def hold(self, inner: Tensor) -> None:
         """Count the storage of `inner` until the last tensor of it is gone."""
         storage = inner.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self.holders:
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self.holders[key] = self.holders.get(key, 0) + 1
-        weakref.finalize(inner, self.release, key, size)
+            self.allocate(size)
+            self.holders[key] = 0
+        self.holders[key] += 1
+        hold = Hold(inner, self.release)
+        hold.key, hold.size = key, size
+        self.holds[id(hold)] = hold
 
-    def release(self, key: int, size: int) -> None:
-        self.holders[key] -= 1
-        if not self.holders[key]:
-            del self.holders[key]
-            self.live -= size
+    def allocate(self, size: int) -> None:
+        self.allocations += 1
+        if self.allocations == self.failing or (self.limit is not None and self.live + size > self.limit):
+            raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate {size} bytes beside {self.live}.")
+        self.live += size
+        if self.live > self.peak:
+            self.peak = self.live
+            self.peaks.append(self.peak)
 
-    def upload(self, operator: str, source: Tensor) -> None:
-        self.uploads.append(Upload(operator, source.dtype, source.numel() * source.element_size()))
+    def release(self, hold: Hold) -> None:
+        del self.holds[id(hold)]
+        self.holders[hold.key] -= 1
+        if not self.holders[hold.key]:
+            del self.holders[hold.key]
+            self.live -= hold.size
+
+
+class FeignedGPU(TorchDispatchMode):
+    """While it is entered, tensors can be made on `DEVICE` and `SECOND_DEVICE`.
+
+    lacks: dtypes that the GPU can't hold. One without float64 isn't CUDA's.
+
+    reads: the operators that made the host wait for a result, in their order.
+    uploads, downloads: the copies from the CPU and to it. Those from it wait as well where the memory isn't pinned.
+    memories: the account of each GPU.
+    """
+
+    def __init__(self, lacks: Sequence[torch.dtype] = ()):
+        super().__init__()
+        self.lacks, self.is_cuda = frozenset(lacks), torch.float64 not in lacks
+        self.reads: list[str] = []
+        self.uploads: list[Transfer] = []
+        self.downloads: list[Transfer] = []
+        self.memories = [Memory(), Memory()]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and the check costs a tenth of the time
+
+    @property
+    def memory(self) -> Memory:
+        """That of the first GPU."""
+        return self.memories[0]
+
+    @property
+    def live(self) -> int:
+        return self.memory.live
+
+    @property
+    def peak(self) -> int:
+        return self.memory.peak
+
+    def forget(self) -> None:
+        """Begin to record again, from what lies on the GPUs now."""
+        for record in (self.reads, self.uploads, self.downloads):
+            record.clear()
+        for memory in self.memories:
+            memory.peak, memory.peaks, memory.allocations = memory.live, [], 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         """What `function` of torch gives for tensors of the GPU, by the same function on the CPU."""
         kwargs = kwargs or {}
+        if is_composite(function):
+            with self:
+                return function.decompose(*args, **kwargs)
         on_gpu, on_cpu = [], []
         inner_args = inner_of(args, on_gpu, on_cpu)
         inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
@@ -175,7 +265,7 @@ class FeignedGPU(TorchDispatchMode):
         if operator in COPIES:
             self.note_copy(operator, args, device)
         elif on_gpu:
-            self.check_devices(operator, args, on_cpu)
+            self.check_devices(operator, args, on_gpu, on_cpu)
         if operator in READS or f"{operator}.{function._overloadname}" in READS:
             self.reads.append(operator)
         if is_gpu(device):
@@ -184,18 +274,25 @@ class FeignedGPU(TorchDispatchMode):
         if any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
             raise NotImplementedError(f"{operator} changes the shape of its input, which the feigned GPU can't follow.")
 
-        to_gpu = bool(on_gpu) if device is None else is_gpu(device)
+        target = device if device is not None else on_gpu[0].device
+        index = (torch.device(target).index or 0) if is_gpu(target) else None
         # A function in place returns its input.
         inputs = {id(tensor): tensor for tensor in on_cpu} | {id(tensor.inner): tensor for tensor in on_gpu}
-        return self.outer_of(result, inputs, to_gpu)
+        return self.outer_of(result, inputs, index)
 
-    def outer_of(self, value, inputs: dict[int, Tensor], to_gpu: bool):
-        """`value` with the tensors in it wrapped; `inputs` are those that were there before, by the id within."""
+    def outer_of(self, value, inputs: dict[int, Tensor], index: int | None):
+        """`value` with the tensors in it on the GPU of that index; `inputs` are those that were there before."""
         if isinstance(value, (list, tuple)):
-            return [self.outer_of(each, inputs, to_gpu) for each in value]
-        if isinstance(value, Tensor) and id(value) in inputs:
+            return [self.outer_of(each, inputs, index) for each in value]
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in inputs:
             return inputs[id(value)]
-        return GPUTensor(value, self) if isinstance(value, Tensor) and to_gpu else value
+        if index is None:
+            return value
+        if value.dtype in self.lacks:
+            raise TypeError(f"Cannot convert a tensor to {value.dtype}: {NAME} doesn't support it.")
+        return GPUTensor(value, self, index)
 
     def note_copy(self, operator: str, args: tuple, device) -> None:
         target_on_gpu = isinstance(args[0], GPUTensor)
@@ -204,28 +301,49 @@ class FeignedGPU(TorchDispatchMode):
             target_on_gpu = target_on_gpu if device is None else is_gpu(device)
         if isinstance(source, GPUTensor) and not target_on_gpu:
             self.reads.append(operator)
+            self.downloads.append(transfer_of(operator, source))
         if target_on_gpu and not isinstance(source, GPUTensor):
-            self.upload(operator, source)
+            self.uploads.append(transfer_of(operator, source))
 
-    def check_devices(self, operator: str, args: tuple, on_cpu: list[Tensor]) -> None:
+    def check_devices(self, operator: str, args: tuple, on_gpu: list[Tensor], on_cpu: list[Tensor]) -> None:
         """RuntimeError where tensors of two devices meet, as CUDA raises it."""
         indices = []
         if operator in INDEXED and isinstance(args[0], GPUTensor):
             indices = [index for index in args[1] if index is not None]
             if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
                 self.reads.append(f"{operator} by a mask")
+        others = [tensor for tensor in on_gpu if tensor.device != on_gpu[0].device]
         for tensor in on_cpu:
             if any(tensor is index for index in indices):
-                self.upload(operator, tensor)
+                self.uploads.append(transfer_of(operator, tensor))
             elif tensor.ndim:
-                raise RuntimeError(
-                    f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! "
-                    f"({operator}: {list(tensor.shape)}, {tensor.dtype})"
-                )
+                others.append(tensor)
+        for tensor in others:
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but found at least two devices, {on_gpu[0].device} "
+                f"and {tensor.device}! ({operator}: {list(tensor.shape)}, {tensor.dtype})"
+            )
+
+
+@cache
+def is_composite(function) -> bool:
+    """Whether `function` is made of others. In inference mode torch doesn't take it apart before a mode sees it."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
+
+
+def transfer_of(operator: str, source: Tensor) -> Transfer:
+    return Transfer(operator, source.dtype, source.numel() * source.element_size())
 
 
 def is_gpu(device) -> bool:
     return device is not None and torch.device(device).type == NAME
+
+
+def bytes_on_gpu(networks: Iterable[nn.Module]) -> int:
+    """Bytes of the weights of `networks` that lie on the GPU."""
+    weights = (weight for network in networks for weight in network.parameters() if isinstance(weight, GPUTensor))
+    storages = {weight.inner.untyped_storage()._cdata: weight.inner.untyped_storage().nbytes() for weight in weights}
+    return sum(storages.values())
 
 
 def inner_of(value, on_gpu: list[Tensor], on_cpu: list[Tensor]):

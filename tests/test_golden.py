@@ -114,8 +114,10 @@ NETWORKS = {
 
 
 class Case:
-    def __init__(self, path: Path):
-        self.name = path.stem
+    """A case for models on `device`: its inputs lie there, what is expected of them on the CPU."""
+
+    def __init__(self, path: Path, device: str = "cpu"):
+        self.name, self.device = path.stem, device
         with safe_open(path, "pt") as file:
             self.config = json.loads(file.metadata()["config"])
             self.tensors = {key: file.get_tensor(key) for key in file.keys()}
@@ -127,7 +129,7 @@ class Case:
         self.unread = {key for key in self.tensors if key.startswith("out.")}
 
     def input(self, name: str) -> torch.Tensor:
-        return self.tensors[f"in.{name}"]
+        return self.tensors[f"in.{name}"].to(self.device)
 
     def output(self, name: str) -> torch.Tensor:
         self.unread.discard(f"out.{name}")
@@ -148,16 +150,26 @@ class Case:
         model = network(config(**fields(self.config)))
         ignored = family_of(model.config).ignored_keys
         model.load_state_dict({key: value for key, value in self.weights.items() if key not in ignored})
-        return model.eval()
+        return model.eval().to(self.device)
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor):
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=2e-5)
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return torch.equal(found.cpu(), expected)
+
+
+def forms_of(model: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
+    """The model, and on a CPU the same with packed weights."""
+    on_cpu = next(model.parameters()).is_cpu
+    return (model, pack(copy.deepcopy(model))) if on_cpu else (model,)
 
 
 def draw_greedily(model, case: Case, order, guidance, steps: int, schedule: str | None = None) -> torch.Tensor:
     """Ids `[B, N]` in raster order, and checks the number of calls on the way."""
-    canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid)
+    canvas = Canvas.empty(len(case.input("class_ids")), model.config.grid, model.config.grid, case.device)
     options = DecodingOptions(guidance, steps, 0, GREEDY, order, schedule)
     conditions = PromptBatch.of(case.input("class_ids")).on_cells(model.config.grid, model.config.grid)
     decoded = decode(model, canvas, make_plan(model, canvas.known, options), conditions, options)
@@ -178,13 +190,13 @@ def check_decoder(case: Case):
     assert_close(instructions, case.output("position_instruction"))
     for (steps, start, end), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}-{NUMBER}"):
         guidance = Guidance(Linear(start, end))
-        for form in (model, pack(copy.deepcopy(model))):
+        for form in forms_of(model):
             drawn = draw_greedily(form, case, order, guidance, int(steps))
-            assert torch.equal(drawn, ids), (form, steps, start, end)
+            assert same(drawn, ids), (form, steps, start, end)
 
 
 def check_extrapolation(case: Case):
-    for form in (case.network(), pack(case.network())):
+    for form in forms_of(case.network()):
         check_extrapolation_of(form, case)
 
 
@@ -193,7 +205,9 @@ def check_extrapolation_of(model, case: Case):
     boundary, grid = case.config["ntk_boundary"], model.config.grid
     assert_close(model.enlarged(factor, boundary).rope_table(), case.output("rope_table"))
     y, x = order[:, : grid**2] // (factor * grid), order[:, : grid**2] % (factor * grid)
-    kept = torch.zeros(len(order), grid**2).scatter(1, y // factor * grid + x // factor, case.input("context_kept"))
+    kept = torch.zeros(len(order), grid**2, device=case.device).scatter(
+        1, y // factor * grid + x // factor, case.input("context_kept")
+    )
     for name, run in case.config["runs"].items():
         assert (run["steps"], run["top_k"]) == (-1, 1)
         schedule, spatial = Linear(*run["cfg"]), Linear(*run["spatial_cfg"])
@@ -207,8 +221,10 @@ def check_extrapolation_of(model, case: Case):
             context_mask=kept.view(-1, grid, grid),
         )
         assert decoded.calls == order.shape[1]
-        same = (decoded.ids.flatten(1) == case.output(f"greedy.{name}")).gather(1, order)
-        assert same[:, :-1].all(), name  # the authors never draw the last token
+        drawn, expected = (
+            ids.cpu().gather(1, order.cpu()) for ids in (decoded.ids.flatten(1), case.output(f"greedy.{name}"))
+        )
+        assert torch.equal(drawn[:, :-1], expected[:, :-1]), name  # the authors never draw the last token
 
 
 def check_rar(case: Case):
@@ -220,8 +236,8 @@ def check_rar(case: Case):
         assert_close(model(condition, along, one), case.output(f"teacher_forced_logits.{name}")[:, :-1])
     for (scale, power), ids in case.outputs(rf"greedy\.guidance{NUMBER}\.pow{NUMBER}"):
         guidance = Guidance(PowerCosine(scale, power))
-        for form in (model, pack(copy.deepcopy(model))):
-            assert torch.equal(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
+        for form in forms_of(model):
+            assert same(draw_greedily(form, case, raster, guidance, model.config.cells), ids), (scale, power)
 
 
 def check_arpg(case: Case):
@@ -233,9 +249,9 @@ def check_arpg(case: Case):
     for course, schedule in product(("linear", "constant"), ("arccos", "cosine")):
         for (steps, weight), ids in case.outputs(rf"greedy\.steps{NUMBER}\.cfg{NUMBER}\.{course}\.{schedule}"):
             guidance = Guidance(Linear(1.0 if course == "linear" else weight, weight))
-            for form in (model, pack(copy.deepcopy(model))):
+            for form in forms_of(model):
                 drawn = draw_greedily(form, case, case.input("shared_order"), guidance, int(steps), schedule)
-                assert torch.equal(drawn, ids), (form, steps, weight, course, schedule)
+                assert same(drawn, ids), (form, steps, weight, course, schedule)
 
 
 def check_lpd(case: Case):
@@ -249,8 +265,8 @@ def check_lpd(case: Case):
         if kind == "greedy":
             start = 1.0 if schedule == "linear" else float(scale)
             guidance = Guidance(Linear(start, float(scale)))
-            for form in (model, pack(copy.deepcopy(model))):
-                assert torch.equal(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
+            for form in forms_of(model):
+                assert same(draw_lpd_greedily(form, class_ids, order, sizes, guidance), expected), name
         else:
             assert_close(lpd_logits(model, condition, along, order, sizes), expected)
             assert_close(model(condition, along, order, group_sizes=sizes), expected)
@@ -269,7 +285,8 @@ def lpd_logits(model, condition, along, order, sizes) -> torch.Tensor:
 
 def draw_lpd_greedily(model, class_ids, order, sizes, guidance) -> torch.Tensor:
     grid = model.config.grid
-    canvas, options = Canvas.empty(len(class_ids), grid, grid), DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
+    canvas = Canvas.empty(len(class_ids), grid, grid, class_ids.device)
+    options = DecodingOptions(guidance, len(sizes), 0, GREEDY, order)
     plan = replace(make_plan(model, canvas.known, options), sizes=(sizes,) * len(class_ids))
     conditions = PromptBatch.of(class_ids).on_cells(grid, grid)
     return decode(model, canvas, plan, conditions, options).ids.flatten(1)
@@ -295,7 +312,7 @@ def check_tokenizer_of(model, case: Case):
     to_theirs = (lambda pixels: pixels * 2 - 1) if signed else (lambda pixels: pixels)
     pixels = to_ours(case.input("pixels"))
     assert_close(model.pre_quant(pixels), case.output("pre_quant"))
-    assert torch.equal(model.encode(pixels).flatten(), case.output("indices").flatten())
+    assert same(model.encode(pixels).flatten(), case.output("indices").flatten())
     side = round(case.input("code").shape[1] ** 0.5)
     code = rearrange(case.input("code"), "b (h w) -> b h w", h=side)
     assert_close(to_theirs(model.decode(code)), case.output("pixels"))

@@ -1,4 +1,4 @@
-"""Peak memory of a decode next to what `picture_bytes` states: a table, one row for each model and setting.
+"""Peak memory of a decode next to what `batch_bytes` states: a table, one row for each model and setting.
 
     python benchmarks/speed memory [--layers 2]
 
@@ -22,7 +22,7 @@ from randar_core.models.family import TokenModel
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
-from randar_core.tasks.memory import picture_bytes
+from randar_core.tasks.memory import batch_bytes
 
 SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-l-llamagen", torch.bfloat16, 1, 88, 0, 1.0, False),
@@ -91,7 +91,8 @@ def measure(
         run = lambda: generate(model, classes, options)  # noqa: E731
     if device.type == "cuda":
         run()  # allocations that happen once are not part of it
-    stated = batch * picture_bytes(model, options, len(options.guidance.rule().rows), canvas.cells, known, scored)
+    rows = len(options.guidance.rule().rows)
+    stated = batch_bytes(model, options, rows, canvas.cells, known, scored, pictures=batch, conditions=rows)
     return peak_bytes(run, device), stated
 
 

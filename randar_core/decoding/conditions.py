@@ -211,6 +211,12 @@ class PromptBatch:
             default=1,
         )
 
+    def distinct(self, guidance: Guidance) -> int:
+        """How many conditions the rows of all pictures have under `guidance`."""
+        guided = self.rows(guidance) > 1
+        found = {condition for item in self.items for condition in (*item.conditions, *filter(None, [item.background]))}
+        return len(found | ({item.negative for item in self.items} if guided else set()))
+
 
 def row_embeddings(model, rows: Sequence[Condition | None], device: torch.device) -> Tensor:
     """Embeddings `[R, D]` of the conditions of R rows, None for the null condition, in the model's compute dtype.

@@ -184,9 +184,11 @@ def row_arguments(
         for row in rule.rows
         for picture in conditions
     ]
+    distinct = {condition: number for number, condition in enumerate(dict.fromkeys(rows))}
     arguments = {
-        "condition": row_embeddings(model, rows, order.device),
+        "condition": row_embeddings(model, list(distinct), order.device),
         "order": order.repeat(len(rule.rows), 1),
+        "row": torch.tensor([distinct[condition] for condition in rows], dtype=torch.long, device=order.device),
     }
     if any(row.masked_context for row in rule.rows):
         mask = context_mask.to(order.device)[index].gather(1, order)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import attend
-from .family import Learning, Traits, TransformerConfig, check_layer
+from .family import Call, Learning, Traits, TransformerConfig, check_layer, of_rows
 from .feed_forward import FeedForward, hidden_width
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table
@@ -179,21 +179,30 @@ class ARPG(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         return self.head(self.norm(x)).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]`, see `TokenModel`: causal in both stacks, as in training (section 3.3)."""
         # The last token predicts nothing.
         mask = None if context_mask is None else context_mask[:, :-1]
-        x = torch.cat([condition.unsqueeze(1), self.embed(tokens[:, :-1], mask)], 1)
+        x = torch.cat([of_rows(condition, row).unsqueeze(1), self.embed(tokens[:, :-1], mask)], 1)
         rope = self.rope(order)
         key, value = self.layers.read(x, rope[:, :, :-1], None, causal=True)
         return self.logits(self.layers.ask(self.mask_token(order.device), rope[:, :, 1:], key, value, causal=True))
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
         """The state of a decode, see `TokenModel`."""
         config, (rows, cells) = self.config, order.shape
         layers = len(self.layers.self_dec) + 1
         return DecodeState(
-            condition=condition,
+            condition=of_rows(condition, row),
             query=self.mask_token(order.device),
             rope=self.rope(order),
             context_mask=context_mask,
@@ -242,13 +251,13 @@ class ARPG(nn.Module):
         model.rope_table = extrapolated_table(self.trained_grid, factor, boundary, self.config.head_width)
         return model
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the cache, the rope (float32) and the condition."""
         config = self.config
         cache = 2 * (config.layers // 2 + 1) * cells * config.width * element_bytes
         return rows * (cache + 2 * (1 + cells) * config.head_width * 4 + config.width * element_bytes)
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of the intermediates of the larger stack's layer, see `TokenModel`.
 
         In numbers a channel: the feed-forward part holds three vectors of the width (the input of the layer, its own,
@@ -259,4 +268,5 @@ class ARPG(nn.Module):
         feed_forward = (3 + 3 * hidden_width(config.width) / config.width) * element_bytes
         content = element_bytes + max(feed_forward, 4 * element_bytes + 2 * rotation)  # queries and keys turn together
         answer = max(feed_forward, 3 * element_bytes + rotation)
-        return int(rows * config.width * max(max(1, tokens) * content, queries * answer + tokens * 3 * element_bytes))
+        tokens, answers = max(1, call.tokens) * content, call.queries * answer + call.tokens * 3 * element_bytes
+        return int(call.rows * config.width * max(tokens, answers))

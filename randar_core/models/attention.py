@@ -40,10 +40,15 @@ class CausalMask:
         self.slots = slots
         self.blind = like.new_empty(0, 0)
 
+    @staticmethod
+    def numbers(new: int, slots: int) -> int:
+        """How many numbers the shared mask holds after a call that feeds `new` positions, the most so far."""
+        return 2 * new * (slots + 2 * new)
+
     def __call__(self, new: int, earlier: int) -> Tensor:
         """`[new, earlier + new]`, 0 where seen and −∞ where not."""
         if new > len(self.blind):
-            blind = self.blind.new_full((2 * new, self.slots + 2 * new), -torch.inf)
+            blind = self.blind.new_full((2 * new, self.slots + 2 * new), -torch.inf)  # see `numbers`
             self.blind = blind.triu_(self.slots + 1)
         mask = self.blind[:new, self.slots - earlier : self.slots + new]
         return aligned(mask) if mask.is_cuda else mask

@@ -84,16 +84,30 @@ class TokenModel(Protocol):
     def class_embedding(self, classes: Tensor) -> Tensor:
         """Embeddings `[P, D]` of class ids `[P]`, in the dtype that the model computes in. The null class is one."""
 
-    def __call__(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32.
 
-        `condition` `[R, D]` is a row's class embedding or a mixture of them; `tokens` `[R, N]` are along `order`
-        `[R, N]`, which holds cell indices. Row k of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]`
-        (along the order) is 0, the embedding of the token is set to zero.
+        `condition` `[U, D]` are class embeddings or mixtures of them, and `row` `[R]` says which of them each row has;
+        None: there are as many as rows. `tokens` `[R, N]` are along `order` `[R, N]`, which holds cell indices. Row k
+        of the result predicts `tokens[:, k]`. Where `context_mask` `[R, N]` (along the order) is 0, the embedding of
+        the token is set to zero.
         """
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Any:
-        """The state of a decode of R rows, with its KV cache. It lives as long as the decode."""
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> Any:
+        """The state of a decode of R rows, with its KV cache. It lives as long as the decode.
+
+        The arguments are those of the teacher-forced pass. The host knows which rows share a condition: a family that
+        computes something once for all of them need not ask the device for it.
+        """
 
     def step(self, state: Any, tokens: Tensor, queries: int) -> Tensor:
         """Feed `tokens` `[R, m]`, the ids of the next m cells of the order, and ask for the `queries` cells after them.
@@ -120,14 +134,33 @@ class TokenModel(Protocol):
         family has no positions for a larger grid.
         """
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Bytes that `start` allocates for `rows` rows of `cells` cells."""
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
+        """Bytes that `start` allocates for `rows` rows of `cells` cells and of so many distinct `conditions`.
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes that a call takes at most next to the state and the logits, to feed `tokens` and ask for `queries`.
-
-        With `tokens` and `queries` at all cells it is the teacher-forced pass.
+        None: every row has a condition of its own.
         """
+
+    def call_bytes(self, call: "Call", element_bytes: int) -> int:
+        """Bytes that a call takes at most next to the state and the logits."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What decides how much memory a call takes: `rows` feed `tokens` and ask for `queries`, after `earlier` tokens.
+
+    The rows have so many distinct `conditions`. With `tokens` and `queries` at all cells it is the teacher-forced pass.
+    """
+
+    rows: int
+    conditions: int
+    tokens: int
+    queries: int
+    earlier: int = 0
+
+
+def of_rows(condition: Tensor, row: Tensor | None) -> Tensor:
+    """The condition of every row, `[R, D]`, of conditions `[U, D]`; `row` `[R]` or None, see `TokenModel`."""
+    return condition if row is None else condition[row]
 
 
 def check_layer(layer: int, layers: int) -> None:

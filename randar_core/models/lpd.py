@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import aligned, attend
-from .family import Learning, Traits, TransformerConfig, check_layer
+from .family import Call, Learning, Traits, TransformerConfig, check_layer, of_rows
 from .kv_cache import KVCache
 
 
@@ -148,13 +148,14 @@ class LPD(nn.Module):
         tokens: Tensor,
         order: Tensor,
         context_mask: Tensor | None = None,
+        row: Tensor | None = None,
         group_sizes: Sequence[int] | None = None,
     ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`.
 
         `group_sizes` are those of the groups along the order (section 3.2); by default every cell is a group.
         """
-        rows, cells = order.shape
+        (rows, cells), condition = order.shape, of_rows(condition, row)
         sizes = [1] * cells if group_sizes is None else list(group_sizes)
         context = cells - sizes[-1]  # tokens of the last group predict nothing
         embedded = self.token_emb(tokens[:, :context])
@@ -166,9 +167,11 @@ class LPD(nn.Module):
         x = x + torch.cat([positions[:, : 1 + context], positions[:, 1:]], 1)
         return self.logits(x, cells, None, group_mask(x, sizes))
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
-        config = self.config
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode, see `TokenModel`."""
+        config, condition = self.config, of_rows(condition, row)
         return DecodeState(
             condition=condition.unsqueeze(1),
             positions=self.positions(order, condition),
@@ -198,15 +201,15 @@ class LPD(nn.Module):
         state.cache.advance(fed)
         return logits
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the KV cache and of the position embeddings along the order."""
         return rows * (1 + cells) * (2 * self.config.layers + 1) * self.config.width * element_bytes
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured (benchmarks/speed/memory.py), and of the mask."""
-        positions = min(1 + tokens + queries, 2 * self.config.cells)
+        positions = min(1 + call.tokens + call.queries, 2 * self.config.cells)
         seen = max(positions, 1 + self.config.cells)
-        return int(positions * (12.5 * rows * self.config.width + seen) * element_bytes)
+        return int(positions * (12.5 * call.rows * self.config.width + seen) * element_bytes)
 
 
 def call_mask(like: Tensor, before: int, fed: int, queries: int) -> Tensor:

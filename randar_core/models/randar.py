@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Learning, Traits, TransformerConfig, check_layer
+from .family import Call, Learning, Traits, TransformerConfig, check_layer, of_rows
 from .feed_forward import FeedForward
 from .kv_cache import KVCache
 from .rope import extrapolated_table, rope_of, rotate, trained_table, with_values
@@ -186,9 +186,16 @@ class RandAR(nn.Module):
     def head(self, x: Tensor) -> Tensor:
         return self.output(self.norm(x)).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
-        x, rope = self.interleaved(condition, tokens, order, context_mask)
+        x, rope = self.interleaved(of_rows(condition, row), tokens, order, context_mask)
         x = self.blocks(x[:, :-1], rope[:, :, :-1])  # the last token predicts nothing
         return self.head(x[:, 1::2])
 
@@ -216,9 +223,12 @@ class RandAR(nn.Module):
             x = block(x, rope, index, None, None, x.shape[1])
         return x[:, 2::2]
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order."""
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode, see `TokenModel`."""
         (rows, cells), config = order.shape, self.config
+        condition = of_rows(condition, row)
         cell_rope = rope_of(order, self.rope_table())
         positions = 1 + 2 * cells
         inputs = condition.new_empty(rows, positions, config.width)
@@ -261,16 +271,15 @@ class RandAR(nn.Module):
         state.done = known
         return self.head(x[:, -queries:])
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
         """Bytes of the KV cache, the inputs and the rope, which is in float32."""
         config, positions = self.config, 1 + 2 * cells
         elements = (2 * config.layers + 1) * config.width
         return rows * positions * (elements * element_bytes + 24 * config.head_width)
 
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes of the intermediates of a block, as measured (benchmarks/speed/memory.py). Rotation is in float32.
-
-        The last block takes less: only the queries go through all of it.
-        """
-        fed = min(2 * tokens + queries, 1 + 2 * self.config.grid**2)
-        return int(rows * fed * self.config.width * (27 + 6.5 * element_bytes))
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
+        """Bytes of a block's intermediates, as measured, with rotation in float32, and of the mask of later calls."""
+        slots = 1 + 2 * self.config.grid**2
+        fed = min(2 * call.tokens + call.queries, slots)
+        mask = (CausalMask.numbers(fed, slots) + fed * slots) * element_bytes if call.earlier else 0
+        return int(call.rows * fed * self.config.width * (27 + 6.5 * element_bytes)) + mask

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .attention import CausalMask, attend
-from .family import Traits, TransformerConfig
+from .family import Call, Traits, TransformerConfig, of_rows
 from .kv_cache import KVCache
 
 MODULATED_AHEAD = 32  # positions whose modulation is computed in one product while decoding
@@ -201,34 +201,42 @@ class RAR(nn.Module):
             x = block(x, next(modulation), index, cache, mask)
         return self.lm_head(self.adaln_before_head(x[:, first:], next(modulation)[:, first:])).float()
 
-    def forward(self, condition: Tensor, tokens: Tensor, order: Tensor, context_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        condition: Tensor,
+        tokens: Tensor,
+        order: Tensor,
+        context_mask: Tensor | None = None,
+        row: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits `[R, N, V]` in float32, see `TokenModel`."""
-        distinct, row = condition.unique(dim=0, return_inverse=True)
         embedded = self.embeddings(tokens[:, :-1])
         if context_mask is not None:
             embedded = embedded * context_mask[:, :-1].unsqueeze(-1).to(embedded.dtype)
-        x = torch.cat([self.prefix(condition), embedded], 1)
-        modulation = (values[row] for values in self.modulate(self.signal(distinct)))
+        x = torch.cat([self.prefix(of_rows(condition, row)), embedded], 1)
+        modulation = (of_rows(values, row) for values in self.modulate(self.signal(condition)))
         return self.logits(x + self.positions(order, x), modulation, first=1)
 
-    def start(self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None) -> DecodeState:
-        """Begin to decode R rows: `condition` `[R, D]`, `order` `[R, N]`, `context_mask` `[R, N]` along the order.
+    def start(
+        self, condition: Tensor, order: Tensor, context_mask: Tensor | None = None, row: Tensor | None = None
+    ) -> DecodeState:
+        """The state of a decode of R rows of U conditions, see `TokenModel`.
 
         The modulation depends on condition and position alone: 6 D numbers a block, three times what the KV cache holds
         for a position. It is computed once, for `MODULATED_AHEAD` positions in one product and once for rows of one
         condition, which takes `U MODULATED_AHEAD (6 layers + 2) D` numbers, at most 0.38 of the cache of 16 × 16 cells.
         """
-        config, rows, slots = self.config, len(condition), 1 + self.config.cells
-        distinct, row = condition.unique(dim=0, return_inverse=True)
+        config, rows, slots = self.config, len(order), 1 + self.config.cells
+        row = torch.arange(rows, device=order.device) if row is None else row
         return DecodeState(
-            prefix=self.prefix(condition),
+            prefix=self.prefix(condition[row]),
             row=row,
-            signal=self.signal(distinct),
+            signal=self.signal(condition),
             positions=self.positions(order, condition),
             context_mask=None if context_mask is None else context_mask.unsqueeze(-1).to(condition),
             cache=KVCache.allocate(condition, config.layers, rows, config.heads, slots, config.head_width),
             mask=CausalMask(condition, slots),
-            modulation=condition.new_empty(len(distinct), MODULATED_AHEAD, 6 * config.layers + 2, config.width),
+            modulation=condition.new_empty(len(condition), MODULATED_AHEAD, 6 * config.layers + 2, config.width),
         )
 
     def step(self, state: DecodeState, tokens: Tensor, queries: int) -> Tensor:
@@ -264,16 +272,15 @@ class RAR(nn.Module):
         here = state.modulation[state.row, start - state.first].unsqueeze(1)
         return iter(here.split(6, 2))  # what is left after those of the blocks are the two of the head
 
-    def state_bytes(self, rows: int, cells: int, element_bytes: int) -> int:
-        """Bytes of the KV cache, the modulation ahead, and what is added to embeddings and norms at every position.
+    def state_bytes(self, rows: int, cells: int, element_bytes: int, conditions: int | None = None) -> int:
+        """Bytes of the KV cache and of what is added to the embeddings, and of each condition's modulation ahead."""
+        of_row = (2 * self.config.layers + 1) * (1 + cells)
+        of_condition = 1 + cells + (6 * self.config.layers + 2) * MODULATED_AHEAD
+        conditions = rows if conditions is None else conditions
+        return (rows * of_row + conditions * of_condition) * self.config.width * element_bytes
 
-        At most: where every row has a condition of its own.
-        """
-        positions = (2 * self.config.layers + 2) * (1 + cells)
-        modulation = (6 * self.config.layers + 2) * MODULATED_AHEAD
-        return rows * self.config.width * (positions + modulation) * element_bytes
-
-    def call_bytes(self, rows: int, tokens: int, queries: int, element_bytes: int) -> int:
-        """Bytes of a block's intermediates at most, as measured (benchmarks/speed/memory.py)."""
-        fed = min(tokens + 2, 1 + self.config.cells)
-        return int(rows * fed * self.config.width * 27 * element_bytes)
+    def call_bytes(self, call: Call, element_bytes: int) -> int:
+        """Bytes of a block's intermediates, as measured, or of two layers' modulation while it is computed ahead."""
+        fed = min(call.tokens + 2, 1 + self.config.cells)
+        block, ahead = fed * (20 * call.rows + 6 * call.conditions), 13 * MODULATED_AHEAD * call.conditions
+        return max(block, ahead) * self.config.width * element_bytes

@@ -166,9 +166,9 @@ def test_a_window_draws_the_rows_that_count_in_it_alone(model, monkeypatch):
     mask[:, 0] = 1  # the first third of a panorama
     rows, start = [], type(model).start
 
-    def counted(self, condition, order, context_mask=None):
-        rows.append(len(condition))
-        return start(self, condition, order, context_mask)
+    def counted(self, condition, order, context_mask=None, row=None):
+        rows.append(len(order))
+        return start(self, condition, order, context_mask, row)
 
     monkeypatch.setattr(type(model), "start", counted)
     generate(model, batch(Prompt((ONE,), (mask,), background=TWO)), OPTIONS, GRID, 3 * GRID, 0)

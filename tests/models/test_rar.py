@@ -191,8 +191,14 @@ def test_a_decode_takes_the_memory_it_says(model):
 
 
 def test_rows_of_one_condition_share_their_modulation(model):
-    state = model.start(condition(model, 2, 2, 2, 5), random_orders(4))
+    order, row = random_orders(4), torch.tensor([0, 0, 0, 1])
+    state = model.start(condition(model, 2, 5), order, row=row)
     assert len(state.modulation) == 2
+    alone, tokens = model.start(condition(model, 2, 2, 2, 5), order), random_tokens(4)
+    for fed in (tokens[:, :0], tokens[:, :1], tokens[:, 1:4]):
+        torch.testing.assert_close(model.step(state, fed, 1), model.step(alone, fed, 1))
+    forced = model(condition(model, 2, 5), tokens, order, row=row)
+    torch.testing.assert_close(forced, model(condition(model, 2, 2, 2, 5), tokens, order))
 
 
 def test_weights_in_half_precision_decode(model):

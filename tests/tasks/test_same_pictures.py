@@ -43,7 +43,11 @@ MOST_IDS = 1024  # of a record: of more the hash is kept
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and its tokenizer in float32."""
+    """A model and its tokenizer, in float64.
+
+    The ids are those of float32. There two tokens may be as good as equal in a draw, and which of them is taken depends
+    on how a processor's kernels round. In float64 the records hold on every processor.
+    """
 
     transformer: torch.nn.Module
     tokenizer: torch.nn.Module
@@ -62,7 +66,7 @@ class Subject:
 
 def built_in() -> Subject:
     model = load_model(BUILTIN, dtype=torch.float32)
-    return Subject(model.transformer, model.tokenizer)
+    return Subject(model.transformer.double(), model.tokenizer.double())
 
 
 def random_randar() -> Subject:
@@ -130,7 +134,7 @@ def with_random_weights(network: torch.nn.Module) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(0)
     for _, parameter in sorted(network.named_parameters()):
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    return network.eval().requires_grad_(False)
+    return network.double().eval().requires_grad_(False)
 
 
 def picture(height: int, width: int) -> Tensor:

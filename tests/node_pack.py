@@ -1,4 +1,4 @@
-"""The node pack inside a host: a fake ComfyUI, or the real one of NODE_TEST_HOST."""
+"""The node pack inside a host, a fake ComfyUI or the real one of NODE_TEST_HOST, and a tiny model for it."""
 
 import asyncio
 import importlib
@@ -12,6 +12,7 @@ from types import ModuleType
 import torch
 
 ROOT = Path(__file__).parent.parent
+CLASSES = ("circle", "square", "star")
 
 
 def load_file(name: str, path: Path, **more) -> ModuleType:
@@ -38,7 +39,7 @@ class Pack:
 
 
 def load_pack(models: Path) -> Pack:
-    """The pack in its host, with `models` as the host's models folder, which is empty."""
+    """The pack, loaded once in a process, in its host with the folder `models`."""
     host = load_file("fake_comfyui", Path(__file__).parent / "fake_comfyui.py")
     if os.environ.get("NODE_TEST_HOST"):
         host.use_real_host(os.environ["NODE_TEST_HOST"], models)
@@ -53,3 +54,18 @@ def load_pack(models: Path) -> Pack:
     nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(node_classes())}
     (models / "randar").mkdir()
     return Pack(nodes, models / "randar")
+
+
+def tiny_bundle(pack: Pack) -> Path:
+    """A bundle of random weights in the models folder: 4×4 cells, 16×16 pixels, 3 classes."""
+    path = pack.models / "tiny.safetensors"
+    randar, llamagen = pack.module("randar_core.models.randar"), pack.module("randar_core.models.llamagen")
+    bundle, releases = pack.module("randar_core.checkpoints.bundle"), pack.module("randar_core.checkpoints.releases")
+    sizes = {"channels": 8, "multipliers": (1, 1, 2), "res_blocks": 1, "z_channels": 8, "norm_groups": 4, "margin": 1}
+    decoder = randar.RandAR(randar.RandARConfig(32, 2, 4, codebook_size=32, classes=len(CLASSES), grid=4))
+    tokenizer = llamagen.LlamaGenTokenizer(llamagen.LlamaGenConfig(**sizes, codebook_size=32, codebook_dim=4))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in [*decoder.parameters(), *tokenizer.parameters()]:
+        torch.nn.init.normal_(parameter, 0, 0.3 if parameter.ndim > 1 else 1, generator)
+    bundle.save_bundle(path, decoder, tokenizer, CLASSES, releases.Defaults(guidance=2.0), "tiny")
+    return path

@@ -1,0 +1,55 @@
+"""Cases that run in a process of their own: a test file, run as a script, prints what they found, as JSON.
+
+torch keeps a feigned GPU for the life of a process. The script calls `print_found`, each test reads its part by
+`found_of`. The scripts of all tests that were collected run side by side, as many as there are cores.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+COLLECTED: set[str] = set()  # the scripts whose tests run in this session
+
+
+def outcome(function: Callable, *arguments) -> dict:
+    """What `function` gives, or the error that it raises."""
+    try:
+        return {"value": function(*arguments)}
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def print_found(found: dict[str, dict]) -> None:
+    """Hand the outcomes of all cases, by their names, to the tests."""
+    print(json.dumps(found))
+
+
+def run_script(script: str) -> dict[str, dict]:
+    paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@cache
+def running() -> dict[str, Future]:
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    return {script: pool.submit(run_script, script) for script in sorted(COLLECTED)}
+
+
+def found_of(name: str, script: str):
+    """What the case `name` of a `script` found. Its error is this test's failure."""
+    found = running()[script].result()[name]
+    if "error" in found:
+        pytest.fail(found["error"], pytrace=False)
+    return found["value"]
