@@ -107,7 +107,8 @@ def test_queries_leave_nothing_behind(model):
         assert state.cache.length == 1
         found.append(model.step(state, tokens[:, :3], 2))
         assert state.cache.length == 4
-    assert torch.equal(*found)
+    # The first call rounds otherwise with more queries beside the condition.
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
 
 def test_a_row_does_not_depend_on_the_others(model):
