@@ -113,11 +113,11 @@ def test_the_cache_is_gone_after_a_run(sample, caches):
 def test_a_batch_that_does_not_fit_is_split_and_finished(model, sample, monkeypatch, error):
     whole, start, sizes = sample(batch_size=5)[0]["samples"], type(model.transformer).start, []
 
-    def limited(self, condition, order, context_mask=None):
-        sizes.append(len(condition) // 2)
+    def limited(self, condition, order, **more):
+        sizes.append(len(order) // 2)
         if sizes[-1] > 2:
             raise error()
-        return start(self, condition, order, context_mask)
+        return start(self, condition, order, **more)
 
     monkeypatch.setattr(type(model.transformer), "start", limited)
     assert sample(batch_size=5)[0]["samples"].equal(whole)
@@ -171,7 +171,7 @@ def test_a_batch_is_drawn_in_pieces_when_little_is_free(model, sample, monkeypat
     monkeypatch.setattr(
         type(model.transformer),
         "start",
-        lambda self, condition, order, *rest: sizes.append(len(condition) // 2) or start(self, condition, order, *rest),
+        lambda self, condition, order, **more: sizes.append(len(order) // 2) or start(self, condition, order, **more),
     )
     monkeypatch.setattr(management, "get_free_memory", lambda device, *more: 1)
     sample(batch_size=3)

@@ -111,7 +111,9 @@ def test_a_canvas_of_another_size_is_drawn_by_windows_of_the_own_grid(model, mon
     seen = []
     start = LPD.start
     monkeypatch.setattr(
-        LPD, "start", lambda self, condition, order: seen.append(order.shape[1]) or start(self, condition, order)
+        LPD,
+        "start",
+        lambda self, condition, order, **more: seen.append(order.shape[1]) or start(self, condition, order, **more),
     )
     wide = generate(model, torch.tensor([1]), OPTIONS, height=GRID, width=2 * GRID + 3)
     assert wide.known.all() and wide.ids.shape == (1, GRID, 2 * GRID + 3)
