@@ -36,7 +36,7 @@ TOKENIZER = LlamaGenConfig(
     norm_groups=8,
 )
 TOKENIZER_RECIPE = TokenizerRecipe(free_steps=500)
-TOKENIZER_LOOP = LoopSetting(steps=7000, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
+TOKENIZER_LOOP = LoopSetting(steps=5500, batch=8, learning_rate=2e-3, warmup=100, weight_decay=0.0)
 
 
 @dataclass(frozen=True)
