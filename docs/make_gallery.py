@@ -10,8 +10,10 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from PIL import Image
@@ -117,12 +119,10 @@ class Studio:
             (args, "preview_method", LatentPreviewMethod.Auto),
             (comfy.utils, "PROGRESS_BAR_HOOK", lambda _, total, preview, **more: preview and frames.append(preview[1])),
         ]
-        before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
-        for each in wanted:
-            setattr(*each)
-        self.sample(classes, **inputs)
-        for each in before:
-            setattr(*each)
+        with ExitStack() as patches:
+            for owner, name, value in wanted:
+                patches.enter_context(mock.patch.object(owner, name, value))
+            self.sample(classes, **inputs)
         return [from_image(frame.resize((self.side, self.side))) for frame in frames]
 
 

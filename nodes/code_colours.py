@@ -19,7 +19,7 @@ def code_colours(vae: TokenizerVAE) -> Tensor:
         cpu = torch.device("cpu")
         codes = vae.codebook.rows(torch.arange(vae.codebook.size, device=cpu))
         sampled = torch.randperm(len(codes), generator=torch.Generator(cpu).manual_seed(0), device=cpu)[:SAMPLED_CODES]
-        side = 1 if vae.first_stage_model.margin else 2  # either way a cell has neighbours of its own code
+        side = 1 if vae.tokenizer.margin else 2  # either way a cell has neighbours of its own code
         first, second = repeat(sampled, "n -> n h w", h=side, w=side).chunk(2)
         decoded = [vae.decode_ids(first).to(cpu)]  # loads the decoder and warms up the device
         decoded.append(vae.decode_on_device(vae.codebook.vectors(second), cpu))  # this is the time that is kept

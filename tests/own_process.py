@@ -1,7 +1,8 @@
 """Cases that run in a process of their own: a test file, run as a script, prints what they found, as JSON.
 
 torch keeps a feigned GPU for the life of a process. The script calls `print_found`, each test reads its part by
-`found_of`. The scripts of all tests that were collected run side by side, as many as there are cores.
+`found_of`. The scripts of all tests that were collected run side by side, as many as there are cores. A worker of
+pytest-xdist runs only those of its own tests: it collects all, and the others have workers of their own.
 """
 
 import json
@@ -42,14 +43,21 @@ def run_script(script: str) -> dict[str, dict]:
 
 
 @cache
-def running() -> dict[str, Future]:
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    return {script: pool.submit(run_script, script) for script in sorted(COLLECTED)}
+def pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1)
+
+
+@cache
+def running(script: str) -> Future:
+    return pool().submit(run_script, script)
 
 
 def found_of(name: str, script: str):
     """What the case `name` of a `script` found. Its error is this test's failure."""
-    found = running()[script].result()[name]
+    scripts = {script} if "PYTEST_XDIST_WORKER" in os.environ else COLLECTED
+    for each in sorted(scripts):
+        running(each)
+    found = running(script).result()[name]
     if "error" in found:
         pytest.fail(found["error"], pytrace=False)
     return found["value"]

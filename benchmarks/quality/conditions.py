@@ -62,8 +62,8 @@ def blend_shares(bench: Bench, count: int, title: str, weight: float, negative: 
     found = []
     for pictures in bench.batches(count, title):
         first, second = classes_of(pictures), other_classes(pictures)
-        conditions = blended(first, second, weight, second if negative else None)
-        ids = generate(bench.model.transformer, conditions, bench.options(pictures)).ids
+        prompts = blended(first, second, weight, second if negative else None)
+        ids = generate(bench.model.transformer, prompts, bench.options(pictures)).ids
         seen = torch.from_numpy(bench.judge.look(bench.decode(ids)).classes)
         found.append(torch.stack([seen == first, seen == second, (seen != first) & (seen != second)]))
     counts = torch.cat(found, 1).sum(1).tolist()
@@ -120,11 +120,11 @@ def region_cost(bench: Bench, batch: int) -> dict:
     grid, pictures = bench.grid, range(batch)
     options = bench.options(pictures)
     classes = [torch.full((batch,), label) for label in range(len(REGIONS))]
-    conditions = {count: in_stripes(classes[:count], grid, grid) for count in REGIONS}
+    prompts = {count: in_stripes(classes[:count], grid, grid) for count in REGIONS}
 
     def spent(count: int) -> float:
         began = time.process_time()
-        generate(bench.model.transformer, conditions[count], options)
+        generate(bench.model.transformer, prompts[count], options)
         return time.process_time() - began
 
     spent(REGIONS[0])
@@ -154,8 +154,8 @@ def conditions_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
     def together(pictures: range, two: bool) -> tuple[Tensor, Tensor]:
         first = classes_of(pictures)
         second = other_classes(pictures) if two else first
-        conditions = in_stripes((first, second), grid, 2 * grid)
-        ids = generate(model, conditions, bench.options(pictures), grid, 2 * grid).ids
+        prompts = in_stripes((first, second), grid, 2 * grid)
+        ids = generate(model, prompts, bench.options(pictures), grid, 2 * grid).ids
         return bench.decode(ids), torch.cat([first, second])
 
     def canvases(key: str, title: str, pixels: Callable[[range], tuple[Tensor, Tensor]]) -> Row:

@@ -59,8 +59,8 @@ def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
         type=options.at_least(0, whole=False),
         default=0.0,
         metavar="WEIGHT",
-        help="with --pixels-of, let a discriminator ask for sharp edges, this many times as loud as the error of the "
-        "pixels; 0.5 is a good value (default: 0, none)",
+        help="with --pixels-of, let a discriminator ask for sharp edges; its loss weighs this many times as much as "
+        "the error of the pixels; 0.5 is a good value (default: 0, none)",
     )
 
 

@@ -74,7 +74,7 @@ def conditions_of(prompts: Tensor | PromptBatch | None, batch: int) -> list:
     if prompts is None:
         return [None] * batch
     items = PromptBatch.of(prompts).repeated(batch).items
-    if any(len(item.conditions) > 1 for item in items):
+    if any(len(item.conditions) > 1 or item.masks[0] is not None for item in items):
         raise ValueError("Features are read under one class for each picture, not under regions.")
     return [item.conditions[0] for item in items]
 

@@ -58,7 +58,7 @@ DECODER_ROUNDS = (
         Landscapes(seed=6, count=16_000),
         DecoderRecipe(),
         replace(DECODER_LOOP, average=0.995),
-        decoder_multipliers=(1, 1, 2, 4),
+        decoder_multipliers=(1, 2, 4, 12),
         margin=1,
     ),
 )

@@ -21,8 +21,8 @@ class DecoderRecipe:
     `DecoderObjective.BORDER` of them, weigh `border` times as much as others: a picture's edge is a small part of it,
     but shows as a line where the picture is continued. Of three pictures in four up to a share `exchanged` of the codes
     are exchanged for near ones, as a transformer draws them, so that the decoder learns to trust the context (latent
-    perturbation, arXiv 2503.08354). A discriminator's word weighs `adversarial` times as much as the pixels' error, 0
-    for none: where codes leave open which edge it was, the error alone asks for the blurred average of all.
+    perturbation, arXiv 2503.08354). The loss of a discriminator weighs `adversarial` times as much as the pixels' error,
+    0 for none: where codes don't say which of several edges it was, the error alone asks for their blurred average.
     """
 
     edges: float = 1.0
@@ -32,7 +32,7 @@ class DecoderRecipe:
 
 
 class DecoderObjective(nn.Module):
-    """Reconstruction by the decoder of a trained tokenizer, and, where the recipe asks for it, a discriminator's word.
+    """Reconstruction by the decoder of a trained tokenizer, with a discriminator where the recipe asks for one.
 
     Encoder and codebook stay as they are. So a picture's ids don't change, and transformers that learnt them stay
     valid. The log's `psnr` is that of pictures with exchanged codes, lower than of pictures with their own.

@@ -1,4 +1,4 @@
-"""What tells real pixels from decoded ones, so that a decoder learns to draw edges rather than their average.
+"""A network that tells real pixels from decoded ones, so that a decoder learns sharp edges, not their average.
 
 A patch discriminator (arXiv 1611.07004, section 3.2.2) with the hinge loss, whose weight follows the gradients, as
 VQGAN's does (arXiv 2012.09841, equations 6 and 7).
@@ -38,7 +38,7 @@ class PatchDiscriminator(nn.Module):
 def adversarial_losses(
     discriminator: PatchDiscriminator, decoded: Tensor, pixels: Tensor, reconstruction: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What decoder and discriminator learn from each other, in one backward pass.
+    """The losses by which decoder and discriminator learn from each other, for one backward pass.
 
     decoded, pixels: `[B, 3, H, W]`.
     reconstruction: a scalar loss of `decoded`, whose gradient says how much the decoder's share may weigh.

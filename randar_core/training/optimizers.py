@@ -24,9 +24,9 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW, which comes first, for the rest.
 
-    `beside` are parameters that learn with the model and aren't its own: AdamW takes them, without decay. Only matrices
-    decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the size of
-    AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
+    `beside` are parameters that learn with the model and aren't its own: AdamW takes them, without decay. Of the
+    model's own only matrices decay, not norms, biases and other vectors, nor embeddings. Muon scales its steps to the
+    size of AdamW's, so both take the one learning rate. Raises ValueError for Muon without such matrices.
     """
     hidden: list[Tensor] = []
     if setting.optimizer == "muon":

@@ -76,7 +76,7 @@ def train_decoder(
     config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
     facts = {
         "tokenizer": tokenizer_facts(config),
-        "recipe": decoder_facts(recipe),
+        "recipe": facts_of(asdict(recipe), {"adversarial": 0.0}),
         "start": hash_of(tokenizer.state_dict()),
         "pictures": pictures.facts,
     }
@@ -97,11 +97,6 @@ def train_decoder(
 def tokenizer_facts(config: LlamaGenConfig) -> dict[str, Any]:
     """What must be the same of a tokenizer when its training resumes."""
     return facts_of(asdict(config), {"decoder_multipliers": None, "margin": 0})
-
-
-def decoder_facts(recipe: DecoderRecipe) -> dict[str, Any]:
-    """What must be the same when a decoder's training resumes; one without a discriminator may be from before it."""
-    return {name: value for name, value in asdict(recipe).items() if name != "adversarial" or value}
 
 
 def new_tokenizer(config: LlamaGenConfig, run: Run) -> LlamaGenTokenizer:

@@ -3,8 +3,8 @@
 An objective is a module with the network as `.model`; `forward(batch, step)` gives the loss and figures for the log,
 `after_step(step, optimizer)` does what is due between steps (`optimizer` is the AdamW one) and at times gives figures;
 `FIGURES` names them all. Parameters that need no gradient stay as they are; those of the objective that aren't the
-network's (a discriminator's) learn with it. Under `torchrun` every process takes its
-share of each global batch; one process with the same batch takes the same course.
+network's (a discriminator's) learn with it. Under `torchrun` every process takes its share of each global batch; one
+process with the same batch takes the same course.
 """
 
 import math

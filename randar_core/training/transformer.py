@@ -15,8 +15,11 @@ from ..decoding.seeding import generator_for
 from ..models.family import TokenModel
 from .cpu_attention import QuickCausalAttention
 
-TRANSFORMERS = tuple(family for family in FAMILIES if family.role == "transformer")
-TRAINABLE = {family.name: family for family in TRANSFORMERS if family.network.traits.learning is not None}
+TRAINABLE = {
+    family.name: family
+    for family in FAMILIES
+    if family.role == "transformer" and family.network.traits.learning is not None
+}
 """The families that learn here, by name."""
 
 

@@ -22,8 +22,17 @@ def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) 
 
     Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
     of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
-    et al., arXiv 1511.05641). Raises ValueError where `start` has more layers, or anything else differs.
+    et al., arXiv 1511.05641). Raises ValueError for a family that can't grow, and where `start` is of another one, has
+    more layers, or differs in anything else.
     """
+    learning = model.traits.learning
+    if learning is None or not learning.grows:
+        raise ValueError(f"The family {type(model).__name__} can't begin with the weights of a trained one.")
+    if type(start.transformer) is not type(model):
+        raise ValueError(
+            f"The model to begin with is of the family {type(start.transformer).__name__}, the one to be trained of "
+            f"{type(model).__name__}; they must be equal."
+        )
     for name in ("width", "heads", "codebook_size", "grid"):
         found, expected = getattr(start.transformer.config, name), getattr(model.config, name)
         if found != expected:
@@ -37,7 +46,7 @@ def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) 
             f"The model to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
             f"{layers} or more."
         )
-    learning, weights = model.traits.learning, start.transformer.state_dict()
+    weights = start.transformer.state_dict()
     added = tuple(f"{learning.layers}.{index}." for index in range(layers, model.config.layers))
     new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
     for name, weight in new.items():

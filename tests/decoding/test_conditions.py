@@ -189,16 +189,16 @@ def test_a_picture_does_not_depend_on_how_many_conditions_its_neighbours_have(mo
 
     def run(items, index):
         options = replace(OPTIONS, batch_index=index)
-        conditions = batch(*items)
+        prompts = batch(*items)
         if task == "generate":
-            return generate(model, conditions, options).ids
+            return generate(model, prompts, options).ids
         if task == "fill":
-            return fill(model, Canvas(ids[index], known[index]), conditions, options).ids
+            return fill(model, Canvas(ids[index], known[index]), prompts, options).ids
         if task == "canvas":
-            return generate(model, conditions, options, GRID + 1, GRID + 3).ids
+            return generate(model, prompts, options, GRID + 1, GRID + 3).ids
         if task == "refine":
-            return refine(model, ids[index], conditions, options, share=0.5).ids
-        return extrapolate(model, conditions, replace(options, guidance=Guidance(Linear(2, 2), Linear(1, 3))), 2).ids
+            return refine(model, ids[index], prompts, options, share=0.5).ids
+        return extrapolate(model, prompts, replace(options, guidance=Guidance(Linear(2, 2), Linear(1, 3))), 2).ids
 
     items = [PLAIN, RICH, PLAIN]
     together = run(items, [0, 1, 2])

@@ -50,12 +50,12 @@ def rar():
 
 def pictures(model, rar, tokenizer, inputs) -> list[torch.Tensor]:
     """Ids or pixels of every task; all of `inputs` were made before the defaults changed."""
-    labels, ids, pixels, mask, painting, conditions = inputs
+    labels, ids, pixels, mask, painting, prompts = inputs
     spatial = replace(OPTIONS, guidance=Guidance(Linear(1, 3), Linear(1, 2)))
     return [
         *(generate(model, labels, replace(OPTIONS, order=order)).ids for order in ORDERS.values()),
         generate(model, labels, replace(OPTIONS, order=Painted(painting)), GRID + 1, GRID + 3).ids,
-        generate(model, conditions, OPTIONS).ids,
+        generate(model, prompts, OPTIONS).ids,
         generate(rar, labels, OPTIONS).ids,
         extrapolate(model, labels, spatial, 2).ids,
         refine(model, ids, labels, OPTIONS, share=0.5).ids,
@@ -72,8 +72,8 @@ def inputs():
     half = torch.zeros(4, 4)
     half[:, 2:] = 1
     mixed = Prompt((Condition((0, 1), (1, 2)), Condition.of(2)), (half, 1 - half), negative=Condition.of(1))
-    conditions = PromptBatch((mixed, Prompt((Condition.of(1),))))
-    return classes(2), random_ids(2, GRID, GRID), picture(2, 3, SIZE, SIZE), mask, picture(9, 9), conditions
+    prompts = PromptBatch((mixed, Prompt((Condition.of(1),))))
+    return classes(2), random_ids(2, GRID, GRID), picture(2, 3, SIZE, SIZE), mask, picture(9, 9), prompts
 
 
 @pytest.fixture(scope="module")

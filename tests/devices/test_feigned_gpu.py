@@ -23,7 +23,7 @@ from randar_core.decoding.plan import make_plan
 MOST_READS = 5  # of a decode, whatever its calls
 
 
-# The decodes whose waits are counted: conditions of two pictures, of as many kinds as there are groups.
+# The decodes whose waits are counted, by their prompts. Pictures of one kind are decoded together, as a group.
 
 
 def in_kinds(subject: Subject) -> PromptBatch:
@@ -40,14 +40,14 @@ def in_kinds(subject: Subject) -> PromptBatch:
 DECODES = {"classes": Subject.classes, "regions and negative": in_regions, "regions of many kinds": in_kinds}
 
 
-def decode_marked(subject: Subject, gpu: FeignedGPU, conditions: PromptBatch, cells: int) -> dict:
+def decode_marked(subject: Subject, gpu: FeignedGPU, prompts: PromptBatch, cells: int) -> dict:
     """Decode where all but `cells` cells are known; what was read and moved in all, and from call to call."""
-    batch = len(conditions)
+    batch = len(prompts)
     known = torch.arange(GRID**2, device="cpu").view(1, GRID, GRID).expand(batch, -1, -1) >= cells
     start = Canvas(ids(subject, count=batch), known.to(subject.device))
     options = replace(OPTIONS, steps=GRID**2)
     plan = make_plan(subject.transformer, start.known, options)
-    on_cells = PromptBatch.of(conditions).on_cells(GRID, GRID)
+    on_cells = prompts.on_cells(GRID, GRID)
     groups, marks = len({condition.kind for condition in on_cells}), []
     gpu.forget()
 

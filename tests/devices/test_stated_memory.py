@@ -60,7 +60,7 @@ class Setting:
             guidance = replace(guidance, spatial=Linear(2.0, 2.0))
         return DecodingOptions(guidance, self.steps, 0, Sampling(top_p=self.top_p))
 
-    def conditions(self) -> PromptBatch:
+    def prompts(self) -> PromptBatch:
         masks = [torch.zeros(GRID, GRID) for _ in range(self.regions)]
         for index, mask in enumerate(masks):
             mask[index] = 1
@@ -105,12 +105,12 @@ def model_of(family: str, dtype: torch.dtype) -> nn.Module:
 
 
 def run(model: nn.Module, setting: Setting, canvas: Canvas) -> Tensor:
-    conditions, options = setting.conditions(), setting.options()
+    prompts, options = setting.prompts(), setting.options()
     if setting.task == "score":
-        return score_confidence(model, canvas, conditions, options)
+        return score_confidence(model, canvas, prompts, options)
     if setting.task == "extrapolate":
-        return extrapolate(model, conditions, options, 2, ids=canvas.ids).ids
-    return fill(model, canvas, conditions, options).ids
+        return extrapolate(model, prompts, options, 2, ids=canvas.ids).ids
+    return fill(model, canvas, prompts, options).ids
 
 
 def stated_and_measured(gpu: FeignedGPU, model: nn.Module, setting: Setting) -> tuple[int, int]:
@@ -121,17 +121,17 @@ def stated_and_measured(gpu: FeignedGPU, model: nn.Module, setting: Setting) -> 
         before = gpu.live
         run(model, setting, canvas)
     cells, known = (4 * GRID**2, GRID**2) if setting.task == "extrapolate" else (GRID**2, setting.known)
-    conditions, guidance = setting.conditions(), setting.options().guidance
+    prompts, guidance = setting.prompts(), setting.options().guidance
     stated = batch_bytes(
         model,
         setting.options(),
-        conditions.rows(guidance),
+        prompts.rows(guidance),
         cells,
         known,
         setting.task == "score",
         torch.device(DEVICE),
         setting.pictures,
-        conditions.distinct(guidance),
+        prompts.distinct(guidance),
     )
     return stated, gpu.peak - before
 

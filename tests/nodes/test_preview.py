@@ -62,11 +62,13 @@ def clock(pack, model, monkeypatch):
 
 
 @pytest.fixture
-def preview(pack, model):
-    """A preview of the tiny model that may decode."""
+def preview(pack, model, monkeypatch):
+    """A preview of the tiny model that may decode, which takes no time worth counting."""
     with torch.inference_mode():
         preview = pack.module("nodes.preview").Preview(model.vae, decoded=True)
     preview.may_decode = True
+    monkeypatch.setattr(model.vae, "decode_seconds", 1e-6)
+    monkeypatch.setattr(model.vae, "code_colours", model.vae.code_colours)  # decoding makes them better
     return preview
 
 
@@ -263,7 +265,6 @@ def test_undrawn_cells_are_dimmed(pack, preview, seconds):
     part = torch.full_like(TOKENS, 7)
     whole = part.clone()
     part[:, 1:3, 2] = module.UNDRAWN
-    preview.vae.decode_seconds = 1e-6
     assert (preview.decode(whole, 512, seconds) > 0) == (seconds > 0)
     full = preview.image(whole, 512)
     preview.begin(part[:, :2])  # forget
@@ -286,8 +287,7 @@ def test_a_picture_that_is_not_begun_is_dark(pack, preview):
 
 
 @torch.inference_mode()
-def test_cells_drawn_since_the_last_decoding_leave_the_others_sharp(pack, model, preview):
-    model.vae.decode_seconds = 1e-6
+def test_cells_drawn_since_the_last_decoding_leave_the_others_sharp(pack, preview):
     tokens = TOKENS.clone()
     tokens[:, 0, 0] = pack.module("nodes.preview").UNDRAWN
     preview.decode(tokens, 512, 1000.0)
@@ -299,8 +299,7 @@ def test_cells_drawn_since_the_last_decoding_leave_the_others_sharp(pack, model,
 
 
 @torch.inference_mode()
-def test_few_cells_are_not_decoded(pack, model, preview):
-    model.vae.decode_seconds = 1e-6
+def test_few_cells_are_not_decoded(pack, preview):
     tokens = torch.full_like(TOKENS, pack.module("nodes.preview").UNDRAWN)
     tokens[:, 0, 0] = 1
     assert preview.decode(tokens, 512, 1000.0) == 0.0

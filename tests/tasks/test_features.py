@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_tasks import CODES, GRID, classes, random_ids, randomised
 
+from randar_core.decoding.conditions import Condition, Prompt, PromptBatch
 from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.rar import RAR, RARConfig
@@ -81,6 +82,9 @@ def test_what_features_can_not_be_read_of_is_said_in_words(model):
         features(model, ids + CODES)
     with pytest.raises(ValueError, match="RAR has no two-sided features"):
         features(RAR(RARConfig(16, 1, 2, CODES, 3, GRID, mlp_width=32)), ids)
+    half = Prompt((Condition.of(0),), (torch.tensor([[0.0, 1.0]]),))
+    with pytest.raises(ValueError, match="not under regions"):
+        features(model, ids, prompts=PromptBatch((half,)))
     with pytest.raises(ValueError, match="0 orders"):
         features(model, ids, orders=0)
     assert default_layer(model) in (1, 2)

@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
 
 from randar_core.checkpoints.model import load_model
+from randar_core.models.llamagen import LlamaGenTokenizer
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
 from randar_core.training.fingerprint import hash_of
+from randar_core.training.net2wider import widen
 from randar_core.training.tokenizer_objective import TokenizerRecipe
 from randar_core.training.train import MODEL_FILE
 
@@ -28,6 +30,16 @@ from randar_core.training.train import MODEL_FILE
 def test_bounds_are_facts_where_there_are_any(bounds, facts):
     found = Pictures(3, 7, 16, bounds).facts()
     assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
+
+
+def test_the_decoder_of_the_recipe_can_grow_as_it_says():
+    tokenizer = LlamaGenTokenizer(builtin.TOKENIZER)
+    for each in builtin.DECODER_ROUNDS:
+        changes = {"decoder_multipliers": each.decoder_multipliers, "margin": each.margin}
+        config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
+        wider = LlamaGenTokenizer(config)
+        widen(wider, tokenizer, 0)  # raises where a level isn't a whole number of times as wide
+        tokenizer = wider
 
 
 def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training.optimizers import make_optimizers
 from randar_core.training.settings import LoopSetting
@@ -34,3 +36,12 @@ def test_a_grown_transformer_begins_as_the_smaller_one_and_learns_in_its_new_lay
             optimizer.step()
     for name, weight in large.named_parameters():
         assert weight.isfinite().all() and not torch.equal(weight, before[name]), name
+
+
+def test_only_a_model_of_a_family_that_grows_begins_with_one_of_its_own():
+    randar = RandAR(RandARConfig(width=16, layers=2, heads=2, codebook_size=8, classes=3, grid=3))
+    arpg = ARPG(ARPGConfig(width=16, layers=2, heads=2, codebook_size=8, classes=3, grid=3))
+    with pytest.raises(ValueError, match="The family ARPG can't begin with"):
+        begin_with(arpg, "abc", WarmStart(arpg, "abc"))
+    with pytest.raises(ValueError, match="is of the family ARPG, the one to be trained of RandAR"):
+        begin_with(randar, "abc", WarmStart(arpg, "abc"))
