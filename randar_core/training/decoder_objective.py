@@ -21,8 +21,8 @@ class DecoderRecipe:
     `DecoderObjective.BORDER` of them, weigh `border` times as much as others: a picture's edge is a small part of it,
     but shows as a line where the picture is continued. Of three pictures in four up to a share `exchanged` of the codes
     are exchanged for near ones, as a transformer draws them, so that the decoder learns to trust the context (latent
-    perturbation, arXiv 2503.08354). The loss of a discriminator weighs `adversarial` times as much as the pixels' error,
-    0 for none: where codes don't say which of several edges it was, the error alone asks for their blurred average.
+    perturbation, arXiv 2503.08354). The loss of a discriminator weighs `adversarial` times as much as the error of the
+    pixels, 0 for none: where codes don't say which of several edges it was, the error alone asks for their average.
     """
 
     edges: float = 1.0

@@ -10,6 +10,7 @@ from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
 
 from randar_core.checkpoints.model import load_model
 from randar_core.models.llamagen import LlamaGenTokenizer
+from randar_core.models.randar import RandAR
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
@@ -32,7 +33,7 @@ def test_bounds_are_facts_where_there_are_any(bounds, facts):
     assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
 
 
-def test_the_decoder_of_the_recipe_can_grow_as_it_says():
+def test_the_decoder_of_the_recipe_can_grow_as_it_says_and_the_bundle_stays_small():
     tokenizer = LlamaGenTokenizer(builtin.TOKENIZER)
     for each in builtin.DECODER_ROUNDS:
         changes = {"decoder_multipliers": each.decoder_multipliers, "margin": each.margin}
@@ -40,6 +41,8 @@ def test_the_decoder_of_the_recipe_can_grow_as_it_says():
         wider = LlamaGenTokenizer(config)
         widen(wider, tokenizer, 0)  # raises where a level isn't a whole number of times as wide
         tokenizer = wider
+    networks = tokenizer, RandAR(builtin.TRANSFORMER)
+    assert 2 * sum(each.numel() for network in networks for each in network.parameters()) < 16 * 2**20  # in bfloat16
 
 
 def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
