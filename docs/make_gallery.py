@@ -28,8 +28,8 @@ from node_pack import load_pack  # noqa: E402
 CLASSES = (
     "circle", "square", "triangle", "star", "heart", "ring", "cross", "moon", "flower", "house", "tree", "fish",
 )  # fmt: skip
-VIEW, SEA, TOWN, WOOD, SKY = "tree", "flower", "house", "tree", "star"
-THING, OTHER, BOAT, FLYING, TOWER = "house", "heart", "fish", "moon", "star"
+VIEW, SEA, TOWN, WOOD, SKY = "heart", "flower", "star", "flower", "star"
+THING, OTHER, BOAT, FLYING, TOWER = "house", "star", "fish", "moon", "heart"
 SEEDS = {
     "generate": 1, "live-preview": 2, "class-list": 3, "class-blend": 4, "class-region": 5, "class-sweep": 6,
     "negative": 7, "guidance": 8, "order": 9, "painted-order": 10, "inpaint": 11, "change-class": 12, "outpaint": 13,
