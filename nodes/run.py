@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import comfy.model_management
@@ -87,16 +88,17 @@ def run(
         calls = len(sizes_for(model.transformer, options, workload.cells))
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
-    of_decode = (
+    bytes_of = partial(
+        batch_bytes,
         model.transformer,
         options,
         workload.rows,
         workload.cells,
-        workload.known,
-        workload.scored,
-        model.device,
+        known=workload.known,
+        scored=workload.scored,
+        device=model.device,
     )
-    each, needed = batch_bytes(*of_decode), batch_bytes(*of_decode, workload.pictures, workload.conditions)
+    each, needed = bytes_of(), bytes_of(pictures=workload.pictures, conditions=workload.conditions)
     patchers = [model.patcher]
     if workload.decoded_size is not None:
         patchers.append(model.vae.patcher)

@@ -49,7 +49,7 @@ class DecoderObjective(nn.Module):
             module.requires_grad_(False)
         self.register_buffer("ranked", ranked_codes(model, self.NEAREST), persistent=False)
         self.discriminator = PatchDiscriminator() if recipe.adversarial else None
-        self.FIGURES = ("psnr", "discriminator", "told") if recipe.adversarial else ("psnr",)
+        self.FIGURES = ("psnr", "discriminator", "accuracy") if recipe.adversarial else ("psnr",)
 
     def samples(self, samples: PixelSamples) -> ExchangedSamples:
         """The samples of a training, with the codes that are exchanged."""
@@ -67,9 +67,9 @@ class DecoderObjective(nn.Module):
         loss = reconstruction_loss(decoded, pixels, self.recipe.edges, weights)
         figures = {"psnr": -10 * F.mse_loss(decoded.detach(), pixels).log10()}
         if self.discriminator is not None:
-            decoders, hinge, told = adversarial_losses(self.discriminator, decoded, pixels, loss)
+            decoders, hinge, accuracy = adversarial_losses(self.discriminator, decoded, pixels, loss)
             loss = loss + self.recipe.adversarial * decoders + hinge
-            figures |= {"discriminator": hinge.detach(), "told": told}
+            figures |= {"discriminator": hinge.detach(), "accuracy": accuracy}
         return loss, figures
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:

@@ -56,5 +56,5 @@ def adversarial_losses(
     # Its value is that of the hinge loss; its gradient is the constant `towards_real`.
     decoders = weight * (towards_real * (decoded - fake.detach())).sum()
     hinge = F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
-    told = ((of_real > 0).float().mean() + (of_fake <= 0).float().mean()) / 2
-    return decoders, hinge, told.detach()
+    accuracy = ((of_real > 0).float().mean() + (of_fake <= 0).float().mean()) / 2
+    return decoders, hinge, accuracy.detach()
