@@ -14,22 +14,22 @@ WIDTHS = (32, 64, 128)  # channels after each halving of the sides
 
 
 class PatchDiscriminator(nn.Module):
-    """pixels `[B, 3, H, W]` in 0…1 -> `[B, 1, h, w]`, above 0 where a patch looks real. `operations`: its layers.
+    """pixels `[B, 3, H, W]` in 0…1 -> `[B, 1, h, w]`, above 0 where a patch looks real.
 
     A patch is 22 pixels a side, enough for an edge and what lies on both sides of it. Spectral norms (arXiv 1802.05957)
     hold it back, so that it needs no other regularisation.
     """
 
-    def __init__(self, operations=nn):
+    def __init__(self):
         super().__init__()
         spectral_norm = nn.utils.parametrizations.spectral_norm
         layers: list[nn.Module] = []
         for wide_in, wide in zip((3, *WIDTHS), WIDTHS, strict=False):
             layers += [
-                spectral_norm(operations.Conv2d(wide_in, wide, 4, stride=2, padding=1)),
+                spectral_norm(nn.Conv2d(wide_in, wide, 4, stride=2, padding=1)),
                 nn.LeakyReLU(0.2),
             ]
-        self.layers = nn.Sequential(*layers, spectral_norm(operations.Conv2d(WIDTHS[-1], 1, 1)))
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 1)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.layers(2 * pixels - 1)
@@ -53,7 +53,7 @@ def adversarial_losses(
     (towards_pixels,) = torch.autograd.grad(reconstruction, decoded, retain_graph=True)
     lengths = sum_over_processes(torch.stack([towards_pixels.square().sum(), towards_real.square().sum()]))
     weight = (lengths[0] / lengths[1].clamp(min=1e-24)).sqrt()
-    # Its value is that of the hinge loss; its gradient is the constant `towards_real`.
+    # Its value is 0; its gradient at `decoded` is `towards_real`, `weight` times.
     decoders = weight * (towards_real * (decoded - fake.detach())).sum()
     hinge = F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
     accuracy = ((of_real > 0).float().mean() + (of_fake <= 0).float().mean()) / 2
