@@ -9,7 +9,7 @@ PACKED_BITS = ("float16", "int8")  # what float32 weights can be packed in
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether `device` has instructions for products in bfloat16; others emulate them, many times slower."""
+    """Whether products in bfloat16 are the quickest on `device`; where they are emulated, they take many times longer."""
     if device.type == "cpu":
         return cpu_computes_bfloat16()
     if device.type == "cuda":
@@ -19,14 +19,38 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU has instructions for products in bfloat16, so that weights of half the size are quicker."""
-    # Both functions are private: another torch may lack them. Older x86 CPUs pass the first, by converting.
+    """Whether products in bfloat16 are quicker on this CPU than those in float32.
+
+    Intel's cores need AMX for that, which a virtual machine may hide: with AVX-512's instruction alone they take nearly
+    twice as long as in float32.
+    """
+    if not has_bfloat16_kernels():
+        return False
+    return not on_x86() or has("_is_amx_tile_supported") or "intel" not in cpu_name().lower()
+
+
+def has_bfloat16_kernels() -> bool:
+    """Whether this CPU has instructions for products in bfloat16, and this torch kernels with them."""
+    # The function is private: another torch may lack it. Older x86 CPUs pass it, by converting.
     kernels = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        if instructions is None or not instructions():
-            return False
-    return kernels is not None and kernels()
+    return kernels is not None and kernels() and (not on_x86() or has("_is_avx512_bf16_supported"))
+
+
+def on_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def has(capability: str) -> bool:
+    """What `torch.cpu` answers to one of its private questions; False where this torch doesn't know it."""
+    ask = getattr(torch.cpu, capability, None)
+    return ask is not None and bool(ask())
+
+
+def cpu_name() -> str:
+    """What this CPU calls itself, its maker included; empty where that isn't known."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    name = "" if capabilities is None else capabilities().get("cpu_name", "")
+    return name or platform.processor()
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:
@@ -45,7 +69,7 @@ def can_pack(weight: Tensor) -> bool:
     names = ("_reorder_linear_weight", "_linear_pointwise")
     if weight.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
-    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and cpu_computes_bfloat16())
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_bfloat16_kernels())
 
 
 def can_pack_in(bits: str) -> bool:
