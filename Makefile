@@ -34,7 +34,8 @@ test-comfyui: $(VENV)/.installed
 	$(BIN)/python -m pip --python "$(COMFYUI_PYTHON)" install -q --upgrade --target $(HOST_TESTS) pytest
 	cd "$(COMFYUI_ROOT)" && NODE_TEST_HOST="$(COMFYUI_ROOT)" PYTHONPATH="$(CURDIR)/$(HOST_TESTS)" "$(COMFYUI_PYTHON)" -m pytest \
 		-q -p no:cacheprovider -c "$(CURDIR)/pyproject.toml" --rootdir "$(CURDIR)" "$(CURDIR)"/tests/nodes \
-		"$(CURDIR)"/tests/devices/test_nodes_on_gpu.py "$(CURDIR)"/tests/devices/test_gpu_shortage.py
+		"$(CURDIR)"/tests/devices/test_nodes_on_gpu.py "$(CURDIR)"/tests/devices/test_gpu_shortage.py \
+		"$(CURDIR)"/tests/devices/test_node_memory.py
 	$(BIN)/python -m pip install -q playwright
 	COMFYUI_DIR="$(COMFYUI_ROOT)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui
 

@@ -126,9 +126,7 @@ class RandARExtrapolate(io.ComfyNode):
             )
 
         workload = Workload(
-            pictures=start.canvas.batch,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
+            groups=prompts.groups(options.guidance),
             cells=(factor * model.grid) ** 2,
             known=model.grid**2,
         )

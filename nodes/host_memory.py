@@ -5,7 +5,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -13,6 +13,31 @@ import comfy.model_patcher
 from ..randar_core.runtime.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
+
+
+def load(patchers: Sequence[comfy.model_patcher.ModelPatcher], needed: int, too_large: str) -> None:
+    """Load the models of `patchers` with room for `needed` bytes of work.
+
+    Raises MemoryError, in the words of `too_large`, where not even the weights fit. All models have left the
+    device then.
+    """
+    try:
+        comfy.model_management.load_models_gpu(list(patchers), memory_required=needed, force_full_load=True)
+        return
+    except Exception as error:
+        if not memory_ran_out(error):
+            raise
+    # Outside the handler, as in `split_to_fit`. A model that was loaded in part isn't in ComfyUI's list of loaded ones.
+    for patcher in patchers:
+        patcher.detach()
+    give_up(too_large)
+
+
+def give_up(too_large: str) -> NoReturn:
+    """Unload all models, as ComfyUI does where a node runs out of memory, and raise MemoryError in these words."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+    raise MemoryError(too_large)
 
 
 def split_to_fit(
@@ -42,10 +67,9 @@ def split_to_fit(
             if not memory_ran_out(error):
                 raise
         # Only here, outside the handler, has the traceback released what the run had allocated.
-        comfy.model_management.soft_empty_cache()
         if size == 1:
-            comfy.model_management.unload_all_models()  # as ComfyUI does where a node runs out of memory
-            raise MemoryError(too_large)
+            give_up(too_large)
+        comfy.model_management.soft_empty_cache()
         size = -(-size // 2)
 
 

@@ -1,5 +1,7 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
+import math
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -22,8 +24,9 @@ from .widgets import (
     schedule_widget,
 )
 
-PIXEL_BYTES = 64  # per pixel of all pictures: input, output, masks, regions, opacity and intermediate results
-CROP_BYTES = 32  # per pixel of one crop, which may be as wide as the picture is long
+# A pixel of all pictures takes so many bytes while the networks work (pictures, masks, regions), and so many where new
+# pixels meet old ones; there one crop is scaled, which may be as wide as the picture is long.
+SHARED_BYTES, PIXEL_BYTES, CROP_BYTES = 28, 50, 43
 
 
 class RandARInpaint(io.ComfyNode):
@@ -129,17 +132,16 @@ class RandARInpaint(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
-        crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context)
+        crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context, model.side)
         workload = Workload(
-            pictures=pictures,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
+            groups=prompts.groups(options.guidance),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
             scored=denoise < 1,
-            decoded_size=(model.side, model.side),
+            coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
-            shared_bytes=pictures * height * width * PIXEL_BYTES + crop_pixels * CROP_BYTES,
+            shared_bytes=pictures * height * width * SHARED_BYTES,
+            pixel_bytes=pictures * height * width * PIXEL_BYTES + crop_pixels * CROP_BYTES,
         )
         painted = run(model, workload, options, task)
         if painted.decoded:
@@ -149,11 +151,14 @@ class RandARInpaint(io.ComfyNode):
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 
 
-def largest_crop(masked: Tensor, grow: int, context: float) -> int:
-    """Upper bound of the pixels of a crop around a region of `masked` `[B, H, W]` bool that is dilated by `grow`."""
+def largest_crop(masked: Tensor, grow: int, context: float, size: int) -> int:
+    """Upper bound of the pixels of a crop around a region of `masked` `[B, H, W]` bool that is dilated by `grow`.
+
+    `size` is the side of the model's own picture, see `crops_of`.
+    """
     lines = [masked.any(0).any(axis).nonzero() for axis in (0, 1)]
-    longest = max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
-    return widest_square(*masked.shape[1:], context * longest) ** 2
+    wanted = context * max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
+    return min(max(math.ceil(wanted), size), widest_square(*masked.shape[1:], wanted)) ** 2
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

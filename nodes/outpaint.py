@@ -26,6 +26,7 @@ from .widgets import (
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
+PIXEL_BYTES = 140  # of a whole picture, where new pixels meet old ones
 
 
 class RandAROutpaint(io.ComfyNode):
@@ -94,6 +95,7 @@ class RandAROutpaint(io.ComfyNode):
         pictures, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
         overlap_cells = int(overlap * model.grid)
+        out_height, out_width = height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]
 
         def task(options, progress):
             return outpaint(
@@ -112,11 +114,10 @@ class RandAROutpaint(io.ComfyNode):
             model,
             known_cells(*axes_of(height, width, model.vae.factor, **margins)),
             overlap_cells,
-            pictures=pictures,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
-            known=model.grid**2 // 2,
-            decoded_size=(height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]),
+            groups=prompts.groups(options.guidance),
+            coded_size=(out_height, out_width),
+            shared_bytes=pictures * height * width * 12,  # in float32
+            pixel_bytes=pictures * out_height * out_width * PIXEL_BYTES,
         )
         drawn = run(model, workload, options, task)
         y, x, (height, width) = drawn.top, drawn.left, drawn.pixels.shape[2:]
@@ -225,10 +226,7 @@ class RandARCanvas(io.ComfyNode):
             model,
             torch.zeros(rows, columns, dtype=torch.bool, device="cpu"),
             overlap_cells,
-            pictures=pictures,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
-            known=int(overlap * model.grid**2),
+            groups=prompts.groups(options.guidance),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index))

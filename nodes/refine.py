@@ -104,10 +104,8 @@ class RandARRefine(io.ComfyNode):
             model,
             torch.zeros_like(canvas.known[0]),
             rounds=rounds,
-            pictures=canvas.batch,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
-            known=model.grid**2 * 3 // 4,
+            groups=prompts.groups(options.guidance),
+            known=int(model.grid**2 * (1 - amount if forget == "share" else 0.75)),
             scored=True,
         )
         refined = run(model, workload, options, task)
@@ -160,11 +158,10 @@ class RandARConfidence(io.ComfyNode):
             return score_confidence(model.transformer, on_device, prompts, options, on_score=progress.on_score)
 
         workload = Workload(
-            pictures=canvas.batch,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
+            groups=prompts.groups(options.guidance),
             cells=model.grid**2,
             scored=True,
+            drawn=False,
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

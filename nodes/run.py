@@ -2,52 +2,62 @@
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-import comfy.model_management
 from torch import Tensor
 
+from ..randar_core.decoding.conditions import RowGroup
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import windows_of
 from ..randar_core.tasks.memory import batch_bytes
-from .host_memory import fits_beside, split_to_fit
+from .host_memory import fits_beside, load, split_to_fit
 from .loaded_model import LoadedModel
 from .progress import Progress
 
 T = TypeVar("T")
+
+TOO_LARGE = (
+    "There is not enough memory to draw one picture at a time. Close other programs, draw a smaller picture or fewer "
+    "pictures, choose a smaller model, or load this one with weight_dtype bf16."
+)
 
 
 @dataclass(frozen=True)
 class Workload:
     """How much a task does: for the memory that it asks for, and for what the log says before a long run.
 
-    pictures: in the batch.
-    rows: of a picture, one for each of its conditions and contexts.
+    groups: of pictures that are drawn together; other groups follow one another.
     cells: that are decoded as one canvas, those of the model's window or of an enlarged model.
     known: cells among them that the first call feeds.
     scored: whether a scoring pass reads the picture first.
-    decoded_size: height and width in pixels of what the tokenizer encodes and decodes; None: it isn't used.
+    drawn: whether it is drawn, and not only read.
+    coded_size: height and width in pixels of what the tokenizer encodes, and decodes if it is drawn; None: neither.
     canvas_cells: of a picture that is drawn in several windows; None: a picture is one window.
     windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
         each picture.
-    shared_bytes: that the task takes for all pictures together.
-    conditions: that are different, of all rows of all pictures; None: every row has its own.
+    shared_bytes: that all pictures together take while the networks work.
+    pixel_bytes: that they take while none does, as where new pixels meet old ones.
     """
 
-    pictures: int
-    rows: int
+    groups: Sequence[RowGroup]
     cells: int
     known: int = 0
     scored: bool = False
-    decoded_size: tuple[int, int] | None = None
+    drawn: bool = True
+    coded_size: tuple[int, int] | None = None
     canvas_cells: int | None = None
     windows: int = 1
     shared_bytes: int = 0
-    conditions: int | None = None
+    pixel_bytes: int = 0
+
+    @property
+    def pictures(self) -> int:
+        """In the batch."""
+        return sum(group.pictures for group in self.groups)
 
     def preview_size(self, factor: int) -> tuple[int, int]:
         """Height and width in pixels of a square with as many cells of `factor` pixels as a picture has."""
@@ -65,8 +75,10 @@ class Workload:
         rounds: how often they draw it.
         more: other fields.
         """
-        windows = rounds * len(windows_of(canvas[None], model.grid, overlap))
-        return cls(cells=model.grid**2, canvas_cells=canvas.numel(), windows=windows, **more)
+        windows = windows_of(canvas[None], model.grid, overlap)
+        known = max((int(window.known.sum()) for window in windows), default=0)
+        sizes = {"cells": model.grid**2, "canvas_cells": canvas.numel(), "known": known}
+        return cls(**sizes | {"windows": rounds * len(windows)} | more)
 
     def cost(self, calls_of_window: int) -> str:
         """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
@@ -92,33 +104,34 @@ def run(
         batch_bytes,
         model.transformer,
         options,
-        workload.rows,
-        workload.cells,
+        cells=workload.cells,
         known=workload.known,
         scored=workload.scored,
+        drawn=workload.drawn,
         device=model.device,
     )
-    each, needed = bytes_of(), bytes_of(pictures=workload.pictures, conditions=workload.conditions)
+    each = max(bytes_of(rows=group.rows) for group in workload.groups)
+    needed = max(bytes_of(**asdict(group)) for group in workload.groups)
     patchers = [model.patcher]
-    if workload.decoded_size is not None:
+    if workload.coded_size is not None:
         patchers.append(model.vae.patcher)
         if model.vae.device == model.device:  # with --cpu-vae it takes main memory
-            size = workload.decoded_size
-            coded = max(model.vae.encode_bytes(*size), model.vae.decode_bytes(*size))
+            coded = model.vae.encode_bytes(*workload.coded_size)
+            if workload.drawn:
+                coded = max(coded, model.vae.decode_bytes(*workload.coded_size))
             each, needed = max(each, coded), max(needed, workload.pictures * coded)
-    needed += workload.shared_bytes
+    needed = max(needed + workload.shared_bytes, workload.pixel_bytes)
     if progress.preview is not None and progress.preview.wants_decoder:
         preview_bytes = model.vae.decode_bytes(*workload.preview_size(model.vae.factor))
         if len(patchers) == 1 and fits_beside(model.vae.patcher, patchers, needed + preview_bytes):
             patchers.append(model.vae.patcher)
         progress.preview.may_decode = model.vae.patcher in patchers
-    comfy.model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
+    load(patchers, needed, TOO_LARGE)
     return split_to_fit(
         lambda size: task(replace(options, batch_size=size), progress),
         max(workload.pictures, WINDOWS_TOGETHER) if workload.canvas_cells else workload.pictures,
         each,
         model.patcher,
-        "There is not enough memory to draw one picture at a time. Close other programs, draw a smaller picture or "
-        "fewer pictures, choose a smaller model, or load this one with weight_dtype bf16.",
+        TOO_LARGE,
         workload.shared_bytes,
     )

@@ -83,9 +83,7 @@ class RandARSampler(io.ComfyNode):
             return fill(model.transformer, rest, prompts, options, on_step=progress)
 
         workload = Workload(
-            pictures=canvas.batch,
-            rows=prompts.rows(options.guidance),
-            conditions=prompts.distinct(options.guidance),
+            groups=prompts.groups(options.guidance),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
             scored=partly,

@@ -14,12 +14,14 @@ from einops import rearrange
 from torch import Tensor
 
 from ..randar_core.models.codebook import Codebook
-from ..randar_core.models.tiling import DECODE_BYTES, ENCODE_BYTES, pictures_at_once
+from ..randar_core.models.tiling import coding_bytes, pictures_at_once
 from ..randar_core.models.tokenizer import Tokenizer
-from .host_memory import split_to_fit
+from .host_memory import load, split_to_fit
 from .input_checks import extremes, in_unit_range
 
-PIXEL_BYTES = 72  # six float32 copies of a whole picture, as at the end of outpainting
+PIXEL_BYTES = 16  # of a whole picture in float32, with the weights of its tiles
+PICTURE_TOO_LARGE = "There is not enough memory for the tokenizer to take a picture of this size. {} needs less."
+TILE_TOO_LARGE = "There is not enough memory for tiles of this size. Choose a smaller tile_size."
 LARGEST_VALUE = 1e6  # of a latent. Codes lie near 1; the squares of much larger values overflow float32
 
 
@@ -86,43 +88,55 @@ class TokenizerVAE:
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
         pixels = self.pixels_in(pixels)
-        self.load(self.encode_bytes(tile_x, tile_y))
         tile_x, tile_y = max(1, tile_x // self.factor), max(1, tile_y // self.factor)
-        unquantised = comfy.utils.tiled_scale(
+        unquantised = self.in_batches(
+            lambda picture: comfy.utils.tiled_scale(
+                picture,
+                lambda tile: self.tokenizer.pre_quant(tile.to(self.device, self.vae_dtype)).to(torch.float32),
+                tile_x * self.factor,
+                tile_y * self.factor,
+                min(overlap // self.factor, tile_x // 2, tile_y // 2) * self.factor,
+                upscale_amount=1 / self.factor,
+                out_channels=self.latent_channels,
+                output_device=torch.device("cpu"),
+            ),
             pixels,
-            lambda tile: self.tokenizer.pre_quant(tile.to(self.device, self.vae_dtype)).to(torch.float32),
-            tile_x * self.factor,
-            tile_y * self.factor,
-            min(overlap // self.factor, tile_x // 2, tile_y // 2) * self.factor,
-            upscale_amount=1 / self.factor,
-            out_channels=self.latent_channels,
-            output_device=torch.device("cpu"),
+            1,
+            self.encode_bytes(tile_y * self.factor, tile_x * self.factor),
+            TILE_TOO_LARGE,
         )
         return self.vectors(self.codebook.nearest(unquantised))
 
     def decode_tiled(self, samples: Tensor, tile_x=32, tile_y=32, overlap=4, tile_t=None, overlap_t=None) -> Tensor:
         """As `decode`, tile by tile; tiles and overlap in cells."""
         self.check(samples)
-        self.load(self.decode_bytes(tile_x * self.factor, tile_y * self.factor))
         tile_x, tile_y = max(1, tile_x), max(1, tile_y)
-        decoded = comfy.utils.tiled_scale(
+        decoded = self.in_batches(
+            lambda picture: comfy.utils.tiled_scale(
+                picture,
+                self.decode_on_device,
+                tile_x,
+                tile_y,
+                min(overlap, tile_x // 2, tile_y // 2),
+                upscale_amount=self.factor,
+                out_channels=3,
+                output_device=self.output_device,
+            ),
             samples,
-            self.decode_on_device,
-            tile_x,
-            tile_y,
-            min(overlap, tile_x // 2, tile_y // 2),
-            upscale_amount=self.factor,
-            out_channels=3,
-            output_device=self.output_device,
+            1,
+            self.decode_bytes(tile_y * self.factor, tile_x * self.factor),
+            TILE_TOO_LARGE,
         )
         return rearrange(decoded, "b c h w -> b h w c")
 
     def encode_ids(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1, sides multiples of the factor -> ids [B, h, w] on the device."""
-        sides = pixels.shape[2], pixels.shape[3]
-        each = self.encode_bytes(*sides)
         return self.in_batches(
-            lambda chunk: self.tokenizer.encode(chunk.to(self.device)), pixels, sides, each, "VAE Encode (Tiled)"
+            lambda chunk: self.tokenizer.encode(chunk.to(self.device)),
+            pixels,
+            pictures_at_once(*pixels.shape[2:], self.device),
+            self.encode_bytes(*pixels.shape[2:]),
+            PICTURE_TOO_LARGE.format("VAE Encode (Tiled)"),
         )
 
     def decode_ids(self, ids: Tensor) -> Tensor:
@@ -131,8 +145,14 @@ class TokenizerVAE:
 
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> pixels [B, 3, H, W] in 0…1."""
-        sides = vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
-        return self.in_batches(self.decode_on_device, vectors, sides, self.decode_bytes(*sides), "VAE Decode (Tiled)")
+        height, width = vectors.shape[2] * self.factor, vectors.shape[3] * self.factor
+        return self.in_batches(
+            self.decode_on_device,
+            vectors,
+            pictures_at_once(height, width, self.device),
+            self.decode_bytes(height, width),
+            PICTURE_TOO_LARGE.format("VAE Decode (Tiled)"),
+        )
 
     def decode_on_device(self, vectors: Tensor, output_device: torch.device | None = None) -> Tensor:
         """As `decode_vectors`, in one piece, and with nothing loaded: the decoder is on its device."""
@@ -158,38 +178,35 @@ class TokenizerVAE:
         self.check(samples)
         return self.codebook.nearest(samples.cpu())
 
-    def in_batches(self, run, batch: Tensor, sides: tuple[int, int], bytes_each: int, tiled: str) -> Tensor:
-        """`run` over a `batch` [B, C, h, w] of pictures of `sides` pixels, as many at a time as is fast and fits.
+    def in_batches(self, run, batch: Tensor, at_once: int, bytes_each: int, too_large: str) -> Tensor:
+        """`run` over a `batch` [B, C, h, w], `at_once` at a time or as many as fit, with the tokenizer loaded.
 
-        Each takes `bytes_each`; `tiled` names the node that needs less.
+        Each takes `bytes_each`; `too_large` are the words of the MemoryError where one alone doesn't fit. Nothing is
+        unloaded to make room for more than `at_once`.
         """
-        # As many as are fastest together: nothing is unloaded to make room for more of them.
-        at_once = min(len(batch), pictures_at_once(*sides, self.device))
-        self.load(bytes_each * at_once)
+        at_once = min(len(batch), at_once)
+        load([self.patcher], bytes_each * at_once, too_large)
         return split_to_fit(
             lambda size: torch.cat([run(chunk) for chunk in batch.split(size)]),
             at_once,
             bytes_each,
             self.patcher,
-            f"There is not enough memory for the tokenizer to take a picture of this size. {tiled} needs less.",
+            too_large,
         )
 
     def encode_bytes(self, height: int, width: int) -> int:
         """Bytes that encoding a picture of that many pixels takes, without the weights."""
-        return self.bytes_of(ENCODE_BYTES * self.tokenizer.config.channels, height, width)
+        return self.bytes_of(self.tokenizer.config.channels, height, width)
 
     def decode_bytes(self, height: int, width: int) -> int:
         """Bytes that decoding a picture of that many pixels takes, without the weights."""
         margins = 2 * self.tokenizer.margin * self.factor
-        return self.bytes_of(DECODE_BYTES * self.tokenizer.decoded_channels, height + margins, width + margins)
+        return self.bytes_of(self.tokenizer.decoded_channels, height + margins, width + margins)
 
-    def bytes_of(self, bytes_per_pixel: float, height: int, width: int) -> int:
-        """`bytes_per_pixel` for each byte of the dtype; a large picture goes in tiles."""
+    def bytes_of(self, channels: int, height: int, width: int) -> int:
+        """Bytes of a picture with `channels` at full size; a large one goes in tiles."""
         at_once = min(height * width, self.tokenizer.whole_at_most)
-        return int(bytes_per_pixel * at_once * self.vae_dtype.itemsize) + PIXEL_BYTES * height * width
-
-    def load(self, memory_required: int) -> None:
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_required, force_full_load=True)
+        return coding_bytes(channels, at_once, self.vae_dtype, self.device) + PIXEL_BYTES * height * width
 
     def pixels_in(self, image: Tensor) -> Tensor:
         """An IMAGE [B, H, W, C] as [B, 3, H, W], its middle cropped to multiples of the factor as the core does.

@@ -30,6 +30,9 @@ class Patcher:
     def loaded_size(self):
         return self.model_size()
 
+    def detach(self, unpatch_all=True):
+        self.model.to(self.offload_device)
+
     def model_size(self):
         return self.size or sum(parameter.nbytes for parameter in self.model.parameters())
 

@@ -254,7 +254,8 @@ class FeignedGPU(TorchDispatchMode):
         kwargs = kwargs or {}
         if is_composite(function):
             with self:
-                return function.decompose(*args, **kwargs)
+                # In C++, as a GPU has it: `decompose` prefers Python's, which computes in float32 what the GPU doesn't.
+                return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         on_gpu, on_cpu = [], []
         inner_args = inner_of(args, on_gpu, on_cpu)
         inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}

@@ -10,27 +10,42 @@ from torch import Tensor
 COMMON = {"seed": 1, "steps": 4, "cfg": 2.0}
 FAMILIES = {
     "RandAR": ("randar", "RandARConfig", {"layers": 2}),
-    "RAR": ("rar", "RARConfig", {"layers": 2, "mlp_width": 64}),
+    "RAR": ("rar", "RARConfig", {"layers": 2}),
     "LPD": ("lpd", "LPDConfig", {"layers": 2}),
     "ARPG": ("arpg", "ARPGConfig", {"layers": 4}),
 }
 SIZE = {"width": 32, "codebook_size": 32, "classes": len(CLASSES), "grid": 4, "heads": 4}
 
 
-def save_families(pack: Pack) -> None:
-    """A bundle for each family in the models folder, with the tokenizer of the tiny bundle."""
+def save_families(pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer: dict | None = None) -> None:
+    """A bundle for each family in the models folder.
+
+    size: fields of all transformers' configurations.
+    mlp_width: of RAR.
+    tokenizer: fields of LlamaGen's configuration; None: the tokenizer of the tiny bundle.
+    """
     path = tiny_bundle(pack)
     checkpoints = {name: pack.module(f"randar_core.checkpoints.{name}") for name in ("bundle", "model", "releases")}
     whole = checkpoints["model"].load_model(path)
+    coder = whole.tokenizer
+    if tokenizer is not None:
+        llamagen = pack.module("randar_core.models.llamagen")
+        coder = llamagen.LlamaGenTokenizer(llamagen.LlamaGenConfig(codebook_size=size["codebook_size"], **tokenizer))
+        randomise(coder)
     for network, (module, config, own) in FAMILIES.items():
         family = pack.module(f"randar_core.models.{module}")
-        transformer = getattr(family, network)(getattr(family, config)(**SIZE, **own))
-        generator = torch.Generator().manual_seed(0)
-        for parameter in transformer.parameters():
-            torch.nn.init.normal_(parameter, 0, 0.2 if parameter.ndim > 1 else 1, generator)
+        own = own | {"mlp_width": mlp_width} if network == "RAR" else own
+        transformer = getattr(family, network)(getattr(family, config)(**size, **own))
+        randomise(transformer)
         defaults = checkpoints["releases"].Defaults(guidance=2.0, order=transformer.traits.order)
         target = pack.models / f"{network}.safetensors"
-        checkpoints["bundle"].save_bundle(target, transformer, whole.tokenizer, whole.class_names, defaults)
+        checkpoints["bundle"].save_bundle(target, transformer, coder, whole.class_names, defaults)
+
+
+def randomise(network: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.2 if parameter.ndim > 1 else 1, generator)
 
 
 class Desk:

@@ -144,6 +144,11 @@ class Prompt:
             check_mask_values(mask)
         object.__setattr__(self, "masks", tuple(masks))
 
+    @property
+    def shown(self) -> set[Condition]:
+        """The different conditions that it is to show."""
+        return {*self.conditions, *filter(None, [self.background])}
+
     def on_cells(self, height: int, width: int) -> ConditionMap:
         """The conditions on a canvas of `height` × `width` cells. Equal conditions are merged."""
         regions: dict[Condition, Tensor] = {}
@@ -202,20 +207,32 @@ class PromptBatch:
         """On canvases of `height` × `width` cells."""
         return [item.on_cells(height, width) for item in self.items]
 
+    def groups(self, guidance: Guidance) -> list["RowGroup"]:
+        """The pictures that are decoded together under `guidance`: those of one kind, after one another."""
+        kinds: dict[tuple[int, bool], list[Prompt]] = {}
+        for item in self.items:
+            in_regions = any(mask is not None for mask in item.masks) or item.background is not None
+            kinds.setdefault((len(item.shown), in_regions or len(item.shown) > 1), []).append(item)
+        return [RowGroup.of(items, len(guidance.rule(*kind).rows)) for kind, items in kinds.items()]
+
     def rows(self, guidance: Guidance) -> int:
         """The rows that the picture with most conditions is drawn in under `guidance`."""
-        counts = [len({*item.conditions, *filter(None, [item.background])}) for item in self.items]
-        regions = [any(mask is not None for mask in item.masks) or item.background is not None for item in self.items]
-        return max(
-            (len(guidance.rule(n, n > 1 or in_regions).rows) for n, in_regions in zip(counts, regions, strict=True)),
-            default=1,
-        )
+        return max((group.rows for group in self.groups(guidance)), default=1)
 
-    def distinct(self, guidance: Guidance) -> int:
-        """How many conditions the rows of all pictures have under `guidance`."""
-        guided = self.rows(guidance) > 1
-        found = {condition for item in self.items for condition in (*item.conditions, *filter(None, [item.background]))}
-        return len(found | ({item.negative for item in self.items} if guided else set()))
+
+@dataclass(frozen=True)
+class RowGroup:
+    """So many `pictures`, each drawn in so many `rows`, which have so many different `conditions` in all."""
+
+    pictures: int
+    rows: int
+    conditions: int
+
+    @classmethod
+    def of(cls, items: Sequence[Prompt], rows: int) -> "RowGroup":
+        shown = {condition for item in items for condition in item.shown}
+        against = {item.negative for item in items} if rows > 1 else set()
+        return cls(len(items), rows, len(shown | against))
 
 
 def row_embeddings(model, rows: Sequence[Condition | None], device: torch.device) -> Tensor:

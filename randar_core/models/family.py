@@ -148,10 +148,12 @@ class TokenModel(Protocol):
 class Call:
     """What decides how much memory a call takes: `rows` feed `tokens` and ask for `queries`, after `earlier` tokens.
 
-    The rows have so many distinct `conditions`. With `tokens` and `queries` at all cells it is the teacher-forced pass.
+    A row draws a picture of `cells`; the rows have so many distinct `conditions`. With `tokens` and `queries` at all
+    cells it is the teacher-forced pass.
     """
 
     rows: int
+    cells: int
     conditions: int
     tokens: int
     queries: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -112,7 +113,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for level in self.conv_blocks:
-            x = level.downsample(level(x))
+            for layer in (*level.layers(), level.downsample):
+                x = layer(x)
         for block in self.mid:
             x = block(x)
         return self.conv_out(F.silu(self.norm_out(x)))
@@ -140,24 +142,28 @@ class Decoder(nn.Module):
         for block in self.mid:
             x = block(x)
         for level in self.conv_blocks:
-            x = level.upsample(level(x))
+            for layer in (*level.layers(), level.upsample):
+                x = layer(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by attention where the level has it."""
+    """The residual blocks of one resolution, each followed by attention where the level has it.
+
+    Who goes through the `layers` keeps nothing but what the next one takes: at full size a tensor of all channels is
+    what a picture takes most memory for.
+    """
 
     def __init__(self, width_in: int, width: int, blocks: int, attention: bool, **layers):
         super().__init__()
         self.res = nn.ModuleList(ResBlock(width if i else width_in, width, **layers) for i in range(blocks))
         self.attn = nn.ModuleList(Attention(width, **layers) for _ in range(blocks if attention else 0))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self) -> Iterator[nn.Module]:
         for i, block in enumerate(self.res):
-            x = block(x)
+            yield block
             if self.attn:
-                x = self.attn[i](x)
-        return x
+                yield self.attn[i]
 
 
 def middle(width: int, **layers) -> nn.ModuleList:
@@ -176,8 +182,9 @@ class ResBlock(nn.Module):
         self.nin_shortcut = nn.Identity() if width_in == width else operations.Conv2d(width_in, width, 1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = x
+        for layer in (self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2):  # none outlives the next
+            h = layer(h)
         return self.nin_shortcut(x) + h
 
 

@@ -207,8 +207,8 @@ class LPD(nn.Module):
 
     def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured (benchmarks/speed/memory.py), and of the mask."""
-        positions = min(1 + call.tokens + call.queries, 2 * self.config.cells)
-        seen = max(positions, 1 + self.config.cells)
+        positions = min(1 + call.tokens + call.queries, 2 * call.cells)
+        seen = max(positions, 1 + call.cells)
         return int(positions * (12.5 * call.rows * self.config.width + seen) * element_bytes)
 
 

@@ -69,7 +69,10 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for i, level in enumerate(self.down):
-            x = level(F.avg_pool2d(x, 2) if i else x)
+            if i:
+                x = F.avg_pool2d(x, 2)
+            for block in level.block:
+                x = block(x)
         for block in self.mid:
             x = block(x)
         return self.conv_out(F.silu(self.norm_out(x)))
@@ -97,23 +100,21 @@ class Decoder(nn.Module):
         x = self.conv_in(x)
         for block in self.mid:
             x = block(x)
-        for level in reversed(self.up[1:]):
-            x = level.upsample_conv(F.interpolate(level(x), scale_factor=2, mode="nearest"))
-        x = self.up[0](x)
+        for level in reversed(self.up):
+            for block in level.block:
+                x = block(x)
+            if level is not self.up[0]:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+                x = level.upsample_conv(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution."""
+    """The residual blocks of one resolution, which a half of the tokenizer calls one by one, see `llamagen.Level`."""
 
     def __init__(self, width_in: int, width: int, blocks: int, **layers):
         super().__init__()
         self.block = nn.ModuleList(ResBlock(width if i else width_in, width, **layers) for i in range(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return x
 
 
 class ResBlock(nn.Module):
@@ -126,7 +127,8 @@ class ResBlock(nn.Module):
         self.nin_shortcut = operations.Conv2d(width, width, 1, bias=False, **factory) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = x
+        for layer in (self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2):  # none outlives the next
+            h = layer(h)
         # The shortcut of the released weights was trained on the block's output, not on its input.
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))

@@ -279,7 +279,7 @@ class RandAR(nn.Module):
 
     def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured, with rotation in float32, and of the mask of later calls."""
-        slots = 1 + 2 * self.config.grid**2
+        slots = 1 + 2 * call.cells
         fed = min(2 * call.tokens + call.queries, slots)
         mask = (CausalMask.numbers(fed, slots) + fed * slots) * element_bytes if call.earlier else 0
         return int(call.rows * fed * self.config.width * (27 + 6.5 * element_bytes)) + mask

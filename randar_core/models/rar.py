@@ -281,6 +281,6 @@ class RAR(nn.Module):
 
     def call_bytes(self, call: Call, element_bytes: int) -> int:
         """Bytes of a block's intermediates, as measured, or of two layers' modulation while it is computed ahead."""
-        fed = min(call.tokens + 2, 1 + self.config.cells)
+        fed = min(call.tokens + 2, 1 + call.cells)
         block, ahead = fed * (20 * call.rows + 6 * call.conditions), 13 * MODULATED_AHEAD * call.conditions
         return max(block, ahead) * self.config.width * element_bytes

@@ -7,14 +7,15 @@ from torch import Tensor
 
 # Pixels that `encode` and `decode` take at once, a whole picture at least: a larger batch goes slice by slice. A CPU is
 # quickest with 256×256 at a time (benchmarks/speed). 2^20 are 16 pictures of that size and take the released tokenizers
-# about 1.4 GB in 16 bits, twice that in 32.
+# about 0.8 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# Bytes at the peak by pixel, channel at full size and byte of the dtype, as measured.
-ENCODE_BYTES, DECODE_BYTES = 6.2, 5.2
+# Tensors of all channels at full size that lie side by side at most: a block's input, and a layer's input and output.
+# The convolutions of a CPU hold one more, in a layout of their own.
+TENSORS_AT_ONCE, TENSORS_AT_ONCE_ON_CPU = 3, 4
 # A picture that would take more bytes than this at its peak goes in overlapping tiles of TILE_SIDE cells: with the
 # released tokenizers one of more than 2 megapixels in 16 bits. All others go whole: a tile's colours can differ from
 # its neighbours', since layers average over all that they see.
-WHOLE_BYTES = 7 * 2**29
+WHOLE_BYTES = 7 * 2**28
 TILE_SIDE, TILE_OVERLAP = 64, 8
 
 
@@ -24,9 +25,15 @@ def pictures_at_once(height: int, width: int, device: torch.device) -> int:
     return max(1, pixels // max(1, height * width))
 
 
+def coding_bytes(channels: int, pixels: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes that a half of a tokenizer with `channels` at full size takes at its peak for `pixels` in one piece."""
+    tensors = TENSORS_AT_ONCE_ON_CPU if device.type == "cpu" else TENSORS_AT_ONCE
+    return tensors * channels * pixels * dtype.itemsize
+
+
 def largest_whole(encoder_channels: int, decoder_channels: int, element_bytes: int) -> int:
     """Pixels of the largest picture that doesn't go in tiles, by the channels at full size."""
-    return int(WHOLE_BYTES / (max(ENCODE_BYTES * encoder_channels, DECODE_BYTES * decoder_channels) * element_bytes))
+    return WHOLE_BYTES // (TENSORS_AT_ONCE * max(encoder_channels, decoder_channels) * element_bytes)
 
 
 def in_tiles_if_large(

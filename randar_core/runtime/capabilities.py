@@ -9,7 +9,7 @@ PACKED_BITS = ("float16", "int8")  # what float32 weights can be packed in
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are the quickest on `device`; where they are emulated, they take many times longer."""
+    """Whether products in bfloat16 are the quickest on `device`; emulated ones take many times as long as float32."""
     if device.type == "cpu":
         return cpu_computes_bfloat16()
     if device.type == "cuda":

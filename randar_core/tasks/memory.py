@@ -18,8 +18,9 @@ def batch_bytes(
     device: torch.device | None = None,
     pictures: int = 1,
     conditions: int | None = None,
+    drawn: bool = True,
 ) -> int:
-    """Bytes that pictures take while they are decoded together.
+    """Bytes that pictures take while they are decoded or read together.
 
     model: a transformer of any family.
     options: steps, schedule and sampling.
@@ -30,6 +31,8 @@ def batch_bytes(
     device: that they are decoded on; None: where the weights are.
     pictures: how many.
     conditions: that are different, of all rows; None: every row has its own.
+    drawn: whether the pictures are drawn; otherwise they are only read: for their scores, or without `scored` twice in
+        one sequence, for their features.
 
     That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
     is more.
@@ -42,11 +45,13 @@ def batch_bytes(
 
     def peak(sampling: Sampling | None, tokens: int, queries: int, earlier: int = 0) -> int:
         logits = pictures * logits_at_once(rows, sampling, on_cpu) * queries * model.config.codebook_size * 4
-        return max(logits, model.call_bytes(Call(all_rows, conditions, tokens, queries, earlier), element_bytes))
+        return max(logits, model.call_bytes(Call(all_rows, cells, conditions, tokens, queries, earlier), element_bytes))
 
+    reading = peak(None, cells, cells) if scored else 0
+    if not drawn:
+        return reading or model.call_bytes(Call(all_rows, 2 * cells, conditions, 2 * cells, 0), element_bytes)
     first, later = peak(options.sampling, known, sizes[0]), peak(options.sampling, max(sizes), max(sizes), 1 + known)
-    decoded = model.state_bytes(all_rows, cells, element_bytes, conditions) + max(first, later)
-    return max(decoded, peak(None, cells, cells)) if scored else decoded
+    return max(reading, model.state_bytes(all_rows, cells, element_bytes, conditions) + max(first, later))
 
 
 def logits_at_once(rows: int, sampling: Sampling | None, on_cpu: bool) -> int:

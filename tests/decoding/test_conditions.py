@@ -221,6 +221,14 @@ def test_so_many_rows_are_drawn_as_there_are_conditions_and_one_more(conditions,
     assert batch(item, PLAIN).rows(Guidance(Linear(1, 3))) == rows
 
 
+def test_pictures_of_one_kind_are_drawn_together():
+    many = batch(PLAIN, RICH, PLAIN)
+    found = [(group.pictures, group.rows) for group in many.groups(Guidance(Linear(1, 3)))]
+    alone = [batch(item).rows(Guidance(Linear(1, 3))) for item in (PLAIN, RICH)]
+    assert found == [(2, alone[0]), (1, alone[1])]
+    assert [group.conditions for group in batch(PLAIN, PLAIN).groups(Guidance(Linear(1, 3)))] == [2]
+
+
 # What is refused
 
 

@@ -7,7 +7,7 @@ its part of it.
 """
 
 import gc
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import tiny
@@ -121,17 +121,10 @@ def stated_and_measured(gpu: FeignedGPU, model: nn.Module, setting: Setting) -> 
         before = gpu.live
         run(model, setting, canvas)
     cells, known = (4 * GRID**2, GRID**2) if setting.task == "extrapolate" else (GRID**2, setting.known)
-    prompts, guidance = setting.prompts(), setting.options().guidance
+    (group,) = setting.prompts().groups(setting.options().guidance)
+    scored, device = setting.task == "score", torch.device(DEVICE)
     stated = batch_bytes(
-        model,
-        setting.options(),
-        prompts.rows(guidance),
-        cells,
-        known,
-        setting.task == "score",
-        torch.device(DEVICE),
-        setting.pictures,
-        prompts.distinct(guidance),
+        model, setting.options(), cells=cells, known=known, scored=scored, device=device, **asdict(group)
     )
     return stated, gpu.peak - before
 

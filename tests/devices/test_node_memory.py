@@ -1,0 +1,145 @@
+"""The memory that a node asks for, next to the account of a feigned GPU: in ComfyUI or its stand-in.
+
+Models and pictures are as large as it takes for the networks to outweigh what lies beside them. All cases run in one
+process of their own: this file, run as a script, prints what they found, and each test below reads its part of it.
+
+    PYTHONPATH=tests .venv/bin/python tests/devices/test_node_memory.py
+"""
+
+import gc
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from feigned_gpu import FeignedGPU, install
+from gpu_host import host_on
+from node_cases import FAMILIES, SIZE, Desk, save_families
+from node_pack import load_pack
+from own_process import found_of, outcome, print_found
+from torch import Tensor
+
+MODEL = SIZE | {"width": 96, "codebook_size": 512, "grid": 8, "heads": 6}
+TOKENIZER = {"channels": 16, "multipliers": (1, 1, 2, 2), "res_blocks": 1, "z_channels": 32, "norm_groups": 8}
+
+
+def middle(desk: Desk, height: int, width: int) -> Tensor:
+    mask = torch.zeros(1, height, width)
+    mask[:, height // 4 : 5 * height // 8, width // 4 : 5 * width // 8] = 1
+    return desk.place(mask)
+
+
+def drawn(desk: Desk, node: str, classes: str = "star", **inputs) -> tuple:
+    prompts = desk.run("RandARClassList", class_list=classes)[0]
+    return desk.run(node, model=desk.model, classes=prompts, **{"seed": 1, "steps": 4, "cfg": 2.0} | inputs)
+
+
+def inpainted(desk: Desk, side: int, pictures: int = 1, **inputs) -> tuple:
+    image, mask = desk.random(pictures, side, side, 3), middle(desk, side, side)
+    return drawn(desk, "RandARInpaint", image=image, mask=mask, **inputs)
+
+
+def outpainted(desk: Desk, side: int, pictures: int = 1, **sides: int) -> tuple:
+    sides = {"left": 0, "top": 0, "right": 0, "bottom": 0} | sides
+    return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, 3), **sides)
+
+
+def refined(desk: Desk, pictures: int) -> tuple:
+    return drawn(desk, "RandARRefine", latent=desk.latent(pictures, 8, 8), forget="share", amount=0.5, rounds=1)
+
+
+def regions(desk: Desk, pictures: int, plain: str = "") -> tuple:
+    """Pictures of two regions each, and beside each of them one for every class in `plain`."""
+    half = torch.zeros(1, 64, 64)
+    half[..., :32] = 1
+    circle, star = (desk.run("RandARClassList", class_list=name)[0] for name in ("circle", "star"))
+    classes = desk.run("RandARClassRegion", classes=circle, mask=desk.place(half), background=star)[0]
+    others = desk.run("RandARClassList", class_list=plain)[0] if plain else ()
+    settings = {"model": desk.model, "seed": 1, "steps": 4, "cfg": 2.0, "batch_size": pictures}
+    return desk.run("RandARSampler", classes=(*classes, *others), **settings)
+
+
+def scored(desk: Desk, pictures: int) -> tuple:
+    star = desk.run("RandARClassList", class_list="star")[0]
+    return desk.run("RandARConfidence", model=desk.model, classes=star, latent=desk.latent(pictures, 8, 8), cfg=2.0)
+
+
+def feature_maps(desk: Desk, pictures: int) -> tuple:
+    return desk.run("RandARFeatureMap", model=desk.model, image=desk.random(pictures, 80, 64, 3))
+
+
+SAMPLED: dict[str, Callable[[Desk], tuple]] = {
+    "a picture": lambda desk: drawn(desk, "RandARSampler"),
+    "six pictures": lambda desk: drawn(desk, "RandARSampler", batch_size=6),
+    "regions": lambda desk: regions(desk, 2),
+    "a picture of regions, and others": lambda desk: regions(desk, 1, "star, circle, square"),
+    "canvas": lambda desk: drawn(desk, "RandARCanvas", width=160, height=64),
+    "four canvases": lambda desk: drawn(desk, "RandARCanvas", width=96, height=64, batch_size=4),
+    "inpainted": lambda desk: inpainted(desk, 64),
+    "three large ones inpainted": lambda desk: inpainted(desk, 320, 3),
+    "a large one inpainted in part": lambda desk: inpainted(desk, 512, denoise=0.7),
+    "outpainted": lambda desk: outpainted(desk, 64, left=32, right=32),
+    "two large ones outpainted": lambda desk: outpainted(desk, 192, 2, left=32, bottom=16),
+    "refined": lambda desk: refined(desk, 2),
+    "scored": lambda desk: scored(desk, 2),
+}
+ENLARGED = {"extrapolated": lambda desk: drawn(desk, "RandARExtrapolate", factor=2, latent_image=desk.latent(2, 8, 8))}
+READ = {"feature map": lambda desk: feature_maps(desk, 3)}
+CODED = {
+    "encoded": lambda desk: (desk.vae.encode(desk.random(1, 64, 64, 3)),),
+    "eight encoded": lambda desk: (desk.vae.encode(desk.random(8, 64, 64, 3)),),
+    "a large one encoded": lambda desk: (desk.vae.encode(desk.random(1, 256, 320, 3)),),
+    "encoded in tiles": lambda desk: (desk.vae.encode_tiled(desk.random(2, 256, 256, 3), 64, 128, 16),),
+    "decoded": lambda desk: (desk.vae.decode(desk.latent(1, 8, 8)["samples"]),),
+    "eight decoded": lambda desk: (desk.vae.decode(desk.latent(8, 8, 8)["samples"]),),
+    "a large one decoded": lambda desk: (desk.vae.decode(desk.latent(1, 32, 40)["samples"]),),
+    "decoded in tiles": lambda desk: (desk.vae.decode_tiled(desk.latent(2, 32, 32)["samples"], 8, 16, 2),),
+}
+CASES = SAMPLED | ENLARGED | READ | CODED
+RUNS = (
+    [(family, case) for family in FAMILIES for case in SAMPLED]
+    + [(family, case) for family in ("RandAR", "ARPG") for case in ENLARGED]
+    + [(family, case) for family in ("RandAR", "LPD", "ARPG") for case in READ]
+    + [("RandAR", case) for case in CODED]
+)
+
+
+def asked_and_taken(gpu: FeignedGPU, asked: list[int], desk: Desk, case: str) -> tuple[int, int]:
+    CASES[case](desk)  # loads the weights
+    gc.collect()
+    gpu.forget()
+    asked.clear()
+    before = gpu.live
+    CASES[case](desk)
+    return max(asked), gpu.peak - before
+
+
+@torch.inference_mode()
+def work() -> dict[str, dict]:
+    torch.set_num_threads(1)
+    install()
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        pack = load_pack(Path(folder))
+        save_families(pack, MODEL, 384, TOKENIZER)
+        # More windows than one of each picture run together where there is room, and are not asked for.
+        one_window = mock.patch.object(pack.module("nodes.run"), "WINDOWS_TOGETHER", 1)
+        gpu = FeignedGPU()
+        with one_window, host_on(gpu) as asked:
+            desks = {family: Desk(pack, family) for family in FAMILIES}
+            gc.freeze()
+            for family, case in RUNS:
+                results[f"{family}, {case}"] = outcome(asked_and_taken, gpu, asked, desks[family], case)
+    return results
+
+
+@pytest.mark.parametrize("family, case", RUNS)
+def test_a_node_asks_for_what_it_takes(family, case):
+    asked, taken = found_of(f"{family}, {case}", __file__)
+    assert 0.85 * taken <= asked <= 1.15 * taken
+
+
+if __name__ == "__main__":
+    print_found(work())
