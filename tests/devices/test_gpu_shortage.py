@@ -41,10 +41,11 @@ def coded_in_tiles(desk: Desk) -> tuple:
     return desk.vae.encode_tiled(pixels, **tiles), desk.vae.decode_tiled(latent, tile_x=4, tile_y=4, overlap=1)
 
 
+# In the stand-in, which is the same for all, only nodes that take memory in different ways.
+OTHERS = CASES if REAL else {name: CASES[name] for name in ("Inpaint", "Feature Match")}
 SWEPT: dict[str, Callable[[Desk], tuple]] = {
     "Sampler": drawn,
-    "Inpaint": CASES["Inpaint"],
-    "Feature Match": CASES["Feature Match"],
+    **{name: case for name, case in OTHERS.items() if not name.startswith(("Sampler", "VAE"))},
     "VAE": coded,
     "VAE (Tiled)": coded_in_tiles,
 }
