@@ -97,7 +97,7 @@ class RandARFeatureMatch(io.ComfyNode):
                 io.Mask.Output(
                     display_name="mask",
                     tooltip="The part in the targets, at their size: cells that are more like a marked cell than like "
-                    "any other cell of the first picture.",
+                    "any other cell of the picture with the marked part.",
                 ),
                 io.Image.Output(
                     display_name="heat_map", tooltip="The similarity to the marked part: dark is low, yellow is high."
