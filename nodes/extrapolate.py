@@ -126,7 +126,8 @@ class RandARExtrapolate(io.ComfyNode):
             )
 
         workload = Workload(
-            groups=prompts.groups(options.guidance),
+            pictures=len(prompts),
+            groups=prompts.groups(options.guidance, factor * model.grid, factor * model.grid),
             cells=(factor * model.grid) ** 2,
             known=model.grid**2,
         )

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..randar_core.decoding.canvas import cells_of_mask
-from ..randar_core.decoding.conditions import RowGroup
+from ..randar_core.decoding.conditions import PictureGroup
 from ..randar_core.decoding.guidance import UNGUIDED
 from ..randar_core.decoding.options import DecodingOptions
 from ..randar_core.io.images import heat_map
@@ -140,6 +140,11 @@ def read(model: LoadedModel, pixels: Tensor, layer: int, orders: int) -> Tensor:
             progress.on_score(index + 1, len(chunks))
         return torch.cat(read_chunks)
 
-    group = RowGroup(len(pixels), rows=1, conditions=1)
-    workload = Workload(groups=[group], cells=model.grid**2, drawn=False, coded_size=size)
+    workload = Workload(
+        pictures=len(pixels),
+        groups=[PictureGroup(len(pixels), rows=1, conditions=1)],
+        cells=model.grid**2,
+        passes=("features",),
+        coded_size=size,
+    )
     return run(model, workload, options, task)

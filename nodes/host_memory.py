@@ -14,12 +14,16 @@ from ..randar_core.runtime.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 
+NO_ROOM = (
+    "There is not enough memory for the weights of this model. Close other programs, choose a smaller model, or load "
+    "this one with weight_dtype bf16."
+)
 
-def load(patchers: Sequence[comfy.model_patcher.ModelPatcher], needed: int, too_large: str) -> None:
+
+def load(patchers: Sequence[comfy.model_patcher.ModelPatcher], needed: int) -> None:
     """Load the models of `patchers` with room for `needed` bytes of work.
 
-    Raises MemoryError, in the words of `too_large`, where not even the weights fit. All models have left the
-    device then.
+    Raises MemoryError, in a user's words, where not even the weights fit. All models have left the device then.
     """
     try:
         comfy.model_management.load_models_gpu(list(patchers), memory_required=needed, force_full_load=True)
@@ -27,10 +31,11 @@ def load(patchers: Sequence[comfy.model_patcher.ModelPatcher], needed: int, too_
     except Exception as error:
         if not memory_ran_out(error):
             raise
-    # Outside the handler, as in `split_to_fit`. A model that was loaded in part isn't in ComfyUI's list of loaded ones.
+    # Outside the handler, as in `split_to_fit`. ComfyUI takes the models that it is to load out of its list before it
+    # loads the first, so that `unload_all_models` doesn't see them.
     for patcher in patchers:
         patcher.detach()
-    give_up(too_large)
+    give_up(NO_ROOM)
 
 
 def give_up(too_large: str) -> NoReturn:

@@ -24,9 +24,10 @@ from .widgets import (
     schedule_widget,
 )
 
-# A pixel of all pictures takes so many bytes while the networks work (pictures, masks, regions), and so many where new
-# pixels meet old ones; there one crop is scaled, which may be as wide as the picture is long.
-SHARED_BYTES, PIXEL_BYTES, CROP_BYTES = 28, 50, 43
+SHARED_BYTES = 28  # of a pixel while the networks work: 12 of the picture, 4 each of two masks, 8 of the regions
+# Where new pixels meet old ones, as measured by tests/devices/test_node_memory.py: of a pixel of all pictures, and of
+# one of the crop that is scaled, which may be as wide as the picture is long.
+PIXEL_BYTES, CROP_BYTES = 50, 43
 
 
 class RandARInpaint(io.ComfyNode):
@@ -134,10 +135,11 @@ class RandARInpaint(io.ComfyNode):
 
         crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context, model.side)
         workload = Workload(
-            groups=prompts.groups(options.guidance),
+            pictures=pictures,
+            groups=prompts.groups(options.guidance, model.grid, model.grid, parts=True),
             cells=model.grid**2,
             known=model.grid**2 * 3 // 4,
-            scored=denoise < 1,
+            passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
             shared_bytes=pictures * height * width * SHARED_BYTES,

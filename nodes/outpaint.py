@@ -26,7 +26,9 @@ from .widgets import (
 
 SIDES = ("left", "top", "right", "bottom")
 PADDING = 0.5  # the grey that Pad Image for Outpainting fills its frame with
-PIXEL_BYTES = 140  # of a whole picture, where new pixels meet old ones
+# Of a pixel of the result where new pixels meet old ones: pictures, masks and the pyramid of the error, as measured by
+# tests/devices/test_node_memory.py.
+PIXEL_BYTES = 140
 
 
 class RandAROutpaint(io.ComfyNode):
@@ -95,6 +97,7 @@ class RandAROutpaint(io.ComfyNode):
         pictures, (height, width) = max(len(pixels), len(classes)), pixels.shape[2:]
         prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
         overlap_cells = int(overlap * model.grid)
+        known = known_cells(*axes_of(height, width, model.vae.factor, **margins))
         out_height, out_width = height + margins["top"] + margins["bottom"], width + margins["left"] + margins["right"]
 
         def task(options, progress):
@@ -112,11 +115,12 @@ class RandAROutpaint(io.ComfyNode):
 
         workload = Workload.sliding(
             model,
-            known_cells(*axes_of(height, width, model.vae.factor, **margins)),
+            known,
             overlap_cells,
-            groups=prompts.groups(options.guidance),
+            pictures=pictures,
+            groups=prompts.groups(options.guidance, *known.shape, parts=True),
             coded_size=(out_height, out_width),
-            shared_bytes=pictures * height * width * 12,  # in float32
+            shared_bytes=pictures * pixels[0].numel() * 4,  # the pictures in float32
             pixel_bytes=pictures * out_height * out_width * PIXEL_BYTES,
         )
         drawn = run(model, workload, options, task)
@@ -226,7 +230,8 @@ class RandARCanvas(io.ComfyNode):
             model,
             torch.zeros(rows, columns, dtype=torch.bool, device="cpu"),
             overlap_cells,
-            groups=prompts.groups(options.guidance),
+            pictures=pictures,
+            groups=prompts.groups(options.guidance, rows, columns, parts=True),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index))

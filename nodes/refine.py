@@ -104,9 +104,10 @@ class RandARRefine(io.ComfyNode):
             model,
             torch.zeros_like(canvas.known[0]),
             rounds=rounds,
-            groups=prompts.groups(options.guidance),
+            pictures=canvas.batch,
+            groups=prompts.groups(options.guidance, *canvas.known.shape[1:], parts=True),
             known=int(model.grid**2 * (1 - amount if forget == "share" else 0.75)),
-            scored=True,
+            passes=("score", "decode"),
         )
         refined = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, refined, options.batch_index, latent))
@@ -158,10 +159,10 @@ class RandARConfidence(io.ComfyNode):
             return score_confidence(model.transformer, on_device, prompts, options, on_score=progress.on_score)
 
         workload = Workload(
-            groups=prompts.groups(options.guidance),
+            pictures=canvas.batch,
+            groups=prompts.groups(options.guidance, *canvas.known.shape[1:], parts=True),
             cells=model.grid**2,
-            scored=True,
-            drawn=False,
+            passes=("score",),
         )
         confidence = mask_of(model, run(model, workload, options, task))
         return io.NodeOutput(confidence, image_of(heat_map(confidence, *confidence.shape[1:])))

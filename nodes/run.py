@@ -3,17 +3,16 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
 
-from ..randar_core.decoding.conditions import RowGroup
+from ..randar_core.decoding.conditions import PictureGroup
 from ..randar_core.decoding.options import WINDOWS_TOGETHER, DecodingOptions
 from ..randar_core.decoding.plan import sizes_for
 from ..randar_core.decoding.windows import windows_of
-from ..randar_core.tasks.memory import batch_bytes
+from ..randar_core.tasks.memory import decode_bytes, feature_bytes, score_bytes
 from .host_memory import fits_beside, load, split_to_fit
 from .loaded_model import LoadedModel
 from .progress import Progress
@@ -30,12 +29,13 @@ TOO_LARGE = (
 class Workload:
     """How much a task does: for the memory that it asks for, and for what the log says before a long run.
 
-    groups: of pictures that are drawn together; other groups follow one another.
+    pictures: in the batch.
+    groups: of pictures that are drawn together, one group after the other.
     cells: that are decoded as one canvas, those of the model's window or of an enlarged model.
     known: cells among them that the first call feeds.
-    scored: whether a scoring pass reads the picture first.
-    drawn: whether it is drawn, and not only read.
-    coded_size: height and width in pixels of what the tokenizer encodes, and decodes if it is drawn; None: neither.
+    passes: what the task does with a picture, one after another: "decode", "score" or "features".
+    coded_size: height and width in pixels of what the tokenizer encodes, and decodes where a picture is drawn. None: it
+        isn't used.
     canvas_cells: of a picture that is drawn in several windows; None: a picture is one window.
     windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
         each picture.
@@ -43,21 +43,16 @@ class Workload:
     pixel_bytes: that they take while none does, as where new pixels meet old ones.
     """
 
-    groups: Sequence[RowGroup]
+    pictures: int
+    groups: Sequence[PictureGroup]
     cells: int
     known: int = 0
-    scored: bool = False
-    drawn: bool = True
+    passes: tuple[str, ...] = ("decode",)
     coded_size: tuple[int, int] | None = None
     canvas_cells: int | None = None
     windows: int = 1
     shared_bytes: int = 0
     pixel_bytes: int = 0
-
-    @property
-    def pictures(self) -> int:
-        """In the batch."""
-        return sum(group.pictures for group in self.groups)
 
     def preview_size(self, factor: int) -> tuple[int, int]:
         """Height and width in pixels of a square with as many cells of `factor` pixels as a picture has."""
@@ -100,33 +95,21 @@ def run(
         calls = len(sizes_for(model.transformer, options, workload.cells))
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
-    bytes_of = partial(
-        batch_bytes,
-        model.transformer,
-        options,
-        cells=workload.cells,
-        known=workload.known,
-        scored=workload.scored,
-        drawn=workload.drawn,
-        device=model.device,
-    )
-    each = max(bytes_of(rows=group.rows) for group in workload.groups)
-    needed = max(bytes_of(**asdict(group)) for group in workload.groups)
+    each = max(pass_bytes(model, options, workload, replace(group, pictures=1)) for group in workload.groups)
+    needed = max(pass_bytes(model, options, workload, group) for group in workload.groups)
     patchers = [model.patcher]
     if workload.coded_size is not None:
         patchers.append(model.vae.patcher)
         if model.vae.device == model.device:  # with --cpu-vae it takes main memory
-            coded = model.vae.encode_bytes(*workload.coded_size)
-            if workload.drawn:
-                coded = max(coded, model.vae.decode_bytes(*workload.coded_size))
-            each, needed = max(each, coded), max(needed, workload.pictures * coded)
+            each = max(each, coding_bytes(model, workload, 1))
+            needed = max(needed, coding_bytes(model, workload, workload.pictures))
     needed = max(needed + workload.shared_bytes, workload.pixel_bytes)
     if progress.preview is not None and progress.preview.wants_decoder:
         preview_bytes = model.vae.decode_bytes(*workload.preview_size(model.vae.factor))
         if len(patchers) == 1 and fits_beside(model.vae.patcher, patchers, needed + preview_bytes):
             patchers.append(model.vae.patcher)
         progress.preview.may_decode = model.vae.patcher in patchers
-    load(patchers, needed, TOO_LARGE)
+    load(patchers, needed)
     return split_to_fit(
         lambda size: task(replace(options, batch_size=size), progress),
         max(workload.pictures, WINDOWS_TOGETHER) if workload.canvas_cells else workload.pictures,
@@ -135,3 +118,22 @@ def run(
         TOO_LARGE,
         workload.shared_bytes,
     )
+
+
+def pass_bytes(model: LoadedModel, options: DecodingOptions, workload: Workload, group: PictureGroup) -> int:
+    """Bytes that the transformer takes for the pictures of `group`, in the pass that takes most."""
+    transformer, cells = model.transformer, workload.cells
+    group = replace(group, conditions=min(group.conditions, group.pictures * group.rows))
+    by_pass = {
+        "decode": lambda: decode_bytes(transformer, options, group, cells, workload.known, model.device),
+        "score": lambda: score_bytes(transformer, group, cells),
+        "features": lambda: feature_bytes(transformer, group, cells),
+    }
+    return max(by_pass[each]() for each in workload.passes)
+
+
+def coding_bytes(model: LoadedModel, workload: Workload, pictures: int) -> int:
+    """Bytes that the tokenizer takes for so many `pictures` of a workload."""
+    encoding = model.vae.encode_bytes(*workload.coded_size, pictures)
+    decoding = model.vae.decode_bytes(*workload.coded_size, pictures) if "decode" in workload.passes else 0
+    return max(encoding, decoding)

@@ -83,10 +83,11 @@ class RandARSampler(io.ComfyNode):
             return fill(model.transformer, rest, prompts, options, on_step=progress)
 
         workload = Workload(
-            groups=prompts.groups(options.guidance),
+            pictures=canvas.batch,
+            groups=prompts.groups(options.guidance, model.grid, model.grid),
             cells=model.grid**2,
             known=int(canvas.known.flatten(1).sum(1).max()),
-            scored=partly,
+            passes=("score", "decode") if partly else ("decode",),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index, latent_image))

@@ -4,7 +4,7 @@ A LATENT holds the codebook vectors of the tokens, `[B, C, h, w]` in float32; th
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import comfy.model_management
 import comfy.model_patcher
@@ -14,10 +14,11 @@ from einops import rearrange
 from torch import Tensor
 
 from ..randar_core.models.codebook import Codebook
-from ..randar_core.models.tiling import coding_bytes, pictures_at_once
+from ..randar_core.models.tiling import largest_piece, peak_bytes, pictures_at_once
 from ..randar_core.models.tokenizer import Tokenizer
 from .host_memory import load, split_to_fit
 from .input_checks import extremes, in_unit_range
+from .placed_tokenizer import PlacedTokenizer
 
 PIXEL_BYTES = 16  # of a whole picture in float32, with the weights of its tiles
 PICTURE_TOO_LARGE = "There is not enough memory for the tokenizer to take a picture of this size. {} needs less."
@@ -88,11 +89,12 @@ class TokenizerVAE:
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
         pixels = self.pixels_in(pixels)
-        tile_x, tile_y = max(1, tile_x // self.factor), max(1, tile_y // self.factor)
-        unquantised = self.in_batches(
-            lambda picture: comfy.utils.tiled_scale(
-                picture,
-                lambda tile: self.tokenizer.pre_quant(tile.to(self.device, self.vae_dtype)).to(torch.float32),
+        height, width = (side // self.factor for side in pixels.shape[2:])
+        tile_y, tile_x = (min(max(1, tile // self.factor), side) for tile, side in ((tile_y, height), (tile_x, width)))
+        unquantised = self.in_tiles(
+            lambda: comfy.utils.tiled_scale(
+                pixels,
+                lambda tile: self.tokenizer.encode_vectors(tile.to(self.device)).to(torch.float32),
                 tile_x * self.factor,
                 tile_y * self.factor,
                 min(overlap // self.factor, tile_x // 2, tile_y // 2) * self.factor,
@@ -100,20 +102,20 @@ class TokenizerVAE:
                 out_channels=self.latent_channels,
                 output_device=torch.device("cpu"),
             ),
-            pixels,
-            1,
-            self.encode_bytes(tile_y * self.factor, tile_x * self.factor),
-            TILE_TOO_LARGE,
+            # Without the search for the nearest codes, which the CPU does.
+            self.bytes_of(self.tokenizer.encoded_channels, tile_y * self.factor, tile_x * self.factor, 1),
         )
         return self.vectors(self.codebook.nearest(unquantised))
 
     def decode_tiled(self, samples: Tensor, tile_x=32, tile_y=32, overlap=4, tile_t=None, overlap_t=None) -> Tensor:
         """As `decode`, tile by tile; tiles and overlap in cells."""
         self.check(samples)
-        tile_x, tile_y = max(1, tile_x), max(1, tile_y)
-        decoded = self.in_batches(
-            lambda picture: comfy.utils.tiled_scale(
-                picture,
+        tile_y, tile_x = (
+            min(max(1, tile), side) for tile, side in zip((tile_y, tile_x), samples.shape[2:], strict=True)
+        )
+        decoded = self.in_tiles(
+            lambda: comfy.utils.tiled_scale(
+                samples,
                 self.decode_on_device,
                 tile_x,
                 tile_y,
@@ -122,10 +124,7 @@ class TokenizerVAE:
                 out_channels=3,
                 output_device=self.output_device,
             ),
-            samples,
-            1,
             self.decode_bytes(tile_y * self.factor, tile_x * self.factor),
-            TILE_TOO_LARGE,
         )
         return rearrange(decoded, "b c h w -> b h w c")
 
@@ -178,6 +177,11 @@ class TokenizerVAE:
         self.check(samples)
         return self.codebook.nearest(samples.cpu())
 
+    def in_tiles(self, run: Callable[[], Tensor], bytes_each: int) -> Tensor:
+        """`run()`, which takes one tile of one picture at a time, each `bytes_each`."""
+        load([self.patcher], bytes_each)
+        return split_to_fit(lambda size: run(), 1, bytes_each, self.patcher, TILE_TOO_LARGE)
+
     def in_batches(self, run, batch: Tensor, at_once: int, bytes_each: int, too_large: str) -> Tensor:
         """`run` over a `batch` [B, C, h, w], `at_once` at a time or as many as fit, with the tokenizer loaded.
 
@@ -185,7 +189,7 @@ class TokenizerVAE:
         unloaded to make room for more than `at_once`.
         """
         at_once = min(len(batch), at_once)
-        load([self.patcher], bytes_each * at_once, too_large)
+        load([self.patcher], bytes_each * at_once)
         return split_to_fit(
             lambda size: torch.cat([run(chunk) for chunk in batch.split(size)]),
             at_once,
@@ -194,19 +198,23 @@ class TokenizerVAE:
             too_large,
         )
 
-    def encode_bytes(self, height: int, width: int) -> int:
-        """Bytes that encoding a picture of that many pixels takes, without the weights."""
-        return self.bytes_of(self.tokenizer.config.channels, height, width)
+    def encode_bytes(self, height: int, width: int, pictures: int = 1) -> int:
+        """Bytes that encoding pictures of that many pixels takes, without the weights."""
+        cells = min(pictures, pictures_at_once(height, width, self.device)) * height * width // self.factor**2
+        network = self.bytes_of(self.tokenizer.encoded_channels, height, width, pictures)
+        return max(network, self.codebook.nearest_bytes(cells) + PIXEL_BYTES * pictures * height * width)
 
-    def decode_bytes(self, height: int, width: int) -> int:
-        """Bytes that decoding a picture of that many pixels takes, without the weights."""
+    def decode_bytes(self, height: int, width: int, pictures: int = 1) -> int:
+        """Bytes that decoding pictures of that many pixels takes, without the weights."""
         margins = 2 * self.tokenizer.margin * self.factor
-        return self.bytes_of(self.tokenizer.decoded_channels, height + margins, width + margins)
+        return self.bytes_of(self.tokenizer.decoded_channels, height + margins, width + margins, pictures)
 
-    def bytes_of(self, channels: int, height: int, width: int) -> int:
-        """Bytes of a picture with `channels` at full size; a large one goes in tiles."""
-        at_once = min(height * width, self.tokenizer.whole_at_most)
-        return coding_bytes(channels, at_once, self.vae_dtype, self.device) + PIXEL_BYTES * height * width
+    def bytes_of(self, channels: int, height: int, width: int, pictures: int) -> int:
+        """Bytes of pictures with `channels` at full size. Many go in slices, a large one in tiles."""
+        together = min(pictures, pictures_at_once(height, width, self.device))
+        pixels = largest_piece(height, width, self.factor, self.tokenizer.whole_at_most)
+        network = peak_bytes(channels, together * pixels, self.vae_dtype, self.device)
+        return network + PIXEL_BYTES * pictures * height * width
 
     def pixels_in(self, image: Tensor) -> Tensor:
         """An IMAGE [B, H, W, C] as [B, 3, H, W], its middle cropped to multiples of the factor as the core does.
@@ -258,30 +266,6 @@ class TokenizerVAE:
 
     def get_sd(self) -> dict[str, Tensor]:
         return self.tokenizer.state_dict()
-
-
-@dataclass(frozen=True)
-class PlacedTokenizer:
-    """A tokenizer that computes on `device` and takes pixels and ids from any: with --cpu-vae they lie on another.
-
-    It loads nothing: `run` has loaded the tokenizer before. Its weights don't say where it computes, since with dynamic
-    VRAM they may lie elsewhere.
-    """
-
-    tokenizer: Tokenizer
-    device: torch.device
-
-    @property
-    def factor(self) -> int:
-        return self.tokenizer.factor
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """As `Tokenizer.encode`; the ids lie on `device`."""
-        return self.tokenizer.encode(pixels.to(self.device))
-
-    def decode(self, ids: Tensor) -> Tensor:
-        """As `Tokenizer.decode`; the pixels lie on `device`."""
-        return self.tokenizer.decode(ids.to(self.device))
 
 
 def interrupt(*_) -> None:

@@ -84,7 +84,10 @@ class ProgressBar:
 
 
 def tiled_scale(samples, function, tile_x, tile_y, overlap, upscale_amount, out_channels, output_device, pbar=None):
-    """Tiles that overlap, faded into one another."""
+    """Tiles that overlap, faded into one another, picture by picture."""
+    if len(samples) > 1:
+        rest = function, tile_x, tile_y, overlap, upscale_amount, out_channels, output_device
+        return torch.cat([tiled_scale(sample, *rest) for sample in samples.split(1)])
     height, width = (round(side * upscale_amount) for side in samples.shape[2:])
     out = torch.zeros(len(samples), out_channels, height, width, device=output_device)
     weight = torch.zeros_like(out)

@@ -1,4 +1,4 @@
-"""Peak memory of a decode next to what `batch_bytes` states: a table, one row for each model and setting.
+"""Peak memory of a decode next to what `decode_bytes` states: a table, one row for each model and setting.
 
     python benchmarks/speed memory [--layers 2]
 
@@ -15,6 +15,7 @@ from random_models import random_model
 from torch.profiler import ProfilerActivity, profile
 
 from randar_core.decoding.canvas import Canvas
+from randar_core.decoding.conditions import PictureGroup
 from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
@@ -22,7 +23,7 @@ from randar_core.models.family import TokenModel
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
-from randar_core.tasks.memory import batch_bytes
+from randar_core.tasks.memory import decode_bytes, score_bytes
 
 SETTINGS = (  # model, dtype, batch, steps, known cells, top-p, scored
     ("randar-l-llamagen", torch.bfloat16, 1, 88, 0, 1.0, False),
@@ -92,7 +93,10 @@ def measure(
     if device.type == "cuda":
         run()  # allocations that happen once are not part of it
     rows = len(options.guidance.rule().rows)
-    stated = batch_bytes(model, options, rows, canvas.cells, known, scored, pictures=batch, conditions=rows)
+    group = PictureGroup(batch, rows, conditions=rows)
+    stated = (
+        score_bytes(model, group, canvas.cells) if scored else decode_bytes(model, options, group, canvas.cells, known)
+    )
     return peak_bytes(run, device), stated
 
 

@@ -30,7 +30,7 @@ from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.tokenizer import Tokenizer
 from randar_core.procedural.render import Pictures
-from randar_core.runtime.capabilities import cpu_computes_bfloat16
+from randar_core.runtime.capabilities import has_bfloat16_kernels
 
 LAYOUTS = ("contiguous", "channels_last")
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         return
     arguments.device = fastest(arguments.device)
     on_cpu = arguments.device == "cpu"
-    quick = ["float32", *(["bfloat16"] if not on_cpu or cpu_computes_bfloat16() else [])]
+    quick = ["float32", *(["bfloat16"] if not on_cpu or has_bfloat16_kernels() else [])]
     dtypes = arguments.dtypes or [*quick, *([] if on_cpu else ["float16"])]
     machine = measure_machine_in_process(arguments.device, arguments.threads)
     results = []

@@ -207,32 +207,49 @@ class PromptBatch:
         """On canvases of `height` × `width` cells."""
         return [item.on_cells(height, width) for item in self.items]
 
-    def groups(self, guidance: Guidance) -> list["RowGroup"]:
-        """The pictures that are decoded together under `guidance`: those of one kind, after one another."""
-        kinds: dict[tuple[int, bool], list[Prompt]] = {}
-        for item in self.items:
-            in_regions = any(mask is not None for mask in item.masks) or item.background is not None
-            kinds.setdefault((len(item.shown), in_regions or len(item.shown) > 1), []).append(item)
-        return [RowGroup.of(items, len(guidance.rule(*kind).rows)) for kind, items in kinds.items()]
+    def groups(self, guidance: Guidance, height: int, width: int, parts: bool = False) -> list["PictureGroup"]:
+        """The pictures that are decoded together under `guidance`; one group is decoded after the other.
+
+        height, width: of the canvas in cells.
+        parts: whether they are drawn part by part, in windows or crops. A part may see fewer regions than its picture,
+            and be decoded together with those of pictures that have fewer: the groups are the largest that may be.
+        """
+        maps = self.on_cells(height, width)
+        rows = [len(guidance.rule(*each.kind).rows) for each in maps]
+        if parts:
+            return [
+                PictureGroup.of([each for each, own in zip(maps, rows, strict=True) if own >= n], n)
+                for n in sorted(set(rows))
+            ]
+        kinds: dict[tuple[int, bool], list[ConditionMap]] = {}
+        for each in maps:
+            kinds.setdefault(each.kind, []).append(each)
+        return [PictureGroup.of(alike, len(guidance.rule(*kind).rows)) for kind, alike in kinds.items()]
 
     def rows(self, guidance: Guidance) -> int:
         """The rows that the picture with most conditions is drawn in under `guidance`."""
-        return max((group.rows for group in self.groups(guidance)), default=1)
+        counts = [len(item.shown) for item in self.items]
+        regions = [any(mask is not None for mask in item.masks) or item.background is not None for item in self.items]
+        return max(
+            (len(guidance.rule(n, n > 1 or in_regions).rows) for n, in_regions in zip(counts, regions, strict=True)),
+            default=1,
+        )
 
 
 @dataclass(frozen=True)
-class RowGroup:
-    """So many `pictures`, each drawn in so many `rows`, which have so many different `conditions` in all."""
+class PictureGroup:
+    """Pictures that are decoded together: how many, the rows of each, and the different conditions of all rows."""
 
     pictures: int
     rows: int
     conditions: int
 
     @classmethod
-    def of(cls, items: Sequence[Prompt], rows: int) -> "RowGroup":
-        shown = {condition for item in items for condition in item.shown}
-        against = {item.negative for item in items} if rows > 1 else set()
-        return cls(len(items), rows, len(shown | against))
+    def of(cls, maps: Sequence[ConditionMap], rows: int) -> "PictureGroup":
+        """The group of pictures with these conditions, each drawn in so many `rows`."""
+        shown = {condition for each in maps for condition in each.conditions}
+        negatives = {each.negative for each in maps} if rows > 1 else set()
+        return cls(len(maps), rows, len(shown | negatives))
 
 
 def row_embeddings(model, rows: Sequence[Condition | None], device: torch.device) -> Tensor:

@@ -49,6 +49,10 @@ class Codebook(nn.Module):
             ids = [nearest_codes(chunk, codes) for chunk in points.split(max(1, DISTANCES_AT_ONCE // self.size))]
         return rearrange(torch.cat(ids), "(b h w) -> b h w", h=vectors.shape[2], w=vectors.shape[3])
 
+    def nearest_bytes(self, cells: int) -> int:
+        """Bytes of the distances that `nearest` holds at once for so many `cells`."""
+        return min(cells, max(1, DISTANCES_AT_ONCE // self.size)) * self.size * 4
+
     def check(self, vectors: Tensor) -> None:
         """Raises ValueError unless the vectors are [B, C, h, w] with this codebook's C."""
         if vectors.ndim != 4 or vectors.shape[1] != self.dim:

@@ -76,7 +76,7 @@ class LlamaGenTokenizer(Tokenizer):
 
     @property
     def decoded_channels(self) -> int:
-        return max(self.config.decoder_widths[:2])  # the finest level is reached by an upsampling as wide as the next
+        return max(self.config.decoder_widths[:2])
 
     def pre_quant(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> [B, C, h, w], not yet of length one. Raises ValueError as `encode` does."""
@@ -150,8 +150,8 @@ class Decoder(nn.Module):
 class Level(nn.Module):
     """The residual blocks of one resolution, each followed by attention where the level has it.
 
-    Who goes through the `layers` keeps nothing but what the next one takes: at full size a tensor of all channels is
-    what a picture takes most memory for.
+    The caller runs `layers` one by one, so that only one layer's input is held. At full size such tensors take most of
+    a picture's memory.
     """
 
     def __init__(self, width_in: int, width: int, blocks: int, attention: bool, **layers):
@@ -183,7 +183,14 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x
-        for layer in (self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2):  # none outlives the next
+        for layer in (
+            self.norm1,
+            F.silu,
+            self.conv1,
+            self.norm2,
+            F.silu,
+            self.conv2,
+        ):  # a layer's input is freed before the next one runs
             h = layer(h)
         return self.nin_shortcut(x) + h
 

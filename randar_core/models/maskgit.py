@@ -110,7 +110,7 @@ class Decoder(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, which a half of the tokenizer calls one by one, see `llamagen.Level`."""
+    """The residual blocks of one resolution. The caller runs them one by one, see `llamagen.Level`."""
 
     def __init__(self, width_in: int, width: int, blocks: int, **layers):
         super().__init__()
@@ -128,7 +128,14 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x
-        for layer in (self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2):  # none outlives the next
+        for layer in (
+            self.norm1,
+            F.silu,
+            self.conv1,
+            self.norm2,
+            F.silu,
+            self.conv2,
+        ):  # a layer's input is freed before the next one runs
             h = layer(h)
         # The shortcut of the released weights was trained on the block's output, not on its input.
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))

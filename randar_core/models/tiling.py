@@ -9,8 +9,8 @@ from torch import Tensor
 # quickest with 256×256 at a time (benchmarks/speed). 2^20 are 16 pictures of that size and take the released tokenizers
 # about 0.8 GB in 16 bits, twice that in 32.
 PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CPU = 2**20, 2**16
-# Tensors of all channels at full size that lie side by side at most: a block's input, and a layer's input and output.
-# The convolutions of a CPU hold one more, in a layout of their own.
+# Tensors of all channels at full size that lie side by side at most: a block's input, and a layer's input and output,
+# without what a GPU's kernels allocate for themselves. The convolutions of a CPU hold one more, in their own layout.
 TENSORS_AT_ONCE, TENSORS_AT_ONCE_ON_CPU = 3, 4
 # A picture that would take more bytes than this at its peak goes in overlapping tiles of TILE_SIDE cells: with the
 # released tokenizers one of more than 2 megapixels in 16 bits. All others go whole: a tile's colours can differ from
@@ -25,14 +25,24 @@ def pictures_at_once(height: int, width: int, device: torch.device) -> int:
     return max(1, pixels // max(1, height * width))
 
 
-def coding_bytes(channels: int, pixels: int, dtype: torch.dtype, device: torch.device) -> int:
-    """Bytes that a half of a tokenizer with `channels` at full size takes at its peak for `pixels` in one piece."""
+def peak_bytes(channels: int, pixels: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes that an encoder or decoder with `channels` at full size takes at its peak for `pixels` in one piece."""
     tensors = TENSORS_AT_ONCE_ON_CPU if device.type == "cpu" else TENSORS_AT_ONCE
     return tensors * channels * pixels * dtype.itemsize
 
 
+def largest_piece(height: int, width: int, factor: int, at_most: int) -> int:
+    """Pixels of the largest piece in which a picture is taken, see `in_tiles_if_large`; a cell has `factor` a side."""
+    if height * width <= at_most:
+        return height * width
+    return min(height, TILE_SIDE * factor) * min(width, TILE_SIDE * factor)
+
+
 def largest_whole(encoder_channels: int, decoder_channels: int, element_bytes: int) -> int:
-    """Pixels of the largest picture that doesn't go in tiles, by the channels at full size."""
+    """Pixels of the largest picture that doesn't go in tiles, by the channels at full size.
+
+    It is the same on all devices, so that all give the same picture.
+    """
     return WHOLE_BYTES // (TENSORS_AT_ONCE * max(encoder_channels, decoder_channels) * element_bytes)
 
 

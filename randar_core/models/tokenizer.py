@@ -1,6 +1,6 @@
 """What all image tokenizers share: the way from pixels to ids and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -67,23 +67,35 @@ class Tokenizer(nn.Module):
         return 0
 
     @property
+    def encoded_channels(self) -> int:
+        """Channels at full size in the encoder."""
+        return max(self.config.channels, self.config.widths[0])
+
+    @property
     def decoded_channels(self) -> int:
-        """Channels at full size in the decoder."""
-        return self.config.channels
+        """Channels at full size in the decoder, whose finest level is reached by an upsampling as wide as the next."""
+        return max(self.config.widths[:2])
 
     @property
     def whole_at_most(self) -> int:
         """Pixels of the largest picture that isn't taken in tiles."""
         element_bytes = self.quantize.embedding.weight.element_size()
-        return largest_whole(self.config.channels, self.decoded_channels, element_bytes)
+        return largest_whole(self.encoded_channels, self.decoded_channels, element_bytes)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> ids [B, h, w]. Raises ValueError as `check_pixels` does."""
+        return torch.cat([self.nearest(vectors) for vectors in self.unquantised(pixels)])
+
+    def encode_vectors(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, H, W] in 0…1 -> [B, C, h, w] for `nearest`. Raises ValueError as `check_pixels` does."""
+        return torch.cat(list(self.unquantised(pixels)))
+
+    def unquantised(self, pixels: Tensor) -> Iterator[Tensor]:
+        """What `encode_vectors` gives, slice by slice."""
         self.check_pixels(pixels)
         pixels = pixels.to(self.quantize.embedding.weight.dtype)
-        slices = pixels.split(pictures_at_once(*pixels.shape[2:], pixels.device))
-        layout = (self.factor, 1, self.whole_at_most)
-        return torch.cat([self.nearest(in_tiles_if_large(self.pre_quant, chunk, *layout)) for chunk in slices])
+        for chunk in pixels.split(pictures_at_once(*pixels.shape[2:], pixels.device)):
+            yield in_tiles_if_large(self.pre_quant, chunk, self.factor, 1, self.whole_at_most)
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w] -> ids [B, h, w] of the nearest codes. Not differentiable."""

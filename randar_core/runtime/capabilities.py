@@ -1,32 +1,35 @@
 """What a device can compute: its quickest dtype, and in which forms it can read the weights of linear layers."""
 
 import platform
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 PACKED_BITS = ("float16", "int8")  # what float32 weights can be packed in
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are the quickest on `device`; emulated ones take many times as long as float32."""
+def bfloat16_is_quick(device: torch.device) -> bool:
+    """Whether `device` multiplies in bfloat16 more quickly than in float32."""
     if device.type == "cpu":
-        return cpu_computes_bfloat16()
+        return bfloat16_is_quick_on_cpu()
     if device.type == "cuda":
         # Every GPU that ROCm supports has them; NVIDIA's have them since Ampere.
         return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     return True
 
 
-def cpu_computes_bfloat16() -> bool:
-    """Whether products in bfloat16 are quicker on this CPU than those in float32.
+def bfloat16_is_quick_on_cpu() -> bool:
+    """Whether this CPU multiplies in bfloat16 more quickly than in float32.
 
-    Intel's cores need AMX for that, which a virtual machine may hide: with AVX-512's instruction alone they take nearly
-    twice as long as in float32.
+    Intel's cores need AMX for that, which a virtual machine may hide. By AVX-512's instruction alone they are slower: a
+    core of Sapphire Rapids has 140 GFLOP/s in float32 and 80 in bfloat16 (benchmarks/results/bfloat16.md).
     """
     if not has_bfloat16_kernels():
         return False
-    return not on_x86() or has("_is_amx_tile_supported") or "intel" not in cpu_name().lower()
+    return not on_x86() or has("_is_amx_tile_supported") or not made_by_intel()
 
 
 def has_bfloat16_kernels() -> bool:
@@ -46,21 +49,21 @@ def has(capability: str) -> bool:
     return ask is not None and bool(ask())
 
 
-def cpu_name() -> str:
-    """What this CPU calls itself, its maker included; empty where that isn't known."""
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    name = "" if capabilities is None else capabilities().get("cpu_name", "")
-    return name or platform.processor()
+def made_by_intel() -> bool:
+    """Whether this x86 CPU says that Intel made it."""
+    if CPU_INFO.exists():  # Linux, where `platform` names the architecture alone
+        return "GenuineIntel" in CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    return "GenuineIntel" in platform.processor() or platform.system() == "Darwin"
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:
     """The quickest dtype with the range of float32: bfloat16 where `device` computes in it, otherwise float32."""
-    return torch.bfloat16 if computes_bfloat16(device) else torch.float32
+    return torch.bfloat16 if bfloat16_is_quick(device) else torch.float32
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
     """A context in which float32 weights are multiplied in the quick dtype of `device`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_quick(device))
 
 
 def can_pack(weight: Tensor) -> bool:

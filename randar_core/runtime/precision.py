@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .capabilities import can_pack_in, computes_bfloat16, cpu_computes_bfloat16, quick_dtype
+from .capabilities import bfloat16_is_quick, bfloat16_is_quick_on_cpu, can_pack_in, quick_dtype
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Precision:
 def precision_of(name: str, device: torch.device) -> Precision:
     """The precision that a `name` stands for on `device`: a floating dtype of torch, "int8", or "auto", the quickest.
 
-    A CPU that doesn't compute in a dtype of 16 bits keeps only the weights in 16, where it has kernels for that: in
-    float16, which rounds less than bfloat16. Raises ValueError for int8 on another device.
+    A CPU that is slow in a dtype of 16 bits, bfloat16 included, keeps only the weights in 16, where it has kernels for
+    that: in float16, which rounds less than bfloat16. Raises ValueError for int8 on another device.
     """
     if name == "int8":
         if device.type != "cpu":
             raise ValueError(f"Weights in int8 are for the CPU, not for '{device}'. Use float16 or bfloat16.")
         return Precision(torch.float32, name)
-    if name == "auto" and device.type == "cuda" and not computes_bfloat16(device):
+    if name == "auto" and device.type == "cuda" and not bfloat16_is_quick(device):
         name = "float16"
     dtype = quick_dtype(device) if name == "auto" else getattr(torch, name)
-    emulated = device.type == "cpu" and not (dtype == torch.bfloat16 and cpu_computes_bfloat16())
-    if emulated and name != "float32" and can_pack_in("float16"):
+    slow = device.type == "cpu" and not (dtype == torch.bfloat16 and bfloat16_is_quick_on_cpu())
+    if slow and name != "float32" and can_pack_in("float16"):
         return Precision(torch.float32, "float16")
     return Precision(dtype)

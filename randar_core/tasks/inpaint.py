@@ -107,9 +107,9 @@ def inpaint(
     plan = plan_crops(model, crops, canvas.known, crop_options, mask.shape[1:])
     drawn = decode(model, canvas, plan, crop_prompts.on_cells(grid, grid), options, on_step=on_step)
 
-    opacity, out, confidence = feather(mask, seam), pixels.clone(), torch.ones_like(mask)
     chunks = zip(*(t.split(limit) for t in (drawn.ids, squares, canvas.known, redrawn)), strict=True)
-    new = torch.cat([remove_reconstruction_error(tokenizer.decode(ids).to(out), *rest) for ids, *rest in chunks])
+    new = torch.cat([remove_reconstruction_error(tokenizer.decode(ids).to(pixels), *rest) for ids, *rest in chunks])
+    opacity, out, confidence = feather(mask, seam), pixels.clone(), torch.ones_like(mask)
     for crop, square, cells in zip(crops, new, drawn.confidence, strict=True):
         # What another crop repaints is context in this one.
         own = torch.isin(labels[crop.picture], torch.tensor(crop.regions, dtype=torch.long, device=device))

@@ -1,60 +1,69 @@
-"""How much memory a task takes next to the weights."""
+"""How much memory the passes of a task take next to the weights."""
 
 import torch
 
+from ..decoding.conditions import PictureGroup
 from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.sampling import Sampling
 from ..models.family import Call
 
 
-def batch_bytes(
+def decode_bytes(
     model,
     options: DecodingOptions,
-    rows: int,
+    group: PictureGroup,
     cells: int,
     known: int = 0,
-    scored: bool = False,
     device: torch.device | None = None,
-    pictures: int = 1,
-    conditions: int | None = None,
-    drawn: bool = True,
 ) -> int:
-    """Bytes that pictures take while they are decoded or read together.
+    """Bytes that pictures take while they are drawn together.
 
     model: a transformer of any family.
     options: steps, schedule and sampling.
-    rows: of guidance, of each picture.
+    group: the pictures.
     cells: of each picture.
     known: cells that the first call feeds.
-    scored: whether a teacher-forced pass reads the whole pictures first.
     device: that they are decoded on; None: where the weights are.
-    pictures: how many.
-    conditions: that are different, of all rows; None: every row has its own.
-    drawn: whether the pictures are drawn; otherwise they are only read: for their scores, or without `scored` twice in
-        one sequence, for their features.
 
     That is the state of the decode and the peak of activations: of the logits or of a block's intermediates, whichever
     is more.
     """
     weight = next(model.parameters())
-    element_bytes, on_cpu = weight.element_size(), (device or weight.device).type == "cpu"
+    on_cpu = (device or weight.device).type == "cpu"
     sizes = sizes_for(model, options, cells, known) or (0,)
-    all_rows = pictures * rows
-    conditions = all_rows if conditions is None else min(conditions, all_rows)
 
-    def peak(sampling: Sampling | None, tokens: int, queries: int, earlier: int = 0) -> int:
-        logits = pictures * logits_at_once(rows, sampling, on_cpu) * queries * model.config.codebook_size * 4
-        return max(logits, model.call_bytes(Call(all_rows, cells, conditions, tokens, queries, earlier), element_bytes))
+    def peak(tokens: int, queries: int, earlier: int = 0) -> int:
+        logits = logits_bytes(model, group, queries, logits_at_once(group.rows, options.sampling, on_cpu))
+        return max(logits, pass_bytes(model, group, cells, tokens, queries, earlier))
 
-    reading = peak(None, cells, cells) if scored else 0
-    if not drawn:
-        return reading or model.call_bytes(Call(all_rows, 2 * cells, conditions, 2 * cells, 0), element_bytes)
-    first, later = peak(options.sampling, known, sizes[0]), peak(options.sampling, max(sizes), max(sizes), 1 + known)
-    return max(reading, model.state_bytes(all_rows, cells, element_bytes, conditions) + max(first, later))
+    first, later = peak(known, sizes[0]), peak(max(sizes), max(sizes), 1 + known)
+    all_rows = group.pictures * group.rows
+    return model.state_bytes(all_rows, cells, weight.element_size(), group.conditions) + max(first, later)
 
 
-def logits_at_once(rows: int, sampling: Sampling | None, on_cpu: bool) -> int:
+def score_bytes(model, group: PictureGroup, cells: int) -> int:
+    """Bytes that pictures take while they are scored together, in a teacher-forced pass over all their `cells`."""
+    logits = logits_bytes(model, group, cells, logits_at_once(group.rows))
+    return max(logits, pass_bytes(model, group, cells, cells, cells))
+
+
+def feature_bytes(model, group: PictureGroup, cells: int) -> int:
+    """Bytes that pictures take while their features are read: their `cells` twice over in one sequence, no logits."""
+    return pass_bytes(model, group, 2 * cells, 2 * cells, 0)
+
+
+def pass_bytes(model, group: PictureGroup, cells: int, tokens: int, queries: int, earlier: int = 0) -> int:
+    """Bytes of a block's intermediates, see `Call`."""
+    call = Call(group.pictures * group.rows, cells, group.conditions, tokens, queries, earlier)
+    return model.call_bytes(call, next(model.parameters()).element_size())
+
+
+def logits_bytes(model, group: PictureGroup, queries: int, at_once: int) -> int:
+    return group.pictures * at_once * queries * model.config.codebook_size * 4
+
+
+def logits_at_once(rows: int, sampling: Sampling | None = None, on_cpu: bool = False) -> int:
     """The most tensors `[n, V]` in float32 that one picture holds at once, from its logits to a token.
 
     Those of its rows are there until the end. Guidance adds one term after another, each by its difference and its

@@ -5,8 +5,8 @@ import torch
 from random_models import random_model
 from speed import memory
 
+from randar_core.models import tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
-from randar_core.models.tiling import coding_bytes
 from randar_core.tasks.features import features
 
 
@@ -46,7 +46,7 @@ def test_what_decoding_takes_grows_with_the_width_and_the_margin_of_its_half(hal
     vectors, side = torch.zeros(1, 8, 20, 20), (20 + 2 * tokenizer.margin) * tokenizer.factor
     with torch.inference_mode():
         measured = memory.peak_bytes(lambda: tokenizer.decode_vectors(vectors), torch.device("cpu"))
-    stated = coding_bytes(tokenizer.decoded_channels, side**2, torch.float32, torch.device("cpu"))
+    stated = tiling.peak_bytes(tokenizer.decoded_channels, side**2, torch.float32, torch.device("cpu"))
     assert 0.85 * measured <= stated <= 1.15 * measured
 
 

@@ -10,8 +10,8 @@ from tiny_tasks import GRID, OPTIONS, classes, random_ids
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.conditions import Condition, Prompt, PromptBatch, check_region, row_embeddings
-from randar_core.decoding.guidance import Guidance, Linear
-from randar_core.decoding.loop import score
+from randar_core.decoding.guidance import UNGUIDED, Guidance, Linear
+from randar_core.decoding.loop import grouped, score
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.fill import fill
@@ -223,10 +223,24 @@ def test_so_many_rows_are_drawn_as_there_are_conditions_and_one_more(conditions,
 
 def test_pictures_of_one_kind_are_drawn_together():
     many = batch(PLAIN, RICH, PLAIN)
-    found = [(group.pictures, group.rows) for group in many.groups(Guidance(Linear(1, 3)))]
-    alone = [batch(item).rows(Guidance(Linear(1, 3))) for item in (PLAIN, RICH)]
-    assert found == [(2, alone[0]), (1, alone[1])]
-    assert [group.conditions for group in batch(PLAIN, PLAIN).groups(Guidance(Linear(1, 3)))] == [2]
+    guidance = Guidance(Linear(1, 3))
+    rows = [batch(item).rows(guidance) for item in (PLAIN, RICH)]
+    groups = many.groups(guidance, GRID, GRID)
+    assert [(group.pictures, group.rows) for group in groups] == [(2, rows[0]), (1, rows[1])]
+    assert [group.conditions for group in batch(PLAIN, PLAIN).groups(guidance, GRID, GRID)] == [2]
+    # A window may see one class alone, and is then drawn with those of the plain pictures.
+    parts = many.groups(guidance, GRID, GRID, parts=True)
+    assert [(group.pictures, group.rows) for group in parts] == [(3, rows[0]), (1, rows[1])]
+
+
+@given(st.lists(st.sampled_from(range(4)), min_size=1, max_size=6), st.booleans())
+def test_the_groups_are_those_of_the_decoding(kinds, guided):
+    everywhere = Prompt((Condition.of(1),), (torch.ones(2, 2),))
+    nowhere = Prompt((Condition.of(0), Condition.of(1)), (torch.ones(4, 4), torch.zeros(4, 4) + 1e-9))
+    prompts = batch(*((PLAIN, RICH, everywhere, nowhere)[kind] for kind in kinds))
+    guidance = Guidance(Linear(1, 3)) if guided else UNGUIDED
+    decoded = grouped([each.kind for each in prompts.on_cells(GRID, GRID)], None)
+    assert [group.pictures for group in prompts.groups(guidance, GRID, GRID)] == [len(group) for group in decoded]
 
 
 # What is refused

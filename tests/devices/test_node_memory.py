@@ -9,6 +9,7 @@ process of their own: this file, run as a script, prints what they found, and ea
 import gc
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -36,14 +37,16 @@ def drawn(desk: Desk, node: str, classes: str = "star", **inputs) -> tuple:
     return desk.run(node, model=desk.model, classes=prompts, **{"seed": 1, "steps": 4, "cfg": 2.0} | inputs)
 
 
-def inpainted(desk: Desk, side: int, pictures: int = 1, **inputs) -> tuple:
-    image, mask = desk.random(pictures, side, side, 3), middle(desk, side, side)
+def inpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, small: bool = False, **inputs) -> tuple:
+    image, mask = desk.random(pictures, side, side, channels), middle(desk, side, side)
+    if small:
+        mask[:, : side // 2] = 0
     return drawn(desk, "RandARInpaint", image=image, mask=mask, **inputs)
 
 
-def outpainted(desk: Desk, side: int, pictures: int = 1, **sides: int) -> tuple:
+def outpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, **sides: int) -> tuple:
     sides = {"left": 0, "top": 0, "right": 0, "bottom": 0} | sides
-    return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, 3), **sides)
+    return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, channels), **sides)
 
 
 def refined(desk: Desk, pictures: int) -> tuple:
@@ -66,6 +69,11 @@ def scored(desk: Desk, pictures: int) -> tuple:
     return desk.run("RandARConfidence", model=desk.model, classes=star, latent=desk.latent(pictures, 8, 8), cfg=2.0)
 
 
+def matched(desk: Desk) -> tuple:
+    image, target = desk.random(1, 64, 80, 3), desk.random(3, 64, 64, 3)
+    return desk.run("RandARFeatureMatch", model=desk.model, image=image, mask=middle(desk, 64, 80), target=target)
+
+
 def feature_maps(desk: Desk, pictures: int) -> tuple:
     return desk.run("RandARFeatureMap", model=desk.model, image=desk.random(pictures, 80, 64, 3))
 
@@ -80,39 +88,68 @@ SAMPLED: dict[str, Callable[[Desk], tuple]] = {
     "inpainted": lambda desk: inpainted(desk, 64),
     "three large ones inpainted": lambda desk: inpainted(desk, 320, 3),
     "a large one inpainted in part": lambda desk: inpainted(desk, 512, denoise=0.7),
+    "a small mask inpainted": lambda desk: inpainted(desk, 160, channels=4, small=True),
     "outpainted": lambda desk: outpainted(desk, 64, left=32, right=32),
-    "two large ones outpainted": lambda desk: outpainted(desk, 192, 2, left=32, bottom=16),
+    "two large ones outpainted": lambda desk: outpainted(desk, 192, 2, channels=4, left=32, bottom=16),
     "refined": lambda desk: refined(desk, 2),
     "scored": lambda desk: scored(desk, 2),
 }
 ENLARGED = {"extrapolated": lambda desk: drawn(desk, "RandARExtrapolate", factor=2, latent_image=desk.latent(2, 8, 8))}
-READ = {"feature map": lambda desk: feature_maps(desk, 3)}
+READ = {"feature map": lambda desk: feature_maps(desk, 3), "feature match": matched}
 CODED = {
     "encoded": lambda desk: (desk.vae.encode(desk.random(1, 64, 64, 3)),),
     "eight encoded": lambda desk: (desk.vae.encode(desk.random(8, 64, 64, 3)),),
     "a large one encoded": lambda desk: (desk.vae.encode(desk.random(1, 256, 320, 3)),),
     "encoded in tiles": lambda desk: (desk.vae.encode_tiled(desk.random(2, 256, 256, 3), 64, 128, 16),),
+    "encoded in a tile that is larger": lambda desk: (desk.vae.encode_tiled(desk.random(1, 64, 96, 3), 512, 512, 64),),
     "decoded": lambda desk: (desk.vae.decode(desk.latent(1, 8, 8)["samples"]),),
     "eight decoded": lambda desk: (desk.vae.decode(desk.latent(8, 8, 8)["samples"]),),
     "a large one decoded": lambda desk: (desk.vae.decode(desk.latent(1, 32, 40)["samples"]),),
     "decoded in tiles": lambda desk: (desk.vae.decode_tiled(desk.latent(2, 32, 32)["samples"], 8, 16, 2),),
+    "decoded in a tile that is larger": lambda desk: (
+        desk.vae.decode_tiled(desk.latent(1, 8, 12)["samples"], 64, 64, 8),
+    ),
 }
-CASES = SAMPLED | ENLARGED | READ | CODED
+# Of pictures that the tokenizer takes in slices, and of one that it takes in tiles of its own, see `models/tiling.py`.
+SLICED = {
+    "many outpainted": lambda desk: outpainted(desk, 96, 4, left=32),
+    "many inpainted": lambda desk: inpainted(desk, 128, 4),
+    "many feature maps": lambda desk: feature_maps(desk, 6),
+    "many encoded": lambda desk: (desk.vae.encode(desk.random(8, 96, 96, 3)),),
+}
+TILED = {
+    "a huge one encoded": lambda desk: (desk.vae.encode(desk.random(1, 256, 512, 3)),),
+    "a huge one encoded in huge tiles": lambda desk: (
+        desk.vae.encode_tiled(desk.random(1, 256, 512, 3), 512, 512, 64),
+    ),
+    "a huge one decoded": lambda desk: (desk.vae.decode(desk.latent(1, 32, 64)["samples"]),),
+}
+LIMITS = {
+    "PIXELS_AT_ONCE": dict.fromkeys(SLICED, 2**13),
+    "WHOLE_BYTES": dict.fromkeys(TILED, 2**22),
+    "TILE_SIDE": dict.fromkeys(TILED, 16),
+}
+CASES = SAMPLED | ENLARGED | READ | CODED | SLICED | TILED
 RUNS = (
     [(family, case) for family in FAMILIES for case in SAMPLED]
     + [(family, case) for family in ("RandAR", "ARPG") for case in ENLARGED]
     + [(family, case) for family in ("RandAR", "LPD", "ARPG") for case in READ]
-    + [("RandAR", case) for case in CODED]
+    + [("RandAR", case) for case in CODED | SLICED | TILED]
 )
 
 
 def asked_and_taken(gpu: FeignedGPU, asked: list[int], desk: Desk, case: str) -> tuple[int, int]:
-    CASES[case](desk)  # loads the weights
-    gc.collect()
-    gpu.forget()
-    asked.clear()
-    before = gpu.live
-    CASES[case](desk)
+    with ExitStack() as patches:
+        for name, values in LIMITS.items():
+            if case in values:
+                tiling = desk.pack.module("randar_core.models.tiling")
+                patches.enter_context(mock.patch.object(tiling, name, values[case]))
+        CASES[case](desk)  # loads the weights
+        gc.collect()
+        gpu.forget()
+        asked.clear()
+        before = gpu.live
+        CASES[case](desk)
     return max(asked), gpu.peak - before
 
 

@@ -7,7 +7,7 @@ its part of it.
 """
 
 import gc
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import tiny
@@ -28,7 +28,7 @@ from randar_core.models.rar import RAR, RARConfig
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.fill import fill
-from randar_core.tasks.memory import batch_bytes
+from randar_core.tasks.memory import decode_bytes, score_bytes
 
 GRID = 8
 # The hidden width of the feed-forward layers is that of the releases, in widths.
@@ -121,12 +121,10 @@ def stated_and_measured(gpu: FeignedGPU, model: nn.Module, setting: Setting) -> 
         before = gpu.live
         run(model, setting, canvas)
     cells, known = (4 * GRID**2, GRID**2) if setting.task == "extrapolate" else (GRID**2, setting.known)
-    (group,) = setting.prompts().groups(setting.options().guidance)
-    scored, device = setting.task == "score", torch.device(DEVICE)
-    stated = batch_bytes(
-        model, setting.options(), cells=cells, known=known, scored=scored, device=device, **asdict(group)
-    )
-    return stated, gpu.peak - before
+    (group,) = setting.prompts().groups(setting.options().guidance, GRID, GRID)
+    if setting.task == "score":
+        return score_bytes(model, group, cells), gpu.peak - before
+    return decode_bytes(model, setting.options(), group, cells, known, torch.device(DEVICE)), gpu.peak - before
 
 
 @torch.no_grad()

@@ -237,7 +237,11 @@ def test_a_large_picture_goes_tile_by_tile_with_nearly_the_same_result(tokenizer
     factor = tokenizer.factor
     ids = torch.randint(tokenizer.codebook_size, (1, 6, 17), generator=torch.Generator().manual_seed(0))
     whole = tokenizer.decode(ids)
-    for name, value in {"WHOLE_BYTES": 3 * 8 * 4 * (8 * factor) ** 2, "TILE_SIDE": 8, "TILE_OVERLAP": 4}.items():
+    for name, value in {
+        "WHOLE_BYTES": tiling.TENSORS_AT_ONCE * 8 * 4 * (8 * factor) ** 2,
+        "TILE_SIDE": 8,
+        "TILE_OVERLAP": 4,
+    }.items():
         monkeypatch.setattr(tiling, name, value)
     tiled = tokenizer.decode(ids)
     assert tiled.shape == whole.shape and not tiled.equal(whole)

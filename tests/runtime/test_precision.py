@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_quickest_precision_is_that_of_the_cpu(monkeypatch):
-    monkeypatch.setattr(precisions, "cpu_computes_bfloat16", lambda: False)
+    monkeypatch.setattr(precisions, "bfloat16_is_quick_on_cpu", lambda: False)
     monkeypatch.setattr(precisions, "quick_dtype", lambda device: torch.float32)
     monkeypatch.setattr(precisions, "can_pack_in", lambda bits: True)
     assert precision_of("auto", CPU) == Precision(torch.float32, "float16")
@@ -19,7 +19,7 @@ def test_the_quickest_precision_is_that_of_the_cpu(monkeypatch):
     monkeypatch.setattr(precisions, "can_pack_in", lambda bits: False)
     assert precision_of("auto", CPU) == Precision(torch.float32)
     assert precision_of("float16", CPU) == Precision(torch.float16)
-    monkeypatch.setattr(precisions, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(precisions, "bfloat16_is_quick_on_cpu", lambda: True)
     monkeypatch.setattr(precisions, "quick_dtype", lambda device: torch.bfloat16)
     assert precision_of("auto", CPU) == Precision(torch.bfloat16)
 
@@ -33,28 +33,39 @@ def test_what_is_named_is_what_one_gets():
 
 
 @pytest.mark.parametrize(
-    "machine, name, instructions, amx, quicker",
+    "machine, intel, instructions, amx, quick",
     [
-        ("x86_64", "Intel Xeon", True, True, True),
-        ("x86_64", "Intel Xeon", True, False, False),
-        ("x86_64", "Intel Xeon", False, False, False),
-        ("AMD64", "AMD EPYC 9654", True, False, True),
-        ("AMD64", "AMD EPYC 7763", False, False, False),
-        ("arm64", "", False, False, True),
+        ("x86_64", True, True, True, True),
+        ("x86_64", True, True, False, False),
+        ("x86_64", True, False, False, False),
+        ("AMD64", False, True, False, True),
+        ("AMD64", False, False, False, False),
+        ("arm64", False, False, False, True),
     ],
 )
-def test_intels_cpus_compute_in_bfloat16_where_they_have_amx(monkeypatch, machine, name, instructions, amx, quicker):
+def test_bfloat16_is_quick_on_intels_cpus_where_they_have_amx(monkeypatch, machine, intel, instructions, amx, quick):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(capabilities.platform, "machine", lambda: machine)
-    monkeypatch.setattr(capabilities, "cpu_name", lambda: name)
+    monkeypatch.setattr(capabilities, "made_by_intel", lambda: intel)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert capabilities.cpu_computes_bfloat16() is quicker
+    assert capabilities.bfloat16_is_quick_on_cpu() is quick
 
 
-def test_a_torch_that_says_little_of_the_cpu_is_asked_nothing_it_does_not_know(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+def test_a_torch_that_knows_no_amx_or_no_kernels_is_taken_to_have_none(monkeypatch):
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-    monkeypatch.setattr(capabilities.platform, "processor", lambda: "GenuineIntel")
-    assert capabilities.cpu_name() == "GenuineIntel"
     assert not capabilities.has("_is_amx_tile_supported")
+    monkeypatch.setattr(capabilities.torch.ops, "mkldnn", object(), raising=False)
+    assert not capabilities.has_bfloat16_kernels()
+
+
+@pytest.mark.parametrize("maker, intel", [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_the_maker_of_the_cpu_is_read_where_the_system_names_it(monkeypatch, tmp_path, maker, intel):
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(capabilities, "CPU_INFO", info)
+    monkeypatch.setattr(capabilities.platform, "processor", lambda: f"Intel64 Family 6, {maker}")  # as Windows says it
+    monkeypatch.setattr(capabilities.platform, "system", lambda: "Windows")
+    assert capabilities.made_by_intel() is intel
+    monkeypatch.setattr(capabilities.platform, "processor", lambda: "x86_64")
+    info.write_text(f"vendor_id\t: {maker}\n", encoding="utf-8")
+    assert capabilities.made_by_intel() is intel

@@ -149,7 +149,7 @@ def test_what_comes_out_is_the_average_of_the_weights(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("computes", [True, False])
 def test_products_are_in_bfloat16_where_the_processor_has_them(tmp_path, monkeypatch, computes):
-    monkeypatch.setattr("randar_core.runtime.capabilities.cpu_computes_bfloat16", lambda: computes)
+    monkeypatch.setattr("randar_core.runtime.capabilities.bfloat16_is_quick_on_cpu", lambda: computes)
     seen, forward = [], TransformerObjective.forward
 
     def watched(self, batch, step):
