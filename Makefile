@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Windows has the same commands written out in README.md.
 
-.PHONY: demo gallery test test-comfyui fuzz bench clean
+.PHONY: demo gallery test test-comfyui fuzz fuzz-interrupts bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/randar demo --out out --force
@@ -46,6 +46,10 @@ SEED ?= 0
 fuzz: $(VENV)/.installed
 	@test -f "$(COMFYUI_DIR)/main.py" || { echo "COMFYUI_DIR='$(COMFYUI_DIR)' has no main.py: give the folder of a ComfyUI."; exit 2; }
 	$(BIN)/python tests/fuzz/graphs.py --comfyui "$(COMFYUI_ROOT)" --python "$(COMFYUI_PYTHON)" --count $(N) --seed $(SEED)
+
+# Interrupts at random times, as many.
+fuzz-interrupts: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/interrupts.py --comfyui "$(COMFYUI_ROOT)" --python "$(COMFYUI_PYTHON)" --count $(N) --seed $(SEED)
 
 # Seconds after which a measurement is stopped and projected. With 8 all of it took 53 minutes on two cores.
 BENCH_LIMIT ?= 15
