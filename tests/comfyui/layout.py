@@ -7,6 +7,7 @@ TITLE = 30  # pixels of a node's title, which lies above its position
 LEFT, TOP = 430, 100  # of the first group
 HEAD, PADDING = 80, 20  # from the edge of a group to the position of a node
 GAP, ROW_GAP = 60, 80  # between nodes and between groups next to one another; between rows of groups
+LETTER = 9.2  # pixels of a group's title for each of its letters, on average
 LEAST_SCALE = 0.6  # below it ComfyUI leaves out all text
 NOTES = {"Note", "MarkdownNote"}
 
@@ -97,3 +98,8 @@ def strays(nodes: list[dict], groups: list[dict]) -> list[str]:
     return [
         node["type"] for node in nodes if node["type"] not in NOTES and not any(holds(group, node) for group in groups)
     ]
+
+
+def long_titles(groups: list[dict]) -> list[str]:
+    """The titles of the groups that end beyond the group, perhaps on the title of the next one."""
+    return [group["title"] for group in groups if LETTER * len(group["title"]) + PADDING > group["bounding"][2]]

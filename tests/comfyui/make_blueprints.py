@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 INPUTS, OUTPUTS = -10, -20  # ids of the two ends of a subgraph
 SLOT, END_WIDTH, AWAY = 20, 120, 200  # pixels: a slot of an end, its width, and how far it is from the nodes
+GAP, ROOM = 100, 120  # pixels: between two columns of nodes; below a node, for a title and for its advanced inputs
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def made(blueprint: Blueprint, workflow: dict) -> dict:
         [last + 1, result["id"], 0, OUTPUTS, 0, output_type],
     ]
     keep_links(nodes, links)
+    draw_together(nodes)
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"randar/{blueprint.name}"))
     left, top = (min(node["pos"][axis] for node in nodes) for axis in (0, 1))
     right = max(node["pos"][0] + node["size"][0] for node in nodes)
@@ -169,6 +171,20 @@ def keep_links(nodes: list[dict], links: list[list]) -> None:
                 slot["link"] = None
         for place, slot in enumerate(node["outputs"]):
             slot["links"] = [link[0] for link in links if link[1:3] == [node["id"], place]]
+
+
+def draw_together(nodes: list[dict]) -> None:
+    """Place `nodes` column beside column, as they lie in their workflow, without the gaps that the others leave."""
+    columns: dict[float, list[dict]] = {}
+    for node in sorted(nodes, key=lambda node: node["pos"]):
+        columns.setdefault(node["pos"][0], []).append(node)
+    x, top = min(columns), min(node["pos"][1] for node in nodes)
+    for column in columns.values():
+        y = top
+        for node in column:
+            node["pos"] = [x, y]
+            y += node["size"][1] + ROOM
+        x += max(node["size"][0] for node in column) + GAP
 
 
 def first_named(nodes: list[dict], link: list) -> str:

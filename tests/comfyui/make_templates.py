@@ -31,10 +31,8 @@ from random_models import save_released
 from server import Server
 
 ROOT = Path(__file__).parents[2]
-SAVING, PREVIEWING = (
-    {"SaveImage", "SaveAnimatedWEBP"},
-    {"PreviewImage"},
-)  # they keep the room that their file gives them
+SAVING, PREVIEWING = {"SaveImage", "SaveAnimatedWEBP"}, {"PreviewImage"}
+ROOMY = NOTES | SAVING | PREVIEWING | {"RandARClassList"}  # they keep the room that their file gives them
 FEWEST_STEPS = """() => app.graph._nodes.filter(node => node.type === 'RandARSampler').forEach(node => {
     node.widgets.find(widget => widget.name === 'steps').value = 1;
 })"""
@@ -113,9 +111,9 @@ def make(path: Path, page, server) -> None:
 
 
 def resize(workflow: dict, least_heights: dict[str, float]) -> None:
-    """Make the nodes as low as their widgets allow, but for notes and for those that show pictures."""
+    """Make the nodes as low as their widgets allow, but for those that show texts or pictures."""
     for node in workflow["nodes"]:
-        if node["type"] not in NOTES | SAVING | PREVIEWING:
+        if node["type"] not in ROOMY:
             node["size"][1] = least_heights[str(node["id"])]
 
 

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
+CANVAS = {"dark": (23, 23, 23), "light": (214, 214, 214)}  # of ComfyUI's themes
+LEAST_CONTRAST = 1.8  # of a title on its bar: what most of the colours that ComfyUI offers for groups have in both
 spec = importlib.util.spec_from_file_location("layout", Path(__file__).parents[1] / "comfyui" / "layout.py")
 layout = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(layout)
@@ -35,6 +37,34 @@ def test_a_workflow_has_its_picture_and_a_note(path, workflow):
 def test_no_node_covers_another_or_leaves_its_group(workflow):
     assert layout.overlaps(workflow["nodes"]) == []
     assert layout.strays(workflow["nodes"], workflow["groups"]) == []
+
+
+def test_titles_of_groups_end_within_them_and_can_be_read_in_both_themes(workflow):
+    assert layout.long_titles(workflow["groups"]) == []
+    for group in workflow["groups"]:
+        colour = ImageColor.getrgb(group["color"])
+        for theme, canvas in CANVAS.items():
+            bar = [below * 0.75**2 + above * (1 - 0.75**2) for below, above in zip(canvas, colour, strict=True)]
+            assert contrast(colour, bar) > LEAST_CONTRAST, (group["title"], theme)
+
+
+def contrast(one, other) -> float:
+    """As the WCAG define it, of two colours of 0 to 255."""
+
+    def luminance(colour) -> float:
+        linear = [(value / 255 + 0.055) / 1.055 for value in colour]
+        return sum(share * value**2.4 for share, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_note_has_nothing_that_a_look_shows_wrong(workflow):
+    for note in (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in layout.NOTES):
+        # Nodes 2.0 show inline code in blue on a note's brown in the dark theme, which nobody can read.
+        assert "`" not in note
+        # Ordinary nodes show no space where a line ends within a paragraph.
+        assert "\n" not in note.replace("\n\n", "")
 
 
 def test_a_layout_has_room_for_nodes_that_have_grown(workflow):
