@@ -129,7 +129,7 @@ class RandARExtrapolate(io.ComfyNode):
             pictures=len(prompts),
             groups=prompts.groups(options.guidance, factor * model.grid, factor * model.grid),
             cells=(factor * model.grid) ** 2,
-            known=model.grid**2,
+            known=(model.grid**2,),
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index, latent_image))

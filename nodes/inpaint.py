@@ -133,12 +133,12 @@ class RandARInpaint(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
-        crop_pixels = largest_crop(masks > mask_threshold, grow_mask_by, context, model.side)
+        crop_pixels, covered = largest_crop(masks > mask_threshold, grow_mask_by, context, model.side)
         workload = Workload(
             pictures=pictures,
             groups=prompts.groups(options.guidance, model.grid, model.grid, parts=True),
             cells=model.grid**2,
-            known=model.grid**2 * 3 // 4,
+            known=(int((1 - covered) * model.grid**2), model.grid**2 * 3 // 4),
             passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
@@ -153,14 +153,16 @@ class RandARInpaint(io.ComfyNode):
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 
 
-def largest_crop(masked: Tensor, grow: int, context: float, size: int) -> int:
-    """Upper bound of the pixels of a crop around a region of `masked` `[B, H, W]` bool that is dilated by `grow`.
+def largest_crop(masked: Tensor, grow: int, context: float, size: int) -> tuple[int, float]:
+    """Bounds for the crops around the regions of `masked` `[B, H, W]` bool, which are dilated by `grow`.
 
-    `size` is the side of the model's own picture, see `crops_of`.
+    `size` is the side of the model's own picture, see `crops_of`. Returns the pixels of a crop, and the share of it
+    that its regions cover; no crop has more of either.
     """
     lines = [masked.any(0).any(axis).nonzero() for axis in (0, 1)]
-    wanted = context * max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
-    return min(max(math.ceil(wanted), size), widest_square(*masked.shape[1:], wanted)) ** 2
+    longest = max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
+    side = min(max(math.ceil(context * longest), size), widest_square(*masked.shape[1:], context * longest))
+    return side**2, min(1.0, longest / side) ** 2
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

@@ -100,13 +100,16 @@ class RandARRefine(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
+        # Of a share of the whole picture a window may hold any part.
+        whole = canvas.cells == model.grid**2
+        known = (int(model.grid**2 * (1 - amount)),) if forget == "share" and whole else (0, model.grid**2 * 3 // 4)
         workload = Workload.sliding(
             model,
             torch.zeros_like(canvas.known[0]),
             rounds=rounds,
             pictures=canvas.batch,
             groups=prompts.groups(options.guidance, *canvas.known.shape[1:], parts=True),
-            known=int(model.grid**2 * (1 - amount if forget == "share" else 0.75)),
+            known=known,
             passes=("score", "decode"),
         )
         refined = run(model, workload, options, task)

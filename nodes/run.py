@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ class Workload:
     pictures: in the batch.
     groups: of pictures that are drawn together, one group after the other.
     cells: that are decoded as one canvas, those of the model's window or of an enlarged model.
-    known: cells among them that the first call feeds.
+    known: how many of them the first call may feed, in any picture or window: those that take most memory.
     passes: what the task does with a picture, one after another: "decode", "score" or "features".
     coded_size: height and width in pixels of what the tokenizer encodes, and decodes where a picture is drawn. None: it
         isn't used.
@@ -46,7 +46,7 @@ class Workload:
     pictures: int
     groups: Sequence[PictureGroup]
     cells: int
-    known: int = 0
+    known: Collection[int] = (0,)
     passes: tuple[str, ...] = ("decode",)
     coded_size: tuple[int, int] | None = None
     canvas_cells: int | None = None
@@ -71,7 +71,7 @@ class Workload:
         more: other fields.
         """
         windows = windows_of(canvas[None], model.grid, overlap)
-        known = max((int(window.known.sum()) for window in windows), default=0)
+        known = {int(window.known.sum()) for window in windows} or {0}
         sizes = {"cells": model.grid**2, "canvas_cells": canvas.numel(), "known": known}
         return cls(**sizes | {"windows": rounds * len(windows)} | more)
 
@@ -95,8 +95,11 @@ def run(
         calls = len(sizes_for(model.transformer, options, workload.cells))
         logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
     progress = Progress(model.vae)
-    each = max(pass_bytes(model, options, workload, replace(group, pictures=1)) for group in workload.groups)
-    needed = max(pass_bytes(model, options, workload, group) for group in workload.groups)
+    alone = [replace(group, pictures=1) for group in workload.groups]
+    each, needed = (
+        max((pass_bytes(model, options, workload, group) for group in groups), default=0)
+        for groups in (alone, workload.groups)
+    )
     patchers = [model.patcher]
     if workload.coded_size is not None:
         patchers.append(model.vae.patcher)
@@ -125,7 +128,11 @@ def pass_bytes(model: LoadedModel, options: DecodingOptions, workload: Workload,
     transformer, cells = model.transformer, workload.cells
     group = replace(group, conditions=min(group.conditions, group.pictures * group.rows))
     by_pass = {
-        "decode": lambda: decode_bytes(transformer, options, group, cells, workload.known, model.device),
+        "decode": lambda: max(
+            # Known cells are fed, others are asked for: either may take more.
+            decode_bytes(transformer, options, group, cells, known, model.device)
+            for known in workload.known
+        ),
         "score": lambda: score_bytes(transformer, group, cells),
         "features": lambda: feature_bytes(transformer, group, cells),
     }

@@ -82,11 +82,15 @@ class RandARSampler(io.ComfyNode):
                 rest = remask_least_confident(rest, confidence, share=denoise)
             return fill(model.transformer, rest, prompts, options, on_step=progress)
 
+        # Pictures with as many known cells are drawn together.
+        counts = canvas.known.flatten(1).sum(1).tolist()
+        alike = [[i for i, own in enumerate(counts) if own == count] for count in set(counts)]
+        groups = [g for index in alike for g in prompts.take(index).groups(options.guidance, model.grid, model.grid)]
         workload = Workload(
             pictures=canvas.batch,
-            groups=prompts.groups(options.guidance, model.grid, model.grid),
+            groups=groups,
             cells=model.grid**2,
-            known=int(canvas.known.flatten(1).sum(1).max()),
+            known=set(counts),
             passes=("score", "decode") if partly else ("decode",),
         )
         drawn = run(model, workload, options, task)

@@ -89,8 +89,10 @@ class TokenizerVAE:
     def encode_tiled(self, pixels: Tensor, tile_x=512, tile_y=512, overlap=64, tile_t=None, overlap_t=None) -> Tensor:
         """As `encode`, tile by tile; tiles and overlap in pixels."""
         pixels = self.pixels_in(pixels)
-        height, width = (side // self.factor for side in pixels.shape[2:])
-        tile_y, tile_x = (min(max(1, tile // self.factor), side) for tile, side in ((tile_y, height), (tile_x, width)))
+        tile_y, tile_x = (max(1, tile // self.factor) for tile in (tile_y, tile_x))
+        height, width = (
+            min(tile * self.factor, side) for tile, side in zip((tile_y, tile_x), pixels.shape[2:], strict=True)
+        )
         unquantised = self.in_tiles(
             lambda: comfy.utils.tiled_scale(
                 pixels,
@@ -103,15 +105,16 @@ class TokenizerVAE:
                 output_device=torch.device("cpu"),
             ),
             # Without the search for the nearest codes, which the CPU does.
-            self.bytes_of(self.tokenizer.encoded_channels, tile_y * self.factor, tile_x * self.factor, 1),
+            self.bytes_of(self.tokenizer.encoded_channels, height, width, 1),
         )
         return self.vectors(self.codebook.nearest(unquantised))
 
     def decode_tiled(self, samples: Tensor, tile_x=32, tile_y=32, overlap=4, tile_t=None, overlap_t=None) -> Tensor:
         """As `decode`, tile by tile; tiles and overlap in cells."""
         self.check(samples)
-        tile_y, tile_x = (
-            min(max(1, tile), side) for tile, side in zip((tile_y, tile_x), samples.shape[2:], strict=True)
+        tile_y, tile_x = max(1, tile_y), max(1, tile_x)
+        height, width = (
+            min(tile, side) * self.factor for tile, side in zip((tile_y, tile_x), samples.shape[2:], strict=True)
         )
         decoded = self.in_tiles(
             lambda: comfy.utils.tiled_scale(
@@ -124,7 +127,7 @@ class TokenizerVAE:
                 out_channels=3,
                 output_device=self.output_device,
             ),
-            self.decode_bytes(tile_y * self.factor, tile_x * self.factor),
+            self.decode_bytes(height, width),
         )
         return rearrange(decoded, "b c h w -> b h w c")
 
@@ -207,14 +210,17 @@ class TokenizerVAE:
     def decode_bytes(self, height: int, width: int, pictures: int = 1) -> int:
         """Bytes that decoding pictures of that many pixels takes, without the weights."""
         margins = 2 * self.tokenizer.margin * self.factor
-        return self.bytes_of(self.tokenizer.decoded_channels, height + margins, width + margins, pictures)
+        return self.bytes_of(self.tokenizer.decoded_channels, height, width, pictures, margins)
 
-    def bytes_of(self, channels: int, height: int, width: int, pictures: int) -> int:
-        """Bytes of pictures with `channels` at full size. Many go in slices, a large one in tiles."""
-        together = min(pictures, pictures_at_once(height, width, self.device))
-        pixels = largest_piece(height, width, self.factor, self.tokenizer.whole_at_most)
-        network = peak_bytes(channels, together * pixels, self.vae_dtype, self.device)
-        return network + PIXEL_BYTES * pictures * height * width
+    def bytes_of(self, channels: int, height: int, width: int, pictures: int, margins: int = 0) -> int:
+        """Bytes of pictures with `channels` at full size, and `margins` on both sides together.
+
+        Many go in slices, a large one in tiles.
+        """
+        together = min(pictures, pictures_at_once(height + margins, width + margins, self.device))
+        piece_height, piece_width = largest_piece(height, width, self.factor, self.tokenizer.whole_at_most)
+        pixels = together * (piece_height + margins) * (piece_width + margins)
+        return peak_bytes(channels, pixels, self.vae_dtype, self.device) + PIXEL_BYTES * pictures * height * width
 
     def pixels_in(self, image: Tensor) -> Tensor:
         """An IMAGE [B, H, W, C] as [B, 3, H, W], its middle cropped to multiples of the factor as the core does.

@@ -31,11 +31,15 @@ def peak_bytes(channels: int, pixels: int, dtype: torch.dtype, device: torch.dev
     return tensors * channels * pixels * dtype.itemsize
 
 
-def largest_piece(height: int, width: int, factor: int, at_most: int) -> int:
-    """Pixels of the largest piece in which a picture is taken, see `in_tiles_if_large`; a cell has `factor` a side."""
+def largest_piece(height: int, width: int, factor: int, at_most: int) -> tuple[int, int]:
+    """Height and width in pixels of the largest piece in which `in_tiles_if_large` takes a picture of these sides.
+
+    factor: pixels along one side of a cell.
+    at_most: pixels of a picture that is taken whole.
+    """
     if height * width <= at_most:
-        return height * width
-    return min(height, TILE_SIDE * factor) * min(width, TILE_SIDE * factor)
+        return height, width
+    return min(height, TILE_SIDE * factor), min(width, TILE_SIDE * factor)
 
 
 def largest_whole(encoder_channels: int, decoder_channels: int, element_bytes: int) -> int:

@@ -25,11 +25,12 @@ def bfloat16_is_quick_on_cpu() -> bool:
     """Whether this CPU multiplies in bfloat16 more quickly than in float32.
 
     Intel's cores need AMX for that, which a virtual machine may hide. By AVX-512's instruction alone they are slower: a
-    core of Sapphire Rapids has 140 GFLOP/s in float32 and 80 in bfloat16 (benchmarks/results/bfloat16.md).
+    core of Sapphire Rapids has 140 GFLOP/s in float32 and 80 in bfloat16 (benchmarks/results/bfloat16.md). AMD's need
+    that instruction. Of an unknown maker the answer is no: float32 is quick everywhere.
     """
     if not has_bfloat16_kernels():
         return False
-    return not on_x86() or has("_is_amx_tile_supported") or not made_by_intel()
+    return not on_x86() or has("_is_amx_tile_supported") or made_by_amd()
 
 
 def has_bfloat16_kernels() -> bool:
@@ -49,11 +50,13 @@ def has(capability: str) -> bool:
     return ask is not None and bool(ask())
 
 
-def made_by_intel() -> bool:
-    """Whether this x86 CPU says that Intel made it."""
-    if CPU_INFO.exists():  # Linux, where `platform` names the architecture alone
-        return "GenuineIntel" in CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    return "GenuineIntel" in platform.processor() or platform.system() == "Darwin"
+def made_by_amd() -> bool:
+    """Whether this x86 CPU says that AMD made it."""
+    try:
+        told = CPU_INFO.read_text(encoding="utf-8", errors="replace")  # Linux, where `platform` names no maker
+    except OSError:
+        told = platform.processor()
+    return "AuthenticAMD" in told
 
 
 def quick_dtype(device: torch.device) -> torch.dtype:

@@ -1,6 +1,6 @@
 """Whether an error says that memory ran out."""
 
-WORDS = ("out of memory", "defaultcpuallocator")
+WORDS = ("out of memory", "defaultcpuallocator", "invalid buffer size")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -37,7 +37,8 @@ def decode_bytes(
         logits = logits_bytes(model, group, queries, logits_at_once(group.rows, options.sampling, on_cpu))
         return max(logits, pass_bytes(model, group, cells, tokens, queries, earlier))
 
-    first, later = peak(known, sizes[0]), peak(max(sizes), max(sizes), 1 + known)
+    first = peak(known, sizes[0])
+    later = peak(max(sizes[:-1]), max(sizes[1:]), 1 + known) if len(sizes) > 1 else 0
     all_rows = group.pictures * group.rows
     return model.state_bytes(all_rows, cells, weight.element_size(), group.conditions) + max(first, later)
 

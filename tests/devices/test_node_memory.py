@@ -37,20 +37,33 @@ def drawn(desk: Desk, node: str, classes: str = "star", **inputs) -> tuple:
     return desk.run(node, model=desk.model, classes=prompts, **{"seed": 1, "steps": 4, "cfg": 2.0} | inputs)
 
 
-def inpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, small: bool = False, **inputs) -> tuple:
+def inpainted(
+    desk: Desk, side: int, pictures: int = 1, channels: int = 3, small: bool = False, everything: bool = False, **inputs
+) -> tuple:
     image, mask = desk.random(pictures, side, side, channels), middle(desk, side, side)
     if small:
         mask[:, : side // 2] = 0
+    if everything:
+        mask[:] = 1
     return drawn(desk, "RandARInpaint", image=image, mask=mask, **inputs)
 
 
-def outpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, **sides: int) -> tuple:
-    sides = {"left": 0, "top": 0, "right": 0, "bottom": 0} | sides
-    return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, channels), **sides)
+def outpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, **inputs: int) -> tuple:
+    inputs = {"left": 0, "top": 0, "right": 0, "bottom": 0} | inputs
+    return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, channels), **inputs)
 
 
-def refined(desk: Desk, pictures: int) -> tuple:
-    return drawn(desk, "RandARRefine", latent=desk.latent(pictures, 8, 8), forget="share", amount=0.5, rounds=1)
+def refined(desk: Desk, pictures: int, forget: str = "share", **inputs) -> tuple:
+    inputs = {"amount": 0.5, "rounds": 1} | inputs
+    return drawn(desk, "RandARRefine", latent=desk.latent(pictures, 8, 8), forget=forget, **inputs)
+
+
+def masked_latents(desk: Desk) -> tuple:
+    """Two pictures: of one a cell is drawn, of the other all."""
+    masks = torch.zeros(2, 8, 8)
+    masks[0, 0, 0], masks[1] = 1, 1
+    latent = desk.latent(2, 8, 8, noise_mask=desk.place(masks))
+    return drawn(desk, "RandARSampler", latent_image=latent, steps=1)
 
 
 def regions(desk: Desk, pictures: int, plain: str = "") -> tuple:
@@ -94,6 +107,14 @@ SAMPLED: dict[str, Callable[[Desk], tuple]] = {
     "refined": lambda desk: refined(desk, 2),
     "scored": lambda desk: scored(desk, 2),
 }
+# In one call, whose logits take most.
+ONE_CALL = {
+    "in one call: a canvas": lambda desk: drawn(desk, "RandARCanvas", width=96, height=64, steps=1),
+    "in one call: all inpainted": lambda desk: inpainted(desk, 64, everything=True, steps=1),
+    "in one call: outpainted": lambda desk: outpainted(desk, 64, left=8, steps=1),
+    "in one call: refined": lambda desk: refined(desk, 1, "probability", amount=1.0, steps=1, top_p=0.9),
+    "in one call: masked latents": masked_latents,
+}
 ENLARGED = {"extrapolated": lambda desk: drawn(desk, "RandARExtrapolate", factor=2, latent_image=desk.latent(2, 8, 8))}
 READ = {"feature map": lambda desk: feature_maps(desk, 3), "feature match": matched}
 CODED = {
@@ -129,9 +150,10 @@ LIMITS = {
     "WHOLE_BYTES": dict.fromkeys(TILED, 2**22),
     "TILE_SIDE": dict.fromkeys(TILED, 16),
 }
-CASES = SAMPLED | ENLARGED | READ | CODED | SLICED | TILED
+CASES = SAMPLED | ONE_CALL | ENLARGED | READ | CODED | SLICED | TILED
 RUNS = (
     [(family, case) for family in FAMILIES for case in SAMPLED]
+    + [("RandAR", case) for case in ONE_CALL]
     + [(family, case) for family in ("RandAR", "ARPG") for case in ENLARGED]
     + [(family, case) for family in ("RandAR", "LPD", "ARPG") for case in READ]
     + [("RandAR", case) for case in CODED | SLICED | TILED]

@@ -67,8 +67,8 @@ def test_memory_is_asked_for_by_the_largest_square_that_a_mask_may_need(pack):
         mask[1, row, columns] = 1
         labels = crops.label_regions(blending.dilate(mask, 3) > 0)
         sides = [crop.side for crop in crops.crops_of(labels, context, size=8)]
-        assert max(sides) ** 2 <= node.largest_crop(mask > 0, 3, context, 8) <= 200**2
-    assert node.largest_crop(torch.zeros(1, 10, 200, dtype=torch.bool), 3, 2.0, 8) == 8**2
+        assert max(sides) ** 2 <= node.largest_crop(mask > 0, 3, context, 8)[0] <= 200**2
+    assert node.largest_crop(torch.zeros(1, 10, 200, dtype=torch.bool), 3, 2.0, 8) == (8**2, 0.0)
 
 
 def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):

@@ -45,6 +45,23 @@ def test_tiles_cover_the_whole_picture(model, model_picture):
     assert model.vae.decode_tiled(latent, tile_x=99, tile_y=99, overlap=0).allclose(model.vae.decode(latent), atol=1e-4)
 
 
+def test_tiles_overlap_alike_in_a_picture_that_is_narrower_than_they(model, monkeypatch):
+    """The narrow side takes no part in it: with less overlap along the other one, seams would show."""
+    import comfy.utils
+
+    overlaps, scale = [], comfy.utils.tiled_scale
+
+    def tiled_scale(samples, function, tile_x, tile_y, overlap, *rest, **more):
+        overlaps.append(overlap)
+        return scale(samples, function, tile_x, tile_y, overlap, *rest, **more)
+
+    monkeypatch.setattr(comfy.utils, "tiled_scale", tiled_scale)
+    strip = model.vae.vectors(torch.zeros(1, 1, 12, dtype=torch.long))
+    model.vae.decode_tiled(strip, tile_x=4, tile_y=4, overlap=2)
+    model.vae.encode_tiled(torch.rand(1, 4, 48, 3), tile_x=16, tile_y=16, overlap=8)
+    assert overlaps == [2, 8]
+
+
 def test_an_overlap_as_large_as_the_tile_still_ends(model, model_picture):
     assert model.vae.encode_tiled(model_picture.repeat(1, 2, 2, 1), tile_x=16, tile_y=16, overlap=64).shape == (
         1,

@@ -13,6 +13,7 @@ from randar_core.runtime.out_of_memory import is_out_of_memory
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, max allowed: 9.07 GB)."),
+        RuntimeError("Invalid buffer size: 24.00 GiB"),
         RuntimeError("CUDA error: out of memory"),
     ],
 )

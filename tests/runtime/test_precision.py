@@ -33,20 +33,20 @@ def test_what_is_named_is_what_one_gets():
 
 
 @pytest.mark.parametrize(
-    "machine, intel, instructions, amx, quick",
+    "machine, amd, instructions, amx, quick",
     [
-        ("x86_64", True, True, True, True),
-        ("x86_64", True, True, False, False),
-        ("x86_64", True, False, False, False),
-        ("AMD64", False, True, False, True),
-        ("AMD64", False, False, False, False),
+        ("x86_64", False, True, True, True),
+        ("x86_64", False, True, False, False),
+        ("x86_64", False, False, False, False),
+        ("AMD64", True, True, False, True),
+        ("AMD64", True, False, False, False),
         ("arm64", False, False, False, True),
     ],
 )
-def test_bfloat16_is_quick_on_intels_cpus_where_they_have_amx(monkeypatch, machine, intel, instructions, amx, quick):
+def test_bfloat16_is_quick_with_amx_and_on_amds_cpus(monkeypatch, machine, amd, instructions, amx, quick):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(capabilities.platform, "machine", lambda: machine)
-    monkeypatch.setattr(capabilities, "made_by_intel", lambda: intel)
+    monkeypatch.setattr(capabilities, "made_by_amd", lambda: amd)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert capabilities.bfloat16_is_quick_on_cpu() is quick
@@ -59,13 +59,13 @@ def test_a_torch_that_knows_no_amx_or_no_kernels_is_taken_to_have_none(monkeypat
     assert not capabilities.has_bfloat16_kernels()
 
 
-@pytest.mark.parametrize("maker, intel", [("GenuineIntel", True), ("AuthenticAMD", False)])
-def test_the_maker_of_the_cpu_is_read_where_the_system_names_it(monkeypatch, tmp_path, maker, intel):
-    info = tmp_path / "cpuinfo"
-    monkeypatch.setattr(capabilities, "CPU_INFO", info)
-    monkeypatch.setattr(capabilities.platform, "processor", lambda: f"Intel64 Family 6, {maker}")  # as Windows says it
-    monkeypatch.setattr(capabilities.platform, "system", lambda: "Windows")
-    assert capabilities.made_by_intel() is intel
+@pytest.mark.parametrize("maker, amd", [("GenuineIntel", False), ("AuthenticAMD", True), ("", False)])
+def test_the_maker_of_the_cpu_is_read_where_the_system_names_it(monkeypatch, tmp_path, maker, amd):
+    monkeypatch.setattr(capabilities, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(capabilities.platform, "processor", lambda: f"Family 6, {maker}")  # as Windows says it
+    assert capabilities.made_by_amd() is amd
     monkeypatch.setattr(capabilities.platform, "processor", lambda: "x86_64")
-    info.write_text(f"vendor_id\t: {maker}\n", encoding="utf-8")
-    assert capabilities.made_by_intel() is intel
+    capabilities.CPU_INFO.write_text(f"vendor_id\t: {maker}\n", encoding="utf-8")
+    assert capabilities.made_by_amd() is amd
+    monkeypatch.setattr(capabilities, "CPU_INFO", tmp_path)  # can't be read
+    assert not capabilities.made_by_amd()
