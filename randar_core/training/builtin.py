@@ -63,7 +63,7 @@ DECODER_ROUNDS = (
 
 TRANSFORMER = RandARConfig(width=256, layers=6, heads=4, codebook_size=1024, classes=len(CLASSES), grid=16)
 TRANSFORMER_LOOP = LoopSetting(
-    steps=5000, batch=48, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.999, optimizer="muon"
+    steps=4000, batch=48, learning_rate=3e-3, warmup=100, weight_decay=0.05, average=0.999, optimizer="muon"
 )
 
 
@@ -84,7 +84,7 @@ TRANSFORMER_ROUNDS = (
     TransformerRound(Landscapes(seed=2, count=24_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=16)),
     TransformerRound(
         Landscapes(seed=4, count=32_000),
-        replace(TRANSFORMER_LOOP, learning_rate=1.5e-3, seed=2),
+        replace(TRANSFORMER_LOOP, steps=5000, learning_rate=1.5e-3, seed=2),
         Prefixes(cells=64, whole_every=8),
         oversample=(("city", 2), ("castle", 2), ("house", 2)),
     ),
