@@ -133,6 +133,8 @@ def show_advanced_inputs(page) -> None:
 
 
 def fit_view(page) -> None:
+    """Show all nodes; the command alone shows those that are selected, as a node is that was just placed."""
+    page.evaluate("() => app.canvas.deselectAll()")
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
 
 
