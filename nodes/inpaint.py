@@ -1,13 +1,12 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
-import math
-
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..randar_core.tasks.crops import resize_square, widest_square
-from ..randar_core.tasks.inpaint import THRESHOLD, inpaint
+from ..randar_core.tasks.blending import dilate
+from ..randar_core.tasks.crops import Crop, crops_of, label_regions, resize_square
+from ..randar_core.tasks.inpaint import THRESHOLD, cell_masks, inpaint
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
 from .widgets import (
@@ -25,6 +24,7 @@ from .widgets import (
 )
 
 SHARED_BYTES = 28  # of a pixel while the networks work: 12 of the picture, 4 each of two masks, 8 of the regions
+SQUARE_BYTES = 24  # of a pixel of all crops at the model's size, as they were and as they are repainted
 # Where new pixels meet old ones, as measured by tests/devices/test_node_memory.py: of a pixel of all pictures, and of
 # one of the crop that is scaled, which may be as wide as the picture is long.
 PIXEL_BYTES, CROP_BYTES = 50, 43
@@ -133,17 +133,19 @@ class RandARInpaint(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
-        crop_pixels, covered = largest_crop(masks > mask_threshold, grow_mask_by, context, model.side)
+        crops, known = crops_around(masks.cpu() > mask_threshold, grow_mask_by, context, model.side, model.grid)
+        squares = len(crops) * (pictures // len(masks)) * model.side**2
+        largest = max((crop.side for crop in crops), default=0)
         workload = Workload(
             pictures=pictures,
             groups=prompts.groups(options.guidance, model.grid, model.grid, parts=True),
             cells=model.grid**2,
-            known=(int((1 - covered) * model.grid**2), model.grid**2 * 3 // 4),
+            known=known,
             passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
-            shared_bytes=pictures * height * width * SHARED_BYTES,
-            pixel_bytes=pictures * height * width * PIXEL_BYTES + crop_pixels * CROP_BYTES,
+            shared_bytes=pictures * height * width * SHARED_BYTES + squares * SQUARE_BYTES,
+            pixel_bytes=pictures * height * width * PIXEL_BYTES + squares * SQUARE_BYTES + largest**2 * CROP_BYTES,
         )
         painted = run(model, workload, options, task)
         if painted.decoded:
@@ -153,16 +155,19 @@ class RandARInpaint(io.ComfyNode):
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 
 
-def largest_crop(masked: Tensor, grow: int, context: float, size: int) -> tuple[int, float]:
-    """Bounds for the crops around the regions of `masked` `[B, H, W]` bool, which are dilated by `grow`.
+def crops_around(masked: Tensor, grow: int, context: float, size: int, grid: int) -> tuple[list[Crop], set[int]]:
+    """The crops in which the regions of `masked` `[B, H, W]` bool are repainted, and how many of their cells are known.
 
-    `size` is the side of the model's own picture, see `crops_of`. Returns the pixels of a crop, and the share of it
-    that its regions cover; no crop has more of either.
+    grow, context: as for `inpaint`.
+    size: pixels of a side of the model's own picture.
+    grid: cells of it.
     """
-    lines = [masked.any(0).any(axis).nonzero() for axis in (0, 1)]
-    longest = max((int(line[-1] - line[0]) + 1 + 2 * grow for line in lines if len(line)), default=0)
-    side = min(max(math.ceil(context * longest), size), widest_square(*masked.shape[1:], context * longest))
-    return side**2, min(1.0, longest / side) ** 2
+    mask = dilate(masked.to(torch.float32), grow)
+    crops = crops_of(label_regions(mask > 0), context, size)
+    if not crops:
+        return [], {0}
+    drawn, outside = cell_masks(crops, mask, grid)
+    return crops, set((~drawn & ~outside).flatten(1).sum(1).tolist())
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

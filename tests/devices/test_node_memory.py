@@ -48,6 +48,14 @@ def inpainted(
     return drawn(desk, "RandARInpaint", image=image, mask=mask, **inputs)
 
 
+def dotted(desk: Desk, side: int, dots: int) -> tuple:
+    """A crop for each of the dots in a row and a column."""
+    mask, step = torch.zeros(1, side, side), side // dots
+    mask[:, step // 2 :: step, step // 2 :: step] = 1
+    image = desk.random(1, side, side, 3)
+    return drawn(desk, "RandARInpaint", image=image, mask=desk.place(mask), grow_mask_by=2)
+
+
 def outpainted(desk: Desk, side: int, pictures: int = 1, channels: int = 3, **inputs: int) -> tuple:
     inputs = {"left": 0, "top": 0, "right": 0, "bottom": 0} | inputs
     return drawn(desk, "RandAROutpaint", image=desk.random(pictures, side, side, channels), **inputs)
@@ -101,6 +109,7 @@ SAMPLED: dict[str, Callable[[Desk], tuple]] = {
     "inpainted": lambda desk: inpainted(desk, 64),
     "three large ones inpainted": lambda desk: inpainted(desk, 320, 3),
     "a large one inpainted in part": lambda desk: inpainted(desk, 512, denoise=0.7),
+    "nine crops inpainted": lambda desk: dotted(desk, 384, 3),
     "a small mask inpainted": lambda desk: inpainted(desk, 160, channels=4, small=True),
     "outpainted": lambda desk: outpainted(desk, 64, left=32, right=32),
     "two larger ones outpainted": lambda desk: outpainted(desk, 112, 2, channels=4, left=16),

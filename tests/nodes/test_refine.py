@@ -58,17 +58,13 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
 
 
-def test_memory_is_asked_for_by_the_largest_square_that_a_mask_may_need(pack):
-    """That of a picture that is much longer than high is far larger than the picture."""
-    crops, blending = pack.module("randar_core.tasks.crops"), pack.module("randar_core.tasks.blending")
+def test_memory_is_asked_for_by_the_crops_that_a_mask_needs(pack):
     node = pack.module("nodes.inpaint")
-    for row, columns, context in ((5, slice(0, 1), 2.0), (0, slice(40, 60), 2.0), (9, slice(0, 200), 3.0)):
-        mask = torch.zeros(2, 10, 200)
-        mask[1, row, columns] = 1
-        labels = crops.label_regions(blending.dilate(mask, 3) > 0)
-        sides = [crop.side for crop in crops.crops_of(labels, context, size=8)]
-        assert max(sides) ** 2 <= node.largest_crop(mask > 0, 3, context, 8)[0] <= 200**2
-    assert node.largest_crop(torch.zeros(1, 10, 200, dtype=torch.bool), 3, 2.0, 8) == (8**2, 0.0)
+    mask = torch.zeros(2, 10, 200, dtype=torch.bool)
+    assert node.crops_around(mask, 3, 2.0, 8, 4) == ([], {0})
+    mask[1, 5, :1] = mask[1, 5, 150:160] = True
+    crops, known = node.crops_around(mask, 3, 2.0, 8, 4)
+    assert [crop.picture for crop in crops] == [1, 1] and max(known) < 16
 
 
 def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
