@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .codebook import Codebook
-from .tokenizer import Levels, Tokenizer
+from .tokenizer import Levels, Tokenizer, in_turn
 
 
 @dataclass(frozen=True)
@@ -182,16 +182,7 @@ class ResBlock(nn.Module):
         self.nin_shortcut = nn.Identity() if width_in == width else operations.Conv2d(width_in, width, 1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x
-        for layer in (
-            self.norm1,
-            F.silu,
-            self.conv1,
-            self.norm2,
-            F.silu,
-            self.conv2,
-        ):  # a layer's input is freed before the next one runs
-            h = layer(h)
+        h = in_turn((self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2), x)
         return self.nin_shortcut(x) + h
 
 

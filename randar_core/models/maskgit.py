@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .codebook import Codebook
-from .tokenizer import Levels, Tokenizer
+from .tokenizer import Levels, Tokenizer, in_turn
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,6 @@ class ResBlock(nn.Module):
         self.nin_shortcut = operations.Conv2d(width, width, 1, bias=False, **factory) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x
-        for layer in (
-            self.norm1,
-            F.silu,
-            self.conv1,
-            self.norm2,
-            F.silu,
-            self.conv2,
-        ):  # a layer's input is freed before the next one runs
-            h = layer(h)
+        h = in_turn((self.norm1, F.silu, self.conv1, self.norm2, F.silu, self.conv2), x)
         # The shortcut of the released weights was trained on the block's output, not on its input.
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))

@@ -1,6 +1,6 @@
 """What all image tokenizers share: the way from pixels to ids and back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +128,13 @@ class Tokenizer(nn.Module):
                 f"{self.factor}, the pixels along one side of a token. Scale or crop it, for example to "
                 f"{nearest_multiple(width, self.factor)}×{nearest_multiple(height, self.factor)}."
             )
+
+
+def in_turn(layers: Iterable[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+    """`x` through `layers`, one after another. What one takes is freed before the next one runs, unless it is `x`."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def nearest_multiple(side: int, factor: int) -> int:
