@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from randar_core.procedural.landscape.layout import NIGHTS, layout
+from randar_core.procedural.landscape.layout import CELL, NIGHTS, layout
 from randar_core.procedural.landscape.moods import MOODS
 from randar_core.procedural.landscape.painters import CLASSES as PAINTERS
 from randar_core.procedural.landscape.painters import middle_of, spread
@@ -27,11 +27,11 @@ def test_the_twelve_classes_keep_their_ids():
 
 
 MEANS = {
-    0: [159.84, 91.58, 116.34],
-    5: [58.3, 113.21, 138.61],
-    10: [195.22, 168.89, 102.71],
-    14: [187.3, 104.06, 106.71],
-    27: [41.48, 81.12, 111.37],
+    0: [159.24, 91.32, 116.29],
+    5: [59.63, 113.81, 140.28],
+    10: [196.45, 170.43, 104.05],
+    14: [188.09, 104.5, 106.49],
+    27: [41.5, 81.16, 111.9],
 }
 
 
@@ -83,6 +83,18 @@ def test_every_mood_and_backdrop_is_drawn_and_the_sun_shows_in_about_half_of_the
     shown = np.mean([scene.sun_radius > 0 and 0 < scene.sun[0] < 1 for scene in scenes])
     assert 0.4 < shown < 0.55
     assert {len(scene.clouds) for scene in scenes} == {0, 1, 2}
+
+
+def test_places_are_whole_cells_or_half_ones_and_sizes_are_few():
+    scenes = [layout(7, index) for index in range(200)]
+    for scene in scenes:
+        assert (scene.horizon / CELL * 2).is_integer() and 0.5 <= scene.horizon <= 0.66
+        places = (*scene.sun, *(length for cloud in scene.clouds for length in cloud[:2]), middle_of(scene, 0.3))
+        assert all((length / CELL).is_integer() for length in places)
+    for sizes in ({scene.scale for scene in scenes}, {cloud[2] for scene in scenes for cloud in scene.clouds}):
+        assert len(sizes) == 3
+    # Every cell that there is room for is taken.
+    assert {middle_of(scene, 0.3) for scene in scenes} == {CELL * number for number in range(6, 11)}
 
 
 @pytest.mark.parametrize("half", [0.1, 0.2, 0.3])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..sdf import box, convex
-from .layout import Layer, Layout
+from .layout import CELL, Layer, Layout, snap
 from .moods import MATERIALS, lerp, lit, rgb, shaded
 from .painter import Painter
 
@@ -12,12 +12,14 @@ WALLS = ("slate", "brick", "stone", "teal")
 
 def paint_skyline(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, windows: bool) -> None:
     """A row of towers from edge to edge."""
+    painter.part = "towers"
     width, haze = layer.spacing, layer.haze
-    x = -width * random.random() - width
+    x = snap(-width * random.random() - width)
     glass = lerp(MATERIALS["window"], rgb(scene.mood.haze), haze)
     while x < 1.0 + width:
         wide, tall, kind, wall = random.random(4).tolist()
-        half, tall = width * (0.38 + 0.14 * wide), layer.height * (0.5 + 0.5 * tall)
+        half = CELL if wide < 0.6 else 1.5 * CELL
+        tall = snap(layer.height * (0.5 + 0.5 * tall), CELL / 2)
         name = WALLS[int(wall * len(WALLS))]
         light, shade = lit(scene.mood, name, haze), shaded(scene.mood, name, haze)
         light = lerp(light, shade, 0.3)
@@ -32,7 +34,7 @@ def paint_skyline(painter: Painter, scene: Layout, random: np.random.Generator, 
                 parts.append((convex(u, v, (0, -tall - 0.1), (half, -tall), (-half, -tall)), light))
             parts += [(body, light), (np.maximum(body, u + half * 0.3), shade)]
             if windows:
-                pitch = 0.065
+                pitch = CELL
                 row = (-v - tall + 0.5 * pitch) % pitch - pitch / 2
                 panes = box(u - half * 0.35, row, half * 0.36, 0.014)
                 parts.append((np.maximum(np.maximum(panes, -v - tall + 0.03), v + 0.05), pane))

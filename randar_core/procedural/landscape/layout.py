@@ -28,7 +28,7 @@ class Layout:
     place: float
     """Of the main thing, in the room that there is."""
     scale: float
-    """Size of things, in the sizes that there are."""
+    """Size of things, in the sizes that there are: 0, 0.5 or 1."""
     others: float
     """How many other things there are, in the numbers that there are."""
     accent: int
@@ -52,7 +52,24 @@ class Layer:
 HAZES = (0.45, 0.7)
 """In clear and in misty air. There are few, as there are few moods: a small model has no room for more colours."""
 
+CELL = 1 / 16
+"""Side of a cell of tokens of the built-in model, which draws this set.
+
+Places and sizes are whole numbers of cells, or of half and quarter cells. The eye doesn't see it. But a thing that may
+lie anywhere looks different in its cells each time, more often than a small codebook has codes for, and comes out soft.
+"""
+
 NIGHTS = tuple(mood for mood in MOODS if mood.night)
+
+
+def snap(length: float, step: float = CELL) -> float:
+    """The whole number of steps that is nearest to `length`."""
+    return round(length / step) * step
+
+
+def one_of(share: float, count: int) -> float:
+    """One of `count` values at even distances from 0 to 1, chosen by a random number `share` in 0…1."""
+    return int(share * count) / (count - 1)
 
 
 def layout(seed: int, index: int, moods: tuple[Mood, ...] = MOODS) -> Layout:
@@ -60,24 +77,24 @@ def layout(seed: int, index: int, moods: tuple[Mood, ...] = MOODS) -> Layout:
     # One vector of uniform numbers: what one of them means never changes what the others are.
     drawn = np.random.default_rng((seed, index)).random(24).tolist()
     mood, horizon, sun_x, sun_y, sun_size, sun_shows, haze, far, place, scale, others, accent = drawn[:12]
-    horizon = 0.5 + 0.16 * horizon
-    sun_x = -0.4 + 1.8 * sun_x
+    horizon = snap(0.5 + 0.16 * horizon, CELL / 2)
+    sun_x = snap(-0.4 + 1.8 * sun_x)
     clouds = tuple(
-        (x * 1.2 - 0.1, 0.1 + 0.24 * number + 0.1 * y, 0.13 + 0.12 * length)
+        (snap(x * 1.2 - 0.1), snap(0.1 + 0.24 * number + 0.1 * y), (0.15, 0.2, 0.25)[int(3 * length)])
         for number, (shows, x, y, length) in enumerate((drawn[12:16], drawn[16:20]))
         if shows < 0.6
     )
     return Layout(
         mood=moods[int(mood * len(moods))],
         horizon=horizon,
-        sun=(sun_x, 0.14 + (horizon - 0.2) * sun_y),
-        sun_radius=(0.055 + 0.05 * sun_size) if sun_shows < 0.85 else 0.0,
+        sun=(sun_x, snap(0.14 + (horizon - 0.2) * sun_y)),
+        sun_radius=(0.0625, 0.09)[int(2 * sun_size)] if sun_shows < 0.85 else 0.0,
         light=-1.0 if sun_x < 0.5 else 1.0,
         clouds=clouds,
         haze=HAZES[int(haze * len(HAZES))],
         far=int(far * 3),
         place=place,
-        scale=scale,
+        scale=one_of(scale, 3),
         others=others,
         accent=int(accent * 3),
     )

@@ -1,12 +1,13 @@
 """The classes: which layers and things make each of them."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from .buildings import paint_castle, paint_house, paint_lighthouse
 from .city import paint_skyline
-from .layout import Layer, Layout
+from .layout import CELL, Layer, Layout, one_of, snap
 from .moods import lerp, lit, shaded
 from .painter import Painter
 from .relief import paint_dunes, paint_hills, paint_peaks
@@ -66,7 +67,7 @@ def forest(painter: Painter, scene: Layout, random: Random) -> None:
 
 def city(painter: Painter, scene: Layout, random: Random) -> None:
     paint_open_sky(painter, scene)
-    foot = scene.horizon + 0.14
+    foot = snap(scene.horizon + 0.14, CELL / 2)
     paint_skyline(painter, scene, random, Layer(foot, 0.13, 0.44, 0.85 * scene.haze), windows=False)
     paint_skyline(painter, scene, random, Layer(foot, 0.17, 0.32, 0.1), windows=True)
     paint_water(painter, scene, foot)
@@ -82,7 +83,8 @@ def aurora(painter: Painter, scene: Layout, random: Random) -> None:
 
 def middle_of(scene: Layout, half: float) -> float:
     """Where the main thing stands, which is `half` wide to either side and whole in the picture."""
-    return half + 0.02 + (0.96 - 2 * half) * scene.place
+    first, last = math.ceil((half + 0.02) / CELL), math.floor((0.98 - half) / CELL)
+    return CELL * (first + int(scene.place * (last - first + 1)))
 
 
 def spread(scene: Layout, random: Random, half: float) -> list[tuple[float, float]]:
@@ -93,7 +95,7 @@ def spread(scene: Layout, random: Random, half: float) -> list[tuple[float, floa
     found = [(middle_of(scene, half), 1.0)]
     for _ in range(int(scene.others * 3)):
         x, size = random.random(2).tolist()
-        size = 0.45 + 0.2 * size
+        x, size = snap(x), 0.45 + 0.2 * one_of(size, 2)
         if all(abs(x - other) > half * (size + other_size) for other, other_size in found):
             found.append((x, size))
     return sorted(found, key=lambda thing: thing[1])
@@ -103,7 +105,7 @@ def house(painter: Painter, scene: Layout, random: Random) -> None:
     countryside(painter, scene, random)
     height = 0.34 + 0.1 * scene.scale
     x = middle_of(scene, 0.76 * height)
-    ground = scene.horizon + 0.25
+    ground = snap(scene.horizon + 0.25, CELL / 2)
     side = -1 if x > 0.5 else 1
     paint_tree(painter, scene, x + side * (0.76 * height + 0.1), ground, height * 0.9, 0.1, 0)
     paint_house(painter, scene, x, ground, height)
@@ -111,22 +113,23 @@ def house(painter: Painter, scene: Layout, random: Random) -> None:
 
 def lighthouse(painter: Painter, scene: Layout, random: Random) -> None:
     backdrop(painter, scene, random)
-    level = scene.horizon + 0.06
+    level = scene.horizon + CELL
     paint_water(painter, scene, level)
     height = 0.5 + 0.12 * scene.scale
     x = middle_of(scene, 0.24 * height + 0.06)
     rock, rock_shade = lit(scene.mood, "rock"), shaded(scene.mood, "rock")
     away = np.abs(painter.x[0] - np.float32(x))
     ridge = np.float32(level + 0.1) + np.maximum(away - 0.14, 0) ** 1.3 * 1.4
+    painter.part = "rock"
     painter.below(ridge, lerp(rock, rock_shade, 0.5))
     painter.below(np.maximum(ridge, level + 0.115) + np.float32(0.02) + 0.3 * np.maximum(away - 0.1, 0), rock_shade)
-    paint_lighthouse(painter, scene, x, level + 0.11, height)
+    paint_lighthouse(painter, scene, x, level + 2 * CELL, height)
 
 
 def tree(painter: Painter, scene: Layout, random: Random) -> None:
     countryside(painter, scene, random)
     height = 0.46 + 0.12 * scene.scale
-    ground = scene.horizon + 0.26
+    ground = scene.horizon + 4 * CELL
     for x, size in spread(scene, random, 0.46 * height):
         paint_tree(painter, scene, x, ground - 0.1 * (1 - size), height * size, 0.3 * (1 - size), scene.accent)
 
@@ -143,7 +146,7 @@ def hot_air_balloon(painter: Painter, scene: Layout, random: Random) -> None:
     countryside(painter, scene, random)
     height = 0.46 + 0.12 * scene.scale
     for number, (x, size) in enumerate(spread(scene, random, 0.34 * height)):
-        y = 0.5 * height + 0.03 + (0.12 if size == 1 else 0.21) * random.random()
+        y = snap(0.5 * height + 0.03 + (0.12 if size == 1 else 0.21) * random.random(), CELL / 2)
         paint_balloon(painter, scene, x, y, height * size, number)
 
 
@@ -153,8 +156,9 @@ def castle(painter: Painter, scene: Layout, random: Random) -> None:
     x = middle_of(scene, 0.68 * height)
     paint_hills(painter, scene, random, Layer(scene.horizon + 0.04, 1 / 0.9, 0.1, 0.4 * scene.haze))
     away = painter.x[0] - np.float32(x)
-    base = scene.horizon + 0.14
+    base = snap(scene.horizon + 0.14, CELL / 2)
     ridge = np.float32(base) + np.maximum(np.abs(away) - 0.6 * height, 0) ** 1.2 * 0.5
+    painter.part = "hills"
     painter.below(ridge, painter.gradient(base, base + 0.25, lit(scene.mood, "leaf"), shaded(scene.mood, "leaf")))
     paint_castle(painter, scene, x, base + 0.02, height)
     paint_hills(painter, scene, random, Layer(scene.horizon + 0.3, 1 / 0.7, 0.07))

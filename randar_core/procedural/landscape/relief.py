@@ -3,16 +3,16 @@
 import numpy as np
 
 from ..sdf import Field
-from .layout import Layer, Layout
+from .layout import CELL, Layer, Layout, one_of, snap
 from .moods import lerp, lit, rgb, shaded
 from .painter import Painter
 
 
 def rolling(x: Field, random: np.random.Generator, spacing: float, height: float) -> Field:
-    """[W]: a line of hills about 0, `height` from the lowest to the highest."""
-    phases = random.random(2).tolist()
-    waves = x / np.float32(spacing)
-    line = np.sin(2 * np.pi * (waves + phases[0])) + 0.5 * np.sin(2 * np.pi * (1.7 * waves + phases[1]))
+    """[W]: a line of hills about 0, `height` from the lowest to the highest. It has one of four shapes."""
+    shift, shape = random.random(2).tolist()
+    waves = (x + np.float32(snap(2 * shift))) / np.float32(spacing)
+    line = np.sin(2 * np.pi * waves) + 0.5 * np.sin(2 * np.pi * (1.7 * waves + int(4 * shape) / 4))
     return (line * np.float32(height / 3)).astype(np.float32)
 
 
@@ -20,6 +20,7 @@ def paint_hills(
     painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, material: str = "grass"
 ) -> None:
     """A layer of hills about the height of its base, lighter where mist lies at its foot."""
+    painter.part = "hills"
     ridge = np.float32(layer.base) + rolling(painter.x[0], random, layer.spacing, layer.height)
     colour = lerp(lit(scene.mood, material, layer.haze), shaded(scene.mood, material, layer.haze), 0.35)
     foot = lerp(colour, rgb(scene.mood.haze), 0.25 * layer.haze + 0.05)
@@ -28,8 +29,10 @@ def paint_hills(
 
 def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, snow: float = 0.0) -> None:
     """Mountains with a lit and a shaded face each, and with snow on the upper share `snow`."""
+    painter.part = "peaks"
     spacing, base, haze = layer.spacing, layer.base, layer.haze
     start = -spacing * (1 + random.random())
+    base = snap(base, CELL / 2)
     count = int(1.4 / spacing) + 4
     drawn = random.random((count, 5)).tolist()
     light, shade = lit(scene.mood, "rock", haze), shaded(scene.mood, "rock", haze)
@@ -38,11 +41,9 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
     # The lower ones stand in front.
     for number in sorted(range(count), key=lambda number: -drawn[number][1]):
         shift, tall, steep, bend, cap = drawn[number]
-        centre, tall, steep = (
-            start + spacing * (number + 0.5 * shift),
-            layer.height * (0.6 + 0.4 * tall),
-            0.95 + 0.3 * steep,
-        )
+        centre = snap(start + spacing * (number + 0.5 * shift))
+        tall = snap(layer.height * (0.6 + 0.4 * tall), CELL / 2)
+        steep, bend, cap = 1.0 + 0.2 * one_of(steep, 2), one_of(bend, 3), one_of(cap, 2) / 2
         top, half = base - tall, tall * steep + 0.02
         rows, columns = painter.crop(centre - half, top, centre + half, base + 0.3)
         x, y = painter.x[:, columns] - np.float32(centre), painter.y[rows] - np.float32(top)
@@ -62,7 +63,8 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
 
 def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, near: float) -> None:
     """Dunes with a winding crest and a side in shade, away from the light; `near` ones, in 0…1, are darker."""
-    spacing, base = layer.spacing, layer.base
+    painter.part = "dunes"
+    spacing, base = layer.spacing, snap(layer.base, CELL / 2)
     x, y = painter.x, painter.y
     light, shade = lit(scene.mood, "sand", layer.haze), shaded(scene.mood, "sand", layer.haze)
     light = lerp(light, shade, 0.3 * near)
@@ -70,7 +72,8 @@ def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, la
     start = -spacing * (0.5 + random.random())
     for number in range(int(1.8 / spacing) + 2):
         shift, tall, bend = random.random(3).tolist()
-        centre, tall = start + spacing * (number + 0.4 * shift), layer.height * (0.6 + 0.4 * tall)
+        centre = snap(start + spacing * (number + 0.4 * shift))
+        tall, bend = snap(layer.height * (0.6 + 0.4 * tall), CELL / 2), one_of(bend, 2)
         reach = 1.6 * spacing
         rows, columns = painter.crop(centre - reach, base - tall, centre + reach, base + 0.3)
         away = (x[:, columns] - np.float32(centre)) * np.float32(-scene.light)  # positive in shade

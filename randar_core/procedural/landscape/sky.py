@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..sdf import box, disc, union
-from .layout import Layout
+from .layout import CELL, Layout, one_of, snap
 from .moods import lerp, rgb
 from .painter import Painter, smooth
 
@@ -16,6 +16,7 @@ def paint_sky(painter: Painter, scene: Layout) -> None:
     half = scene.horizon * 0.55
     upper = painter.gradient(0.0, half, top, middle)
     sky = np.where((painter.y < half)[..., None], upper, painter.gradient(half, scene.horizon, middle, low))
+    painter.part = "sky"
     painter.pixels[:] = sky
 
 
@@ -25,8 +26,10 @@ def paint_sun(painter: Painter, scene: Layout) -> None:
     x, y = scene.sun
     distance = np.hypot(painter.x - np.float32(x), painter.y - np.float32(y))
     glow = rgb(scene.mood.glow)
+    painter.part = "sky"
     # So wide that half a picture tells whether there is a sun in the other half.
     painter.paint(np.float32(0.62) * np.clip(1 - distance / np.float32(GLOW), 0, 1) ** 2, glow)
+    painter.part = "sun"
     # A flat ring, as a poster has it.
     distance /= np.float32(scene.sun_radius)
     pixels = np.float32(scene.sun_radius * painter.size)
@@ -35,6 +38,7 @@ def paint_sun(painter: Painter, scene: Layout) -> None:
 
 
 def paint_clouds(painter: Painter, scene: Layout) -> None:
+    painter.part = "cloud"
     colour = lerp(rgb(scene.mood.cloud), rgb(scene.mood.sky[1]), 0.1)
     for number, (x, y, half) in enumerate(scene.clouds):
         side = 1 if number % 2 else -1
@@ -62,11 +66,12 @@ AURORAS = (("5CF2A6", "3FB8C9"), ("7BF0C0", "9A6BE0"), ("58E8C8", "E070B8"))
 
 def paint_aurora(painter: Painter, scene: Layout, random: np.random.Generator) -> None:
     """Curtains of light: bright along a winding lower edge, fading upwards."""
+    painter.part = "aurora"
     low, high = (rgb(code) for code in AURORAS[scene.accent])
     x, y = painter.x, painter.y
     for number in range(2):
-        phase, bend, tilt = random.random(3).tolist()
-        base = scene.horizon * (0.86 - 0.36 * number) - 0.04
+        phase, bend, tilt = (one_of(share, count) for share, count in zip(random.random(3), (9, 2, 3), strict=True))
+        base = snap(scene.horizon * (0.86 - 0.36 * number) - 0.04, CELL / 2)
         edge = base + 0.06 * np.sin(2 * np.pi * (x * (0.8 + 0.5 * bend) + phase)) + 0.12 * (tilt - 0.5) * (x - 0.5)
         height = 0.34 + 0.12 * np.sin(2 * np.pi * (x * 1.6 + phase * 3 + 0.3))
         above = ((edge - y) / height).astype(np.float32)

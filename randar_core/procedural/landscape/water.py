@@ -3,13 +3,14 @@
 import numpy as np
 
 from ..sdf import box
-from .layout import Layout
+from .layout import CELL, Layout, snap
 from .moods import lerp, rgb
 from .painter import Painter
 
 
 def paint_water(painter: Painter, scene: Layout, level: float) -> None:
     """Everything below `level`, with a path of light below the sun."""
+    painter.part = "water"
     near, far = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.deep), 0.4)
     painter.below(np.full(painter.size, level, dtype=np.float32), painter.gradient(level, 0.95, far, near))
     if not scene.sun_radius:
@@ -17,7 +18,7 @@ def paint_water(painter: Painter, scene: Layout, level: float) -> None:
     x = scene.sun[0]
     glow = lerp(rgb(scene.mood.sun), rgb(scene.mood.glow), 0.4)
     for number in range(3):
-        y = level + 0.028 + 0.062 * number
+        y = level + CELL * (0.5 + number)
         half = scene.sun_radius * (1.25 - 0.3 * number)
 
         def bar(u, v, half=half):
@@ -28,13 +29,14 @@ def paint_water(painter: Painter, scene: Layout, level: float) -> None:
 
 def paint_waves(painter: Painter, scene: Layout, random: np.random.Generator, level: float, rows: int) -> None:
     """Rows of waves towards the foreground, each with a light crest."""
+    painter.part = "water"
     deep, light = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.sun), 0.3)
     x = painter.x[0]
     for number in range(rows):
         near = (number + 1) / rows
-        base = level + (1.0 - level) * (0.26 + 0.74 * number / rows)
-        length = 0.24 + 0.26 * near
-        at = (x / np.float32(length) + np.float32(random.random())) % 1
+        base = snap(level + (1.0 - level) * (0.26 + 0.74 * number / rows), CELL / 2)
+        length = snap(0.24 + 0.26 * near)
+        at = ((x + np.float32(snap(random.random()))) / np.float32(length)) % 1
         # Round below and pointed above, as scallops are.
         ridge = np.float32(base) - np.float32(0.03 + 0.045 * near) * np.abs(2 * at - 1) ** 1.8
         colour = lerp(lerp(rgb(scene.mood.sky[1]), deep, 0.45), deep, near)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..sdf import box, disc, union
-from .layout import Layer, Layout
+from .layout import CELL, Layer, Layout, one_of, snap
 from .moods import lerp, lit, rgb, shaded
 from .painter import Painter
 
@@ -30,12 +30,13 @@ def paint_fir(painter: Painter, scene: Layout, x: float, y: float, height: float
 
 def paint_row_of_firs(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer) -> None:
     """Firs from edge to edge, and the ground below them."""
-    base, spacing, haze = layer.base, layer.spacing, layer.haze
+    painter.part = "firs"
+    base, spacing, haze = snap(layer.base, CELL / 2), layer.spacing, layer.haze
     start = -spacing * (1 + random.random())
     for number in range(int(1.3 / spacing) + 3):
         shift, tall = random.random(2).tolist()
-        x = start + spacing * (number + 0.5 * shift)
-        paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * tall), haze)
+        x = snap(start + spacing * (number + 0.5 * shift))
+        paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * one_of(tall, 3)), haze)
     colour = lerp(lit(scene.mood, "fir", haze), shaded(scene.mood, "fir", haze), 0.6)
     foot = lerp(colour, rgb(scene.mood.haze), 0.45 * haze)
     painter.below(np.full(painter.size, base, dtype=np.float32), painter.gradient(base, base + 0.2, colour, foot))
@@ -47,6 +48,7 @@ LEAVES = (("leaf", "leaf"), ("yellow", "brick"), ("red", "red"))
 
 def paint_tree(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float, leaves: int) -> None:
     """A tree with a round crown, the foot of its trunk at (x, y), as far away as its `haze` says; see `LEAVES`."""
+    painter.part = "tree"
     name, under = LEAVES[leaves]
     light, shade = lit(scene.mood, name, haze), shaded(scene.mood, under, haze)
     middle = lerp(light, shade, 0.5)
