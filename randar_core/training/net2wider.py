@@ -1,9 +1,10 @@
 """A wider network that begins by computing just what a narrower one does (Net2WiderNet, arXiv 1511.05641)."""
 
 import math
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..decoding.seeding import generator_for
 from ..models.llamagen import LlamaGenTokenizer
@@ -17,11 +18,14 @@ def widen(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer, seed: int) ->
 
     Every channel is copied as often as there is room. The layer that reads the copies takes uneven shares of them,
     drawn from `seed`: with equal shares all copies would learn the same for ever. Copies are neighbours, so that a
-    group of channels that is normalised together holds copies of one group. Raises ValueError where a level isn't a
-    whole number of times as wide, or is as wide as its neighbour in one of the two alone.
+    group of channels that is normalised together holds copies of one group. Where neighbouring levels of one width get
+    two, a shortcut appears between them, which begins as the identity. Raises ValueError where a level isn't a whole
+    number of times as wide, or gets the width of a neighbour that had another.
     """
     before, after = narrow.config.decoder_widths, tokenizer.config.decoder_widths
     found, random = narrow.state_dict(), generator_for(seed, "widen")
+    for name, weight in new_shortcuts(tokenizer, narrow):
+        found[name] = weight
     if any(wide % width for wide, width in zip(after, before, strict=True)):
         raise ValueError(
             f"The decoder can't grow from the widths {before} to {after}: each level must become a "
@@ -29,12 +33,23 @@ def widen(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer, seed: int) ->
         )
     if found.keys() != tokenizer.state_dict().keys():
         raise ValueError(
-            f"The decoder can't grow from the widths {before} to {after}: neighbouring levels of one "
-            "width must stay so, and others of two."
+            f"The decoder can't grow from the widths {before} to {after}: neighbouring levels of two widths can't "
+            "get one."
         )
     for name, weight in tokenizer.state_dict().items():
         # In the wide one's dtype: shares that sum to one must not be rounded to the dtype of a file.
         weight.copy_(widened(name, found[name].to(weight), weight.shape, random))
+
+
+def new_shortcuts(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer) -> Iterator[tuple[str, Tensor]]:
+    """Identities for the shortcuts of `tokenizer` that `narrow` has none of, as wide as those would be in `narrow`."""
+    blocks = dict(narrow.named_modules())
+    for name, module in tokenizer.named_modules():
+        if name.endswith(".nin_shortcut") and isinstance(module, nn.Conv2d):
+            if isinstance(blocks[name], nn.Identity):
+                width = blocks[name.removesuffix(".nin_shortcut")].conv1.weight.shape[1]
+                yield f"{name}.weight", torch.eye(width)[:, :, None, None]
+                yield f"{name}.bias", torch.zeros(width)
 
 
 def widened(name: str, found: Tensor, shape: torch.Size, random: torch.Generator) -> Tensor:

@@ -29,9 +29,18 @@ def test_a_wider_decoder_begins_with_the_pixels_of_the_narrower_one():
     assert not torch.allclose(gradient[:, 0], gradient[:, 1], rtol=1e-3)
 
 
+def test_levels_of_one_width_can_grow_apart():
+    narrow = LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(2, 2))).double()
+    wide = LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(2, 6))).double()
+    widen(wide, narrow, seed=0)
+    ids = torch.randint(TOKENIZER.codebook_size, (2, 5, 3), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(wide.decode(ids), narrow.decode(ids), rtol=1e-5, atol=1e-6)
+
+
 def test_a_decoder_grows_by_whole_times():
     narrow = LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(2, 4)))
     with pytest.raises(ValueError, match="can't grow from .* to .*: each level must"):
         widen(LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(3, 4))), narrow, seed=0)
-    with pytest.raises(ValueError, match=r"from the widths \[8, 16\] to \[16, 16\]: neighbouring levels"):
+    with pytest.raises(ValueError, match=r"from the widths \[8, 16\] to \[16, 16\]: neighbouring levels of two"):
         widen(LlamaGenTokenizer(replace(TOKENIZER, decoder_multipliers=(4, 4))), narrow, seed=0)
