@@ -17,35 +17,21 @@ else:
 What it can't show: kernels of GPUs (rounding, alignment, launches), and what a kernel allocates within itself.
 """
 
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from feigned_memory import NAME, Memory
+from feigned_operators import traits_of
 from torch import Tensor, nn
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
-NAME = "card"
 DEVICE = f"{NAME}:0"
 SECOND_DEVICE = f"{NAME}:1"
 CPU = torch.device("cpu")
 
-# Operators whose result the host needs: a value, or the size of the result.
-READS = {
-    "aten::_local_scalar_dense",
-    "aten::_unique2",
-    "aten::bincount",
-    "aten::equal",
-    "aten::is_nonzero",
-    "aten::masked_select",
-    "aten::nonzero",
-    "aten::repeat_interleave.Tensor",
-    "aten::unique_consecutive",
-    "aten::unique_dim",
-}
 COPIES = {"aten::_to_copy", "aten::copy_"}
 INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
@@ -152,61 +138,6 @@ class Transfer:
     bytes: int
 
 
-class Hold(weakref.ref):
-    """A tensor that keeps a storage of `size` bytes alive."""
-
-    __slots__ = ("key", "size")
-
-
-@dataclass
-class Memory:
-    """The account of one GPU: bytes of the storages that its tensors hold.
-
-    live, peak: now, and at most so far.
-    peaks: what `peak` has been, each one an allocation that a limit just below it stops first.
-    limit: an allocation beyond it raises torch.OutOfMemoryError; None: there is none.
-    allocations: storages that were asked for so far.
-    failing: the number of an allocation, counted as `allocations`, that raises as if another program had taken all.
-    """
-
-    live: int = 0
-    peak: int = 0
-    peaks: list[int] = field(default_factory=list)
-    limit: int | None = None
-    allocations: int = 0
-    failing: int | None = None
-    holders: dict[int, int] = field(default_factory=dict)  # tensors of each storage, by its address
-    holds: dict[int, Hold] = field(default_factory=dict)  # by their own address
-
-    def hold(self, inner: Tensor) -> None:
-        """Count the storage of `inner` until the last tensor of it is gone."""
-        storage = inner.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.holders:
-            self.allocate(size)
-            self.holders[key] = 0
-        self.holders[key] += 1
-        hold = Hold(inner, self.release)
-        hold.key, hold.size = key, size
-        self.holds[id(hold)] = hold
-
-    def allocate(self, size: int) -> None:
-        self.allocations += 1
-        if self.allocations == self.failing or (self.limit is not None and self.live + size > self.limit):
-            raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate {size} bytes beside {self.live}.")
-        self.live += size
-        if self.live > self.peak:
-            self.peak = self.live
-            self.peaks.append(self.peak)
-
-    def release(self, hold: Hold) -> None:
-        del self.holds[id(hold)]
-        self.holders[hold.key] -= 1
-        if not self.holders[hold.key]:
-            del self.holders[hold.key]
-            self.live -= hold.size
-
-
 class FeignedGPU(TorchDispatchMode):
     """While it is entered, tensors can be made on `DEVICE` and `SECOND_DEVICE`.
 
@@ -252,43 +183,52 @@ class FeignedGPU(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         """What `function` of torch gives for tensors of the GPU, by the same function on the CPU."""
         kwargs = kwargs or {}
-        if is_composite(function):
-            with self:
-                # In C++, as a GPU has it: `decompose` prefers Python's, which computes in float32 what the GPU doesn't.
-                return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         on_gpu, on_cpu = [], []
-        inner_args = inner_of(args, on_gpu, on_cpu)
+        inner_args = [inner_of(value, on_gpu, on_cpu) for value in args]
         inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
         device = kwargs.get("device")
-        if not on_gpu and not is_gpu(device):
-            return function(*args, **kwargs)
-        operator = function._schema.name
+        devices = [device, *(value for value in args if type(value) is torch.device)]
+        if not on_gpu and not any(map(is_gpu, devices)):
+            return function._op(*args, **kwargs)
+        traits = traits_of(function)
+        if traits.composite:
+            # In C++, as a GPU has it: `decompose` prefers Python's, which computes in float32 what the GPU doesn't.
+            # Entered without what `with self` tells Dynamo: it would take longer than the function.
+            torch._C._push_on_torch_dispatch_stack(self)
+            try:
+                return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+            finally:
+                torch._C._pop_torch_dispatch_stack(None)
+        operator = traits.name
         if operator in COPIES:
             self.note_copy(operator, args, device)
         elif on_gpu:
             self.check_devices(operator, args, on_gpu, on_cpu)
-        if operator in READS or f"{operator}.{function._overloadname}" in READS:
+        if traits.read:
             self.reads.append(operator)
         if is_gpu(device):
             inner_kwargs["device"] = CPU
-        result = function(*inner_args, **inner_kwargs)
-        if any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
+        result = function._op(*inner_args, **inner_kwargs)
+        if traits.mutates and any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
             raise NotImplementedError(f"{operator} changes the shape of its input, which the feigned GPU can't follow.")
 
         target = device if device is not None else on_gpu[0].device
-        index = (torch.device(target).index or 0) if is_gpu(target) else None
-        # A function in place returns its input.
-        inputs = {id(tensor): tensor for tensor in on_cpu} | {id(tensor.inner): tensor for tensor in on_gpu}
-        return self.outer_of(result, inputs, index)
+        index = (target.index or 0) if is_gpu(target) else None
+        return self.outer_of(result, on_gpu, on_cpu, index)
 
-    def outer_of(self, value, inputs: dict[int, Tensor], index: int | None):
-        """`value` with the tensors in it on the GPU of that index; `inputs` are those that were there before."""
+    def outer_of(self, value, on_gpu: list[Tensor], on_cpu: list[Tensor], index: int | None):
+        """`value` with the tensors in it on the GPU of that index; the lists are those that were there before."""
         if isinstance(value, (list, tuple)):
-            return [self.outer_of(each, inputs, index) for each in value]
+            return [self.outer_of(each, on_gpu, on_cpu, index) for each in value]
         if not isinstance(value, Tensor):
             return value
-        if id(value) in inputs:
-            return inputs[id(value)]
+        # A function in place returns its input.
+        for tensor in on_gpu:
+            if tensor.inner is value:
+                return tensor
+        for tensor in on_cpu:
+            if tensor is value:
+                return tensor
         if index is None:
             return value
         if value.dtype in self.lacks:
@@ -324,12 +264,6 @@ class FeignedGPU(TorchDispatchMode):
                 f"Expected all tensors to be on the same device, but found at least two devices, {on_gpu[0].device} "
                 f"and {tensor.device}! ({operator}: {list(tensor.shape)}, {tensor.dtype})"
             )
-
-
-@cache
-def is_composite(function) -> bool:
-    """Whether `function` is made of others. In inference mode torch doesn't take it apart before a mode sees it."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")
 
 
 def transfer_of(operator: str, source: Tensor) -> Transfer:
