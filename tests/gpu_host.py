@@ -90,7 +90,9 @@ def stand_in(gpu: FeignedGPU, start: str) -> dict:
 
     def load_models_gpu(patchers, memory_required=0, force_full_load=False):
         for patcher in patchers:
-            patcher.model.to(patcher.load_device)
+            # To move what is there already takes longer than most calls of the tiny models.
+            if any(weight.device != patcher.load_device for weight in patcher.model.parameters()):
+                patcher.model.to(patcher.load_device)
             loaded.append(patcher)
 
     def unload_all_models():

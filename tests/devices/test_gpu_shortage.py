@@ -74,16 +74,20 @@ def ended(gpu: FeignedGPU, desk: Desk, run: Callable[[Desk], tuple], expected: l
 
 def sweep_of_limits(pack: Pack, node: str) -> dict[str, int]:
     """Every limit that stops another allocation first: how often a run finished, and how often it ended in words."""
+    import comfy.model_management as management
+
     gpu, ends = FeignedGPU(), {"finished": 0, "message": 0}
     with host_on(gpu):
         desk, run = Desk(pack, "RandAR"), SWEPT[node]
         expected = [tensor.cpu() for tensor in tensors_of(run(desk))]
         at_rest = gpu.live
+        patchers = [each for each in (desk.model.patcher, desk.vae.patcher) if bytes_on_gpu((each.model,))]
         gpu.forget()
         run(desk)
         for peak in gpu.memory.peaks:
-            if gpu.live != at_rest:
-                run(desk)  # loads the weights, which leave with the message
+            if gpu.live != at_rest:  # the weights left with the message
+                management.load_models_gpu(patchers, force_full_load=True)
+                assert gpu.live == at_rest
             gpu.memory.limit = peak - 1
             # What is free says nothing: another program takes it after the host has asked.
             with mock.patch.object(type(desk.model.patcher), "get_free_memory", lambda self, device: 2**40):
