@@ -1,10 +1,10 @@
 """What the tests of several rooms share: the node pack in its host, and a tiny model that it has loaded."""
 
+import gc
 import importlib.util
 from pathlib import Path
 
 import pytest
-from node_pack import load_pack, tiny_bundle
 
 if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
     from hypothesis import settings
@@ -14,14 +14,25 @@ if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
     settings.load_profile("untimed")
 
 
+def pytest_collection_finish():
+    # What the modules hold lives as long as the process: collections needn't look through it again and again.
+    gc.collect()
+    gc.freeze()
+
+
+# torch is imported by what needs it: the process that hands the tests to the workers runs none of them.
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory):
+    from node_pack import load_pack
+
     return load_pack(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def tiny(pack) -> Path:
     """A bundle of random weights in the models folder: 4×4 cells, 16×16 pixels, 3 classes."""
+    from node_pack import tiny_bundle
+
     return tiny_bundle(pack)
 
 
