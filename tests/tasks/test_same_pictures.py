@@ -158,9 +158,13 @@ def mask_of(height: int, width: int, regions: int = 1) -> Tensor:
 
 def some_ids(subject: Subject, height: int | None = None, width: int | None = None, count: int = 2) -> Tensor:
     """The ids of `picture` where there are as many cells as `height` and `width` say, by default the model's grid."""
+    return encoded(subject, height or subject.grid, width or subject.grid)[:count].clone()
+
+
+@cache
+def encoded(subject: Subject, height: int, width: int) -> Tensor:
     cell = subject.tokenizer.factor
-    pixels = picture((height or subject.grid) * cell, (width or subject.grid) * cell)
-    return subject.tokenizer.encode(pixels)[:count]
+    return subject.tokenizer.encode(picture(height * cell, width * cell))
 
 
 def some_known(ids: Tensor, share: float = 0.5) -> Tensor:
