@@ -32,8 +32,11 @@ def test_importing_the_package_imports_no_torch():
 def test_the_lines_in_the_docstring_and_in_the_readme_draw_a_picture(tmp_path):
     inside = re.search(r"(?s)    (from randar_core import .*?\n)\n?The names", randar_core.__doc__).group(1)
     shown = re.search(r"(?s)```python\n(from randar_core import .*?)```", README.read_text(encoding="utf-8")).group(1)
-    for number, lines in enumerate((inside.replace("\n    ", "\n"), shown)):
-        folder = tmp_path / str(number)
+    folders = [tmp_path / name for name in ("docstring", "readme")]
+    run = "import os"  # one process for both: to import torch takes longer than to draw
+    for folder, lines in zip(folders, (inside.replace("\n    ", "\n"), shown), strict=True):
         folder.mkdir()
-        subprocess.run([sys.executable, "-c", lines], cwd=folder, check=True)
+        run += f"\nos.chdir({str(folder)!r})\nexec({lines!r}, {{}})"
+    subprocess.run([sys.executable, "-c", run], check=True)
+    for folder in folders:
         assert [path.suffix for path in folder.iterdir()] == [".png"]
