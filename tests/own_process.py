@@ -1,11 +1,14 @@
-"""Cases that run in a process of their own: a test file, run as a script, prints what they found, as JSON.
+"""Cases that run in a process of their own: the function `work` of a test file gives what they found.
 
-torch keeps a feigned GPU for the life of a process. The script calls `print_found`, each test reads its part by
-`found_of`. The scripts of all tests that were collected run side by side, as many as there are cores. A worker of
-pytest-xdist runs only those of its own tests: it collects all, and the others have workers of their own.
+torch keeps a feigned GPU for the life of a process. Run as a script, the file prints it as JSON by `print_found`. Each
+test reads its part by `found_of`. The scripts of all tests that were collected run side by side, as many as there are
+cores. A worker of pytest-xdist runs only those of its own tests: it collects all, and the others have workers of their
+own.
 """
 
+import importlib.util
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -35,11 +39,41 @@ def print_found(found: dict[str, dict]) -> None:
 
 
 def run_script(script: str) -> dict[str, dict]:
-    paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
+    """What the cases of `script` found, in a process of their own, forked where that is possible."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # as on Windows
+        paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        process = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+        assert process.returncode == 0, process.stderr
+        return json.loads(process.stdout.splitlines()[-1])
+    context = forks()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=work_of, args=(script, sender))
+    process.start()
+    sender.close()
+    try:
+        found = json.loads(receiver.recv())
+    except EOFError:
+        process.join()
+        raise AssertionError(f"The process of {script} ended with {process.exitcode} and found nothing.") from None
+    process.join()
+    assert "error" not in found, found["error"]
+    return found["value"]
+
+
+@cache
+def forks():
+    """Processes that begin with torch: to import it takes as long as many of the cases."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch.utils.backend_registration", "pytest"])
+    return context
+
+
+def work_of(script: str, sender: Connection) -> None:
+    sys.path.insert(0, str(TESTS))
+    spec = importlib.util.spec_from_file_location("own_process_script", script)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    sender.send(json.dumps(outcome(lambda: (spec.loader.exec_module(module), module.work())[1])))
 
 
 @cache
