@@ -70,10 +70,14 @@ def forks():
 
 
 def work_of(script: str, sender: Connection) -> None:
-    sys.path.insert(0, str(TESTS))
-    spec = importlib.util.spec_from_file_location("own_process_script", script)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    sender.send(json.dumps(outcome(lambda: (spec.loader.exec_module(module), module.work())[1])))
+    def work() -> dict[str, dict]:
+        sys.path.insert(0, str(TESTS))
+        spec = importlib.util.spec_from_file_location("own_process_script", script)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.work()
+
+    sender.send(json.dumps(outcome(work)))
 
 
 @cache
