@@ -40,11 +40,15 @@ def train_tokenizer(
 ) -> LlamaGenTokenizer:
     """Train a new tokenizer and write `tokenizer.safetensors`. Raises as `loop.train` does."""
     tokenizer = new_tokenizer(config, run)
-    facts = {"tokenizer": tokenizer_facts(config), "recipe": asdict(recipe), "pictures": pictures.facts}
+    recipe_facts = facts_of(asdict(recipe), {"taught": 0})
+    facts = {"tokenizer": tokenizer_facts(config), "recipe": recipe_facts, "pictures": pictures.facts}
     check_start(run, facts, (TOKENIZER_FILE, SHEETS))
     seed, folder = run.setting.seed, run.reporting.folder
+    objective = TokenizerObjective(tokenizer, recipe, run.setting.steps, seed)
+    if objective.patches is not None and not run.resume:  # a checkpoint has them
+        objective.find_patches(pictures.pictures)
     tokenizer = train(
-        TokenizerObjective(tokenizer, recipe, run.setting.steps, seed),
+        objective,
         PixelSamples(pictures.pictures, seed),
         run,
         facts,

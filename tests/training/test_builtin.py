@@ -67,7 +67,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
             for each in builtin.TRANSFORMER_ROUNDS
         ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
-        "TOKENIZER_RECIPE": TokenizerRecipe(free_steps=2),
+        "TOKENIZER_RECIPE": TokenizerRecipe(taught=2),
     }.items():
         monkeypatch.setattr(builtin, name, value)
     whole = builtin.train_builtin(tmp_path / "whole", CPU)

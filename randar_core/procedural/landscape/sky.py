@@ -7,15 +7,17 @@ from .layout import CELL, Layout, one_of, snap
 from .moods import lerp, rgb
 from .painter import Painter, smooth
 
+MIDDLE, LOW = 5 * CELL, 9 * CELL
+"""Heights at which the sky has its middle and its lowest colour, wherever the horizon is."""
+
 GLOW = 0.85
 """How far a sun or a moon brightens the sky, in sides of the picture."""
 
 
 def paint_sky(painter: Painter, scene: Layout) -> None:
     top, middle, low = (rgb(code) for code in scene.mood.sky)
-    half = scene.horizon * 0.55
-    upper = painter.gradient(0.0, half, top, middle)
-    sky = np.where((painter.y < half)[..., None], upper, painter.gradient(half, scene.horizon, middle, low))
+    upper = painter.gradient(0.0, MIDDLE, top, middle)
+    sky = np.where((painter.y < MIDDLE)[..., None], upper, painter.gradient(MIDDLE, LOW, middle, low))
     painter.part = "sky"
     painter.pixels[:] = sky
 
