@@ -225,7 +225,7 @@ def checked_fields(fields: object, tensors: int) -> dict[str, object]:
         numbers = value if isinstance(value, list) else [] if value is None else [value]
         if not all(type(number) is int and number >= (name != "margin") for number in numbers):
             raise ValueError(f"{name} is {str(value)[:40]!r}" if isinstance(value, str) else f"{name} is {value}")
-        many = len(numbers) if isinstance(value, list) else value if name in ("layers", "res_blocks") else 0
+        many = sum(numbers) if name in ("layers", "res_blocks") else len(numbers) if isinstance(value, list) else 0
         if many > tensors:
             raise ValueError(f"{name} says {many}, more than the {tensors} tensors in the file")
     return fields

@@ -10,6 +10,7 @@ from ..models.arpg import ARPG, ARPGConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from ..models.lpd import LPD, LPDConfig
 from ..models.maskgit import MaskGITConfig, MaskGITTokenizer
+from ..models.patches import PatchConfig, PatchTokenizer
 from ..models.randar import RandAR, RandARConfig
 from ..models.rar import RAR, RARConfig
 
@@ -78,6 +79,13 @@ FAMILIES = (
         MaskGITTokenizer,
         MaskGITConfig,
         frozenset({"encoder.down.0.block.0.conv1.weight", "decoder.up.0.block.0.conv1.weight"}),
+    ),
+    Family(
+        "patches",
+        "tokenizer",
+        PatchTokenizer,
+        PatchConfig,
+        frozenset({"decoder.stages.0.conv_in.weight"}),
     ),
 )
 

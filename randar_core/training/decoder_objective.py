@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.codebook import DISTANCES_AT_ONCE
-from ..models.llamagen import LlamaGenTokenizer
+from ..models.tokenizer import Tokenizer
 from .discriminator import PatchDiscriminator, adversarial_losses
+from .fingerprint import DECODER_WEIGHTS
 from .reconstruction import border_weights, reconstruction_loss
 from .samples import ExchangedSamples, PixelSamples
 
@@ -42,11 +43,11 @@ class DecoderObjective(nn.Module):
     NEAREST = 32  # codes that may replace one
     UNCHANGED_EVERY = 4  # every fourth picture keeps all its codes
 
-    def __init__(self, model: LlamaGenTokenizer, recipe: DecoderRecipe):
+    def __init__(self, model: Tokenizer, recipe: DecoderRecipe):
         super().__init__()
         self.model, self.recipe = model, recipe
-        for module in (model.encoder, model.quant_conv, model.quantize):
-            module.requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(DECODER_WEIGHTS))
         self.register_buffer("ranked", ranked_codes(model, self.NEAREST), persistent=False)
         self.discriminator = PatchDiscriminator() if recipe.adversarial else None
         self.FIGURES = ("psnr", "discriminator", "accuracy") if recipe.adversarial else ("psnr",)
@@ -77,7 +78,7 @@ class DecoderObjective(nn.Module):
 
 
 @torch.no_grad()
-def ranked_codes(model: LlamaGenTokenizer, nearest: int) -> Tensor:
+def ranked_codes(model: Tokenizer, nearest: int) -> Tensor:
     """By code, its own id and those of the `nearest` codes around it (of all, where there are fewer), `[V, 1 + n]`."""
     codes = model.quantize.rows(torch.arange(model.codebook_size, device=model.quantize.embedding.weight.device))
     ranked = []

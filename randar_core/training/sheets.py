@@ -11,7 +11,7 @@ from ..checkpoints.model import Model
 from ..decoding.options import DecodingOptions
 from ..decoding.sampling import Sampling
 from ..io.images import contact_sheet, save_png, to_float
-from ..models.llamagen import LlamaGenTokenizer
+from ..models.tokenizer import Tokenizer
 from ..runtime.capabilities import mixed_precision
 from ..tasks.generate import generate
 
@@ -20,9 +20,7 @@ def sheet_file(folder: Path, step: int) -> Path:
     return folder / f"samples-{step:06}.png"
 
 
-def reconstruction_sheets(
-    tokenizer: LlamaGenTokenizer, pictures, folder: Path, device: torch.device
-) -> Callable[[int], None]:
+def reconstruction_sheets(tokenizer: Tokenizer, pictures, folder: Path, device: torch.device) -> Callable[[int], None]:
     """Draws the sheet of a step: the first pictures, each row above the row of their reconstructions."""
     columns = min(12, len(pictures))
     # Two rows where there are as many; below a row that isn't full, reconstructions would slip into it.

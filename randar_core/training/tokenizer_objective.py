@@ -1,6 +1,5 @@
 """What a tokenizer learns: to reconstruct its pixels through a codebook whose codes are all in use."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from ..decoding.seeding import generator_for
 from ..models.llamagen import LlamaGenTokenizer
 from ..runtime.distributed import gather, sum_over_processes, take_from_rank_0
-from .patches import MeanPatches
 from .reconstruction import reconstruction_loss
 
 
@@ -20,8 +18,7 @@ class TokenizerRecipe:
     """`free_steps` without a codebook come first, so that it can start from vectors that mean something already.
 
     Every `revive_every` steps, codes that no vector chose meanwhile move onto vectors of the batch, until the share
-    `settled` of the training is done. With `taught` steps there are no free ones: in these the codes are those of
-    `MeanPatches`, and what the encoder learns is their ids.
+    `settled` of the training is done.
     """
 
     commitment: float = 0.25
@@ -29,27 +26,18 @@ class TokenizerRecipe:
     free_steps: int = 150
     revive_every: int = 50
     settled: float = 0.7
-    taught: int = 0
 
 
 class TokenizerObjective(nn.Module):
     """Reconstruction and commitment (VQ-VAE, arXiv 1711.00937, equation 3), with codes and vectors at length one."""
 
     FIGURES = ("psnr", "codes", "usage", "perplexity")
-    SHARPNESS = 20.0  # by which the cosines between vectors and codes are multiplied where the encoder learns ids
 
     def __init__(self, model: LlamaGenTokenizer, recipe: TokenizerRecipe, steps: int, seed: int):
         super().__init__()
         self.model, self.recipe, self.steps, self.seed = model, recipe, steps, seed
         self.register_buffer("uses", torch.zeros(model.codebook_size))
         self.latest: Tensor | None = None
-        self.patches = MeanPatches(model.codebook_size, model.factor) if recipe.taught else None
-
-    @torch.no_grad()
-    def find_patches(self, pictures: Sequence) -> None:
-        """Find the mean patches of `pictures`, and give the codes vectors that say which of them are alike."""
-        self.patches.find(pictures, self.seed)
-        self.model.quantize.embedding.weight.copy_(self.patches.vectors(self.model.quantize.dim))
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `pixels` [B, 3, H, W] in 0…1 -> the loss and figures for the log, scalars."""
@@ -57,14 +45,7 @@ class TokenizerObjective(nn.Module):
         vectors = F.normalize(self.model.pre_quant(pixels).float(), dim=1)
         self.latest = rearrange(vectors.detach(), "b c h w -> (b h w) c")
         figures = {}
-        if self.patches is not None and step < self.recipe.taught:
-            ids = self.patches.ids(pixels)
-            self.uses += sum_over_processes(torch.bincount(ids.flatten(), minlength=self.model.codebook_size))
-            codes = self.model.quantize.rows(torch.arange(self.model.codebook_size, device=ids.device))
-            logits = self.SHARPNESS * rearrange(vectors, "b c h w -> (b h w) c") @ codes.T
-            code_loss = 0.1 * F.cross_entropy(logits, ids.flatten())
-            quantised = self.model.vectors(ids)
-        elif self.patches is None and step < self.recipe.free_steps:
+        if step < self.recipe.free_steps:
             quantised, code_loss = vectors, vectors.new_zeros(())
         else:
             ids = self.model.nearest(vectors)
@@ -87,10 +68,9 @@ class TokenizerObjective(nn.Module):
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Care for the codebook after training step `step`; figures for the log where there are new ones."""
         recipe, done = self.recipe, step + 1
-        first = recipe.taught or recipe.free_steps
-        if done == recipe.free_steps and not recipe.taught:
+        if done == recipe.free_steps:
             self.start_codebook(optimizer)
-        elif done > first and (done - first) % recipe.revive_every == 0:
+        elif done > recipe.free_steps and (done - recipe.free_steps) % recipe.revive_every == 0:
             uses = self.uses.clone()
             self.uses.zero_()
             dead = (uses == 0).nonzero().squeeze(1)

@@ -1,6 +1,5 @@
 """The trainings from pictures to a file: a tokenizer, a transformer for the tokens it makes, a better decoder."""
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..decoding.schedule import call_sizes
 from ..io.images import contact_sheet, save_png
 from ..models.family import TokenModel, TransformerConfig
 from ..models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from ..models.patches import PatchConfig
 from ..models.tokenizer import Tokenizer
 from ..runtime.distributed import is_rank_0
 from .cpu_layers import layers_for
@@ -24,6 +24,7 @@ from .fingerprint import fingerprint, hash_of
 from .net2wider import widen
 from .optimizers import make_optimizers
 from .samples import PixelSamples, Prefixes, TokenSamples, oversampling
+from .seeded import seeded
 from .settings import PictureSet, Run, facts_of
 from .sheets import draw_samples, reconstruction_sheets, sheet_file
 from .tokenizer_objective import TokenizerObjective, TokenizerRecipe
@@ -32,6 +33,7 @@ from .training_loop import check_start, train
 from .transformer import initialise, objective_of
 from .warm_start import WarmStart, begin_with
 
+TokenizerConfig = LlamaGenConfig | PatchConfig
 TOKENIZER_FILE, MODEL_FILE, SHEETS = "tokenizer.safetensors", "model.safetensors", "samples-*.png"
 
 
@@ -40,15 +42,11 @@ def train_tokenizer(
 ) -> LlamaGenTokenizer:
     """Train a new tokenizer and write `tokenizer.safetensors`. Raises as `loop.train` does."""
     tokenizer = new_tokenizer(config, run)
-    recipe_facts = facts_of(asdict(recipe), {"taught": 0})
-    facts = {"tokenizer": tokenizer_facts(config), "recipe": recipe_facts, "pictures": pictures.facts}
+    facts = {"tokenizer": tokenizer_facts(config), "recipe": asdict(recipe), "pictures": pictures.facts}
     check_start(run, facts, (TOKENIZER_FILE, SHEETS))
     seed, folder = run.setting.seed, run.reporting.folder
-    objective = TokenizerObjective(tokenizer, recipe, run.setting.steps, seed)
-    if objective.patches is not None and not run.resume:  # a checkpoint has them
-        objective.find_patches(pictures.pictures)
     tokenizer = train(
-        objective,
+        TokenizerObjective(tokenizer, recipe, run.setting.steps, seed),
         PixelSamples(pictures.pictures, seed),
         run,
         facts,
@@ -60,22 +58,29 @@ def train_tokenizer(
 
 
 def train_decoder(
-    tokenizer: LlamaGenTokenizer,
+    tokenizer: Tokenizer,
     pictures: PictureSet,
     recipe: DecoderRecipe,
     run: Run,
     decoder_multipliers: Sequence[int] | None = None,
     margin: int | None = None,
-) -> LlamaGenTokenizer:
+) -> Tokenizer:
     """A copy of `tokenizer` whose decoder makes better pixels of the same ids, see `DecoderObjective`.
 
-    Transformers that learnt the ids stay valid. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do.
+    Transformers that learnt the ids stay valid. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do,
+    and ValueError for a tokenizer that can't grow.
 
     tokenizer: a trained one; it stays as it is.
     pictures, recipe, run: what the decoder learns, and how.
     decoder_multipliers: make the decoder wider, see `widen`; None keeps its width.
     margin: gives it a margin, see `LlamaGenConfig`; None keeps the one it has.
     """
+    grows = isinstance(tokenizer, LlamaGenTokenizer)
+    if decoder_multipliers is not None and not grows:
+        raise ValueError(
+            f"The decoder of a tokenizer of the family {family_of(tokenizer.config).name} can't be widened; leave its "
+            "multipliers out."
+        )
     changes = {"decoder_multipliers": decoder_multipliers, "margin": margin}
     config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
     facts = {
@@ -87,7 +92,10 @@ def train_decoder(
     check_start(run, facts, (TOKENIZER_FILE, SHEETS))
     seed, folder = run.setting.seed, run.reporting.folder
     copy = new_tokenizer(config, run)
-    widen(copy, tokenizer, seed)
+    if grows:
+        widen(copy, tokenizer, seed)
+    else:
+        copy.load_state_dict(tokenizer.state_dict())
     with seeded(seed):
         objective = DecoderObjective(copy, recipe)
     samples = objective.samples(PixelSamples(pictures.pictures, seed))
@@ -98,23 +106,15 @@ def train_decoder(
     return copy
 
 
-def tokenizer_facts(config: LlamaGenConfig) -> dict[str, Any]:
+def tokenizer_facts(config: TokenizerConfig) -> dict[str, Any]:
     """What must be the same of a tokenizer when its training resumes."""
     return facts_of(asdict(config), {"decoder_multipliers": None, "margin": 0})
 
 
-def new_tokenizer(config: LlamaGenConfig, run: Run) -> LlamaGenTokenizer:
+def new_tokenizer(config: TokenizerConfig, run: Run) -> Tokenizer:
     with seeded(run.setting.seed):
-        tokenizer = LlamaGenTokenizer(config, operations=layers_for(run.device))
+        tokenizer = family_of(config).network(config, operations=layers_for(run.device))
     return tokenizer.to(memory_format=torch.channels_last)
-
-
-@contextlib.contextmanager
-def seeded(seed: int):
-    """Within it, weights that layers draw for themselves come from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # and no other device's
-        yield
 
 
 def train_transformer(

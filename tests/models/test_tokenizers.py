@@ -13,6 +13,7 @@ from randar_core.checkpoints.families import family_of
 from randar_core.models import codebook, tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+from randar_core.models.patches import PatchConfig, PatchTokenizer
 
 RELEASED_KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json").read_text())
 SMALL = {"channels": 8, "multipliers": (1, 2, 2), "res_blocks": 1, "codebook_size": 40, "norm_groups": 4}
@@ -26,7 +27,13 @@ def maskgit(**factory) -> MaskGITTokenizer:
     return MaskGITTokenizer(MaskGITConfig(**SMALL, codebook_dim=6), **factory)
 
 
-@pytest.fixture(params=[llamagen, maskgit], ids=["llamagen", "maskgit"], scope="module")
+def patches(**factory) -> PatchTokenizer:
+    return PatchTokenizer(
+        PatchConfig(40, factor=4, blocks=(4, 1), widths=(8, 4), res_blocks=(1, 1), margin=0), **factory
+    )
+
+
+@pytest.fixture(params=[llamagen, maskgit, patches], ids=["llamagen", "maskgit", "patches"], scope="module")
 def build(request):
     return request.param
 
@@ -79,12 +86,13 @@ def test_factor_and_codebook_follow_the_configuration(tokenizer):
 
 
 @pytest.mark.parametrize("margin", [1, 2])
+@pytest.mark.parametrize("build", [llamagen, patches])
 @given(rows=st.integers(1, 5), columns=st.integers(1, 5))
 @settings(max_examples=10, deadline=None)
-def test_a_margin_decodes_the_edge_repeated_and_cuts_it_off(margin, rows, columns):
-    plain = llamagen().requires_grad_(False)
+def test_a_margin_decodes_the_edge_repeated_and_cuts_it_off(build, margin, rows, columns):
+    plain = build().requires_grad_(False)
     config = dataclasses.replace(plain.config, margin=margin)
-    with_margin = LlamaGenTokenizer(config).requires_grad_(False)
+    with_margin = type(plain)(config).requires_grad_(False)
     with_margin.load_state_dict(plain.state_dict())
     ids = torch.randint(40, (2, rows, columns), generator=torch.Generator().manual_seed(rows * 7 + columns))
     around = F.pad(ids[:, None].float(), (margin,) * 4, mode="replicate")[:, 0].long()
@@ -108,6 +116,15 @@ def test_a_half_for_pixels_may_be_wider():
         dataclasses.replace(narrow, margin=-1)
     with pytest.raises(ValueError, match="groups, which can't share .* channels evenly"):
         dataclasses.replace(narrow, channels=narrow.norm_groups + 1)
+
+
+def test_stages_of_a_patch_decoder_must_fit():
+    with pytest.raises(ValueError, match="Blocks of 3 pixels don't divide patches of 8"):
+        PatchConfig(blocks=(8, 3))
+    with pytest.raises(ValueError, match="has 2 blocks, 1 widths and 2 numbers"):
+        PatchConfig(widths=(8,))
+    with pytest.raises(ValueError, match="margin is -1 cells; it must be 0"):
+        PatchConfig(margin=-1)
 
 
 @given(batch=st.integers(1, 2), rows=st.integers(1, 5), columns=st.integers(1, 5))
@@ -350,7 +367,7 @@ def test_every_weight_belongs_to_a_layer_of_the_host(build):
 
     tokenizer = build(operations=Host)
     owners = {type(m) for m in tokenizer.modules() if list(m.parameters(recurse=False))}
-    assert owners == {Host.Conv2d, Host.GroupNorm, Host.Embedding}
+    assert owners == {Host.Conv2d, Host.Embedding} | ({Host.GroupNorm} if build is not patches else set())
 
 
 class Casting:

@@ -6,17 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_trainings import CPU, TOKENIZER, TRANSFORMER
+from tiny_trainings import CPU, TRANSFORMER
 
-from randar_core.checkpoints.model import load_model
-from randar_core.models.llamagen import LlamaGenTokenizer
+from randar_core.checkpoints.model import load_model, load_tokenizer
+from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.models.randar import RandAR
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
-from randar_core.training.fingerprint import hash_of
-from randar_core.training.net2wider import widen
-from randar_core.training.tokenizer_objective import TokenizerRecipe
+from randar_core.training.fingerprint import hash_of, makes_same_ids
 from randar_core.training.train import MODEL_FILE
 
 
@@ -33,16 +31,11 @@ def test_bounds_are_facts_where_there_are_any(bounds, facts):
     assert found == json.loads(json.dumps(found)) == {"procedural_seed": 3, "pictures": 7, "size": 16} | facts
 
 
-def test_the_decoder_of_the_recipe_can_grow_as_it_says_and_the_bundle_stays_small():
-    tokenizer = LlamaGenTokenizer(builtin.TOKENIZER)
-    for each in builtin.DECODER_ROUNDS:
-        changes = {"decoder_multipliers": each.decoder_multipliers, "margin": each.margin}
-        config = replace(tokenizer.config, **{name: value for name, value in changes.items() if value is not None})
-        wider = LlamaGenTokenizer(config)
-        widen(wider, tokenizer, 0)  # raises where a level isn't a whole number of times as wide
-        tokenizer = wider
-    networks = tokenizer, RandAR(builtin.TRANSFORMER)
+def test_the_bundle_of_the_recipe_stays_small():
+    networks = PatchTokenizer(builtin.TOKENIZER), RandAR(builtin.TRANSFORMER)
     assert 2 * sum(each.numel() for network in networks for each in network.parameters()) < 16 * 2**20  # in bfloat16
+    assert builtin.TOKENIZER.codebook_size == builtin.TRANSFORMER.codebook_size
+    assert builtin.TRANSFORMER.grid * builtin.TOKENIZER.factor == builtin.TOKENIZER_PICTURES.size
 
 
 def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
@@ -51,11 +44,10 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     network = replace(TRANSFORMER, classes=len(builtin.CLASSES), codebook_size=8, grid=8)
     for name, value in {
         "TOKENIZER_PICTURES": pictures,
-        "TOKENIZER": TOKENIZER,
-        "TOKENIZER_LOOP": replace(builtin.TOKENIZER_LOOP, **small),
+        "TOKENIZER": PatchConfig(codebook_size=8, factor=2, blocks=(2,), widths=(8,), res_blocks=(1,)),
         "DECODER_ROUNDS": tuple(
-            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small), **grown)
-            for each, grown in zip(builtin.DECODER_ROUNDS, ({"decoder_multipliers": (2, 4)},), strict=True)
+            replace(each, pictures=replace(each.pictures, count=8, size=16), loop=replace(each.loop, **small))
+            for each in builtin.DECODER_ROUNDS
         ),
         "TRANSFORMER": network,
         "TRANSFORMER_ROUNDS": tuple(
@@ -67,7 +59,6 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
             for each in builtin.TRANSFORMER_ROUNDS
         ),
         "DEFAULTS": replace(builtin.DEFAULTS, steps=3),
-        "TOKENIZER_RECIPE": TokenizerRecipe(taught=2),
     }.items():
         monkeypatch.setattr(builtin, name, value)
     whole = builtin.train_builtin(tmp_path / "whole", CPU)
@@ -85,7 +76,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         builtin.train_builtin(tmp_path / "killed", CPU)
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
-    assert seen.count("tokenizer") == seen.count("decoder-1") == 1
+    assert seen.count("decoder-1") == 1
     setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
     first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).transformer
     assert setting["start"] == hash_of(first.state_dict())
@@ -95,4 +86,9 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert often == dict.fromkeys(builtin.CLASSES, 1) | dict(builtin.TRANSFORMER_ROUNDS[-1].oversample)
     weights, expected = load_file(again), load_file(whole)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
-    assert load_model(again).tokenizer.config == replace(TOKENIZER, decoder_multipliers=(2, 4), margin=1)
+    # The decoder has learnt, and the codes are those that were found.
+    before, after = load_tokenizer(tmp_path / "killed" / builtin.PATCHES), load_tokenizer(again)
+    assert makes_same_ids(before, after)
+    assert not torch.equal(after.decoder.stages[0].conv_out.weight, before.decoder.stages[0].conv_out.weight)
+    with pytest.raises(ValueError, match="holds a training already"):
+        builtin.train_builtin(tmp_path / "killed", CPU)
