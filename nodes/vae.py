@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..randar_core.models import layers
 from ..randar_core.models.codebook import Codebook
 from ..randar_core.models.tiling import largest_piece, peak_bytes, pictures_at_once
 from ..randar_core.models.tokenizer import Tokenizer
@@ -281,7 +282,7 @@ def interrupt(*_) -> None:
 
 def codebook_copy(codebook: Codebook) -> Codebook:
     """The codebook on the CPU in float32: samplers and latents need it while the tokenizer isn't loaded."""
-    copy = Codebook(codebook.size, codebook.dim, codebook.normalised, torch.nn, device="meta", dtype=torch.float32)
+    copy = Codebook(codebook.size, codebook.dim, codebook.normalised, layers, device="meta", dtype=torch.float32)
     weight = codebook.embedding.weight.detach().to("cpu", torch.float32, copy=True)
     copy.load_state_dict({"embedding.weight": weight}, assign=True)
     return copy.requires_grad_(False)

@@ -1,13 +1,21 @@
-"""The layers of all networks where no host brings its own: torch's, and an RMSNorm that is faster on the CPU."""
+"""The layers of all networks where no host brings its own: torch's, some of them faster."""
 
 import math
 from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Conv2d, Embedding, GroupNorm, LayerNorm, Linear
+from torch.nn import Conv2d, GroupNorm, LayerNorm, Linear
 
 __all__ = ["Conv2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "RMSNorm"]
+
+
+class Embedding(nn.Embedding):
+    """torch's, that draws no weights on `meta`: torch would import its compiler for it, which takes a second."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
 
 class RMSNorm(nn.RMSNorm):

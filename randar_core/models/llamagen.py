@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import layers
 from .codebook import Codebook
 from .tokenizer import Levels, Tokenizer, in_turn
 
@@ -59,7 +60,7 @@ class LlamaGenTokenizer(Tokenizer):
 
     learns = True
 
-    def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: LlamaGenConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}
         conv = {"kernel_size": 1, "device": device, "dtype": dtype}

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import layers
 from .codebook import Codebook
 from .tokenizer import Levels, Tokenizer, in_turn
 
@@ -30,7 +31,7 @@ class MaskGITConfig(Levels):
 class MaskGITTokenizer(Tokenizer):
     """Codes and encoder vectors are compared at their own length. Decoded pixels are clamped to 0…1."""
 
-    def __init__(self, config: MaskGITConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: MaskGITConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}
         self.config = config
