@@ -100,6 +100,13 @@ def tiled_scale(samples, function, tile_x, tile_y, overlap, upscale_amount, out_
     return out / weight
 
 
+def undrawn_layers() -> types.SimpleNamespace:
+    """torch's layers, whose weights nobody draws."""
+    names = "Conv2d Embedding GroupNorm LayerNorm Linear RMSNorm".split()
+    undrawn = {"reset_parameters": lambda self: None}
+    return types.SimpleNamespace(**{name: type(name, (getattr(torch.nn, name),), undrawn) for name in names})
+
+
 def install(models: Path) -> None:
     """Put the fake modules into `sys.modules`, with `models` as the models folder."""
     cpu = torch.device("cpu")
@@ -150,7 +157,7 @@ def install(models: Path) -> None:
             "throw_exception_if_processing_interrupted": throw_exception_if_processing_interrupted,
         },
         "comfy.model_patcher": {"CoreModelPatcher": Patcher, "ModelPatcher": Patcher},
-        "comfy.ops": {"disable_weight_init": torch.nn},
+        "comfy.ops": {"disable_weight_init": undrawn_layers()},
         "comfy.utils": {"ProgressBar": ProgressBar, "PROGRESS_BAR_HOOK": None, "tiled_scale": tiled_scale},
         "comfy.cli_args": {
             "LatentPreviewMethod": preview_method,
