@@ -33,6 +33,7 @@ SECOND_DEVICE = f"{NAME}:1"
 CPU = torch.device("cpu")
 
 COPIES = {"aten::_to_copy", "aten::copy_"}
+WITHOUT_TENSORS = {int, float, bool, str, type(None), torch.dtype}
 INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
 
@@ -98,12 +99,11 @@ class GPUTensor(Tensor):
         wrapper = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
+            inner.stride(),
+            inner.storage_offset(),
             dtype=inner.dtype,
-            device=torch.device(NAME, index),
             layout=inner.layout,
-            requires_grad=False,
+            device=gpu.devices[index],
         )
         wrapper.inner, wrapper.gpu = inner, gpu
         return wrapper
@@ -155,6 +155,7 @@ class FeignedGPU(TorchDispatchMode):
         self.uploads: list[Transfer] = []
         self.downloads: list[Transfer] = []
         self.memories = [Memory(), Memory()]
+        self.devices = [torch.device(DEVICE), torch.device(SECOND_DEVICE)]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -181,28 +182,41 @@ class FeignedGPU(TorchDispatchMode):
             memory.peak, memory.peaks, memory.allocations = memory.live, [], 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        """What `function` of torch gives for tensors of the GPU, by the same function on the CPU."""
-        kwargs = kwargs or {}
-        on_gpu, on_cpu = [], []
-        inner_args = [inner_of(value, on_gpu, on_cpu) for value in args]
-        inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
-        device = kwargs.get("device")
-        devices = [device, *(value for value in args if type(value) is torch.device)]
+        """What `function` of torch gives for tensors of the GPU, by the same function on the CPU.
+
+        A run of tiny models is hundreds of thousands of these calls: most of its time passes here.
+        """
+        on_gpu, on_cpu, devices, inner_args = [], [], [], []
+        for value in args:
+            kind = type(value)
+            if kind is GPUTensor:
+                on_gpu.append(value)
+                value = value.inner
+            elif kind is torch.device:
+                devices.append(value)
+            elif kind not in WITHOUT_TENSORS:
+                value = inner_of(value, on_gpu, on_cpu)
+            inner_args.append(value)
+        inner_kwargs, device = {}, None
+        if kwargs:
+            inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
+            device = kwargs.get("device")
+            devices.append(device)
         if not on_gpu and not any(map(is_gpu, devices)):
-            return function._op(*args, **kwargs)
+            return function._op(*args, **inner_kwargs)
         traits = traits_of(function)
         if traits.composite:
             # In C++, as a GPU has it: `decompose` prefers Python's, which computes in float32 what the GPU doesn't.
             # Entered without what `with self` tells Dynamo: it would take longer than the function.
             torch._C._push_on_torch_dispatch_stack(self)
             try:
-                return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+                return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **(kwargs or {}))
             finally:
                 torch._C._pop_torch_dispatch_stack(None)
         operator = traits.name
         if operator in COPIES:
             self.note_copy(operator, args, device)
-        elif on_gpu:
+        elif on_cpu or len(on_gpu) > 1 or operator in INDEXED:
             self.check_devices(operator, args, on_gpu, on_cpu)
         if traits.read:
             self.reads.append(operator)
@@ -212,13 +226,14 @@ class FeignedGPU(TorchDispatchMode):
         if traits.mutates and any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
             raise NotImplementedError(f"{operator} changes the shape of its input, which the feigned GPU can't follow.")
 
-        target = device if device is not None else on_gpu[0].device
+        target = on_gpu[0].device if device is None else device
         index = (target.index or 0) if is_gpu(target) else None
         return self.outer_of(result, on_gpu, on_cpu, index)
 
     def outer_of(self, value, on_gpu: list[Tensor], on_cpu: list[Tensor], index: int | None):
         """`value` with the tensors in it on the GPU of that index; the lists are those that were there before."""
-        if isinstance(value, (list, tuple)):
+        kind = type(value)
+        if kind is list or kind is tuple:
             return [self.outer_of(each, on_gpu, on_cpu, index) for each in value]
         if not isinstance(value, Tensor):
             return value
@@ -271,7 +286,7 @@ def transfer_of(operator: str, source: Tensor) -> Transfer:
 
 
 def is_gpu(device) -> bool:
-    return device is not None and torch.device(device).type == NAME
+    return device is not None and (device if type(device) is torch.device else torch.device(device)).type == NAME
 
 
 def bytes_on_gpu(networks: Iterable[nn.Module]) -> int:
