@@ -1,6 +1,7 @@
 """Transformers with random weights: what a call costs doesn't depend on them."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -10,8 +11,15 @@ from randar_core.checkpoints.releases import find_release
 from randar_core.models import layers
 from randar_core.models.family import TokenModel
 
+# Layers whose weights are drawn once, by `randomized`.
+UNDRAWN = SimpleNamespace(
+    **{name: type(name, (getattr(layers, name),), {"reset_parameters": lambda self: None}) for name in layers.__all__}
+)
 
-def random_model(name: str, device="cpu", dtype: torch.dtype | None = None, operations=layers, **changes) -> TokenModel:
+
+def random_model(
+    name: str, device="cpu", dtype: torch.dtype | None = None, operations=UNDRAWN, **changes
+) -> TokenModel:
     """The transformer of the release `name` with small random weights and `changes` to its configuration."""
     release = find_release(name)
     family = family_of(release.config)
