@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import layers
 from .codebook import Codebook
 from .tokenizer import Tokenizer, in_turn
 
@@ -62,7 +63,7 @@ class PatchTokenizer(Tokenizer):
 
     learns = True
 
-    def __init__(self, config: PatchConfig, device=None, dtype=None, operations=nn):
+    def __init__(self, config: PatchConfig, device=None, dtype=None, operations=layers):
         super().__init__()
         factory = {"operations": operations, "device": device, "dtype": dtype}
         self.config = config
