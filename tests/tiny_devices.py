@@ -21,6 +21,7 @@ from randar_core.models import tiling
 from randar_core.models.arpg import ARPG, ARPGConfig
 from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
+from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.tasks.confidence import score_confidence
 from randar_core.tasks.extrapolate import extrapolate
 from randar_core.tasks.features import feature_map, features, match
@@ -202,6 +203,13 @@ def maskgit() -> MaskGITTokenizer:
     return model.eval().requires_grad_(False)
 
 
+def patches() -> PatchTokenizer:
+    config = PatchConfig(tiny.CODES, factor=2, blocks=(2, 1), widths=(8, 4), res_blocks=(1, 1))
+    model = PatchTokenizer(config)
+    tiny.randomise(model)
+    return model.eval().requires_grad_(False)
+
+
 def in_named_order(order: str, schedule: str) -> Callable[[Subject], dict[str, Tensor]]:
     return lambda subject: generated(subject, replace(OPTIONS, order=ORDERS[order], schedule=schedule))
 
@@ -240,6 +248,7 @@ CASES: dict[str, Callable[[Subject], dict[str, Tensor]]] = {
     "encode and decode, in slices": in_slices,
     "encode and decode, margin": lambda subject: coded(subject, tiny.tokenizer(margin=2, decoder_multipliers=(2, 1))),
     "encode and decode, MaskGIT": lambda subject: coded(subject, maskgit()),
+    "encode and decode, patches": lambda subject: coded(subject, patches()),
 }
 CASES |= {
     f"generate, {order} and {schedule}": in_named_order(order, schedule)

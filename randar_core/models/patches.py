@@ -81,8 +81,8 @@ class PatchTokenizer(Tokenizer):
 
     @property
     def decoded_channels(self) -> int:
-        """The channels of a block, as if they were those of its pixels."""
-        return max(6, *(-(-width // block**2) for block, width, _ in self.config.stages))
+        """Those of the pixels, and the channels of a block as if they were those of its pixels."""
+        return 3 + max(-(-width // block**2) for block, width, _ in self.config.stages)
 
     def pre_quant(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in 0…1 -> [B, 3 f f, h, w]. Raises ValueError as `encode` does."""

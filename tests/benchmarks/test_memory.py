@@ -1,5 +1,6 @@
 """The stated memory of a decode is the measured one."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -10,6 +11,8 @@ from speed import memory
 from randar_core.models import tiling
 from randar_core.models.family import TokenModel
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.patches import PatchConfig, PatchTokenizer
+from randar_core.models.tokenizer import Tokenizer
 from randar_core.tasks.features import features
 
 
@@ -49,8 +52,17 @@ def test_the_stated_memory_lies_within_15_percent_of_the_peak(name, dtype, setti
 )
 def test_what_decoding_takes_grows_with_the_width_and_the_margin_of_its_half(half_for_pixels):
     config = LlamaGenConfig(16, (1, 1, 2, 4), 1, 512, 8, 64, 8, **half_for_pixels)
-    tokenizer = LlamaGenTokenizer(config).eval().requires_grad_(False)
-    vectors, side = torch.zeros(1, 8, 20, 20), (20 + 2 * tokenizer.margin) * tokenizer.factor
+    check_decoding(LlamaGenTokenizer(config))
+
+
+@pytest.mark.parametrize("change", [{}, {"margin": 3}, {"widths": (112, 96)}, {"blocks": (8, 1), "widths": (112, 16)}])
+def test_what_the_decoder_of_patches_takes_is_stated(change):
+    check_decoding(PatchTokenizer(replace(PatchConfig(), **change)))
+
+
+def check_decoding(tokenizer: Tokenizer) -> None:
+    tokenizer.eval().requires_grad_(False)
+    vectors, side = torch.zeros(1, tokenizer.codebook_dim, 20, 20), (20 + 2 * tokenizer.margin) * tokenizer.factor
     with torch.inference_mode():
         measured = memory.peak_bytes(lambda: tokenizer.decode_vectors(vectors), torch.device("cpu"))
     stated = tiling.peak_bytes(tokenizer.decoded_channels, side**2, torch.float32, torch.device("cpu"))
