@@ -13,6 +13,7 @@ from ..models.arpg import ARPGConfig
 from ..models.llamagen import LlamaGenConfig
 from ..models.lpd import LPDConfig
 from ..models.maskgit import MaskGITConfig
+from ..models.patches import PatchConfig
 from ..models.randar import RandARConfig
 from ..models.rar import RARConfig
 from .bundle import is_bundle, read_bundle
@@ -75,7 +76,7 @@ class Network:
 
     path: Path
     family: Family
-    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig
+    config: RandARConfig | RARConfig | LPDConfig | ARPGConfig | LlamaGenConfig | MaskGITConfig | PatchConfig
     tensors: dict[str, Tensor]
     mismatch: ShapeMismatch
     versions: tuple[FileVersion, ...] = ()
@@ -188,10 +189,10 @@ def nearest_release(checkpoint: Checkpoint, family: Family, tensors: dict[str, T
         for release in RELEASES
         if family_of(release.config) is family
     ]
-    best = min(networks, key=lambda network: network.mismatch.size)
-    if best.mismatch.size > len(tensors):
+    best = min(networks, key=lambda network: network.mismatch.size, default=None)
+    if best is None or best.mismatch.size > len(tensors):
         sizes = ", ".join(f"{key} {list(tensors[key].shape)}" for key in sorted(family.signature & tensors.keys()))
-        names = ", ".join(network.release.name for network in networks)
+        names = ", ".join(network.release.name for network in networks) or "none"
         raise CheckpointError(
             f"'{checkpoint.path}' is a {family.name} {family.role} of a size that was not released ({sizes}; known: "
             f"{names}). Shapes don't tell its whole configuration: save it with `save_bundle`, or add metadata "

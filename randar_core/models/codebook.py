@@ -50,8 +50,9 @@ class Codebook(nn.Module):
         return rearrange(torch.cat(ids), "(b h w) -> b h w", h=vectors.shape[2], w=vectors.shape[3])
 
     def nearest_bytes(self, cells: int) -> int:
-        """Bytes of the distances that `nearest` holds at once for so many `cells`."""
-        return min(cells, max(1, DISTANCES_AT_ONCE // self.size)) * self.size * 4
+        """Bytes that `nearest` holds at once for so many `cells`: distances, short lists of codes, and the vectors."""
+        at_once = min(cells, max(1, DISTANCES_AT_ONCE // self.size))
+        return 4 * (at_once * (self.size + 2 * SHORT_LIST * self.dim) + 2 * cells * self.dim)
 
     def check(self, vectors: Tensor) -> None:
         """Raises ValueError unless the vectors are [B, C, h, w] with this codebook's C."""

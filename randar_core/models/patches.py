@@ -22,8 +22,8 @@ class PatchConfig:
     """`factor` is the side of a patch in pixels; `margin` is that of `LlamaGenConfig`.
 
     The decoder has a stage for each of `blocks`, pixels along one side of a block, with so many channels (`widths`) and
-    residual blocks. Raises ValueError where blocks don't divide patches, where the three differ in length, and for a
-    margin below 0.
+    residual blocks. Raises ValueError without stages, where blocks don't divide patches, where the three differ in
+    length, for channels or residual blocks below 1, and for a margin below 0.
     """
 
     codebook_size: int = 2048
@@ -42,6 +42,8 @@ class PatchConfig:
                 f"The decoder has {len(self.blocks)} blocks, {len(self.widths)} widths and {len(self.res_blocks)} "
                 "numbers of residual blocks; each stage needs one of each."
             )
+        if not self.blocks or min(*self.widths, *self.res_blocks) < 1:
+            raise ValueError("The decoder needs a stage at least, each of one channel and one residual block or more.")
         if uneven := [block for block in self.blocks if block < 1 or self.factor % block]:
             raise ValueError(f"Blocks of {uneven[0]} pixels don't divide patches of {self.factor}.")
         if self.margin < 0:

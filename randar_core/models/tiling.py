@@ -57,7 +57,7 @@ def in_tiles_if_large(
 
     A cell is `unit_in` wide in what `run` takes and `unit_out` in what it gives: one of them is 1, the other the
     tokenizer's factor. Where tiles overlap, one fades into the other, in float32. What layers average over a whole
-    picture differs a little from tile to tile, and so do the results from those of the whole.
+    picture, or see beyond the overlap, differs a little from tile to tile, and so do the results from the whole's.
     """
     factor = max(unit_in, unit_out)
     rows, columns = (side // unit_in for side in whole.shape[2:])

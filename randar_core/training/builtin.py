@@ -18,7 +18,7 @@ from ..models.patches import PatchConfig
 from ..models.randar import RandARConfig
 from ..models.tokenizer import Tokenizer
 from ..procedural.landscape.pictures import CLASSES, Landscapes
-from ..runtime.distributed import is_rank_0
+from ..runtime.distributed import broadcast_from_rank_0, is_rank_0
 from .decoder_objective import DecoderRecipe
 from .mean_patches import patch_tokenizer
 from .samples import Prefixes
@@ -96,18 +96,22 @@ def run_in(folder: Path, setting: LoopSetting, device: torch.device, resume: boo
 def tokenizer_in(folder: Path, device: torch.device, resume: bool, overwrite: bool) -> Tokenizer:
     """The tokenizer with its mean patches; with `resume` the one of `folder`, where there is one.
 
-    Raises ValueError for one that is there and is neither to be resumed with nor to be replaced.
+    Raises ValueError for one that is there and is neither to be resumed with nor to be replaced, or of another recipe.
     """
     path = folder / PATCHES
-    if path.exists() and not (resume or overwrite):
-        raise ValueError(f"'{folder}' holds a training already: add --resume or --force, or name another --out.")
-    if resume and path.exists():
-        return load_tokenizer(path, device)
-    tokenizer = patch_tokenizer(TOKENIZER_PICTURES, TOKENIZER, TOKENIZER_SEED)
-    if is_rank_0():
-        folder.mkdir(parents=True, exist_ok=True)
-        save_bundle(path, tokenizer=tokenizer)
-    return tokenizer.to(device)
+
+    def find() -> None:
+        if path.exists() and not (resume or overwrite):
+            raise ValueError(f"'{folder}' holds a training already: add --resume or --force, or name another --out.")
+        if not (path.exists() and resume):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_bundle(path, tokenizer=patch_tokenizer(TOKENIZER_PICTURES, TOKENIZER, TOKENIZER_SEED))
+
+    broadcast_from_rank_0(find)
+    tokenizer = load_tokenizer(path, device)
+    if tokenizer.config != TOKENIZER:
+        raise ValueError(f"'{path}' is of another recipe: add --force to begin again, or name another --out.")
+    return tokenizer
 
 
 def train_builtin(

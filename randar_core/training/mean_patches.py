@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ..decoding.seeding import generator_for
 from ..io.images import to_float
 from ..models.patches import PatchConfig, PatchTokenizer
-from ..runtime.distributed import take_from_rank_0
 from .seeded import seeded
 
 PICTURES = 1024  # whose patches are averaged, evenly spread over the set
@@ -30,7 +29,7 @@ def patch_tokenizer(pictures: Sequence, config: PatchConfig, seed: int) -> Patch
     chosen = torch.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).round().long().tolist()
     pixels = to_float(np.stack([pictures[index][0] for index in chosen]))
     patches = tokenizer.pre_quant(pixels).movedim(1, -1).flatten(0, 2)
-    tokenizer.quantize.embedding.weight.copy_(take_from_rank_0(mean_patches(patches, config.codebook_size, seed)))
+    tokenizer.quantize.embedding.weight.copy_(mean_patches(patches, config.codebook_size, seed))
     for stage in tokenizer.decoder.stages:
         nn.init.zeros_(stage.conv_out.weight)
         nn.init.zeros_(stage.conv_out.bias)
@@ -50,7 +49,7 @@ def mean_patches(patches: Tensor, count: int, seed: int) -> Tensor:
         counts = torch.bincount(ids, minlength=count)
         means = torch.zeros_like(means).index_add_(0, ids, patches) / counts.clamp(min=1)[:, None]
         unused = (counts == 0).nonzero().squeeze(1)
-        means[unused] = some(len(unused))
+        means[unused] = some(len(unused))  # of fewer different patches than means, some of these are alike
     return means
 
 

@@ -68,13 +68,15 @@ def train_decoder(
     """A copy of `tokenizer` whose decoder makes better pixels of the same ids, see `DecoderObjective`.
 
     Transformers that learnt the ids stay valid. Writes `tokenizer.safetensors`. Raises as `widen` and `loop.train` do,
-    and ValueError for a tokenizer that can't grow.
+    and ValueError for a tokenizer that can't be trained, or for multipliers where its decoder can't be widened.
 
     tokenizer: a trained one; it stays as it is.
     pictures, recipe, run: what the decoder learns, and how.
     decoder_multipliers: make the decoder wider, see `widen`; None keeps its width.
     margin: gives it a margin, see `LlamaGenConfig`; None keeps the one it has.
     """
+    if not tokenizer.learns:
+        raise ValueError(f"A tokenizer of the family {family_of(tokenizer.config).name} can't be trained here.")
     grows = isinstance(tokenizer, LlamaGenTokenizer)
     if decoder_multipliers is not None and not grows:
         raise ValueError(

@@ -1,5 +1,7 @@
 """What a file is, by its keys, shapes and metadata."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,13 @@ import torch
 from safetensors.torch import save_file
 from tiny_checkpoints import DECODER, KEYS, RELEASED, same_weights, save_raw
 
+from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.detect import detect
 from randar_core.checkpoints.families import family_of
 from randar_core.checkpoints.model import load_tokenizer, load_transformer
 from randar_core.checkpoints.releases import RELEASES
 from randar_core.checkpoints.weights import Checkpoint, CheckpointError, read_weights
+from randar_core.models.patches import PatchConfig, PatchTokenizer
 
 
 @pytest.mark.parametrize("file", RELEASED)
@@ -76,3 +80,34 @@ def test_foreign_weights_are_refused(tmp_path):
     save_file({"conv.weight": torch.zeros(2)}, tmp_path / "f.safetensors")
     with pytest.raises(CheckpointError, match="not one of the models known here.*conv.weight"):
         detect(read_weights(tmp_path / "f.safetensors"))
+
+
+def patch_tokenizer() -> PatchTokenizer:
+    return PatchTokenizer(PatchConfig(8, factor=4, blocks=(4, 2), widths=(6, 4), res_blocks=(1, 2)))
+
+
+def test_a_tokenizer_of_patches_comes_back_from_its_bundle(tmp_path):
+    tokenizer = patch_tokenizer()
+    save_bundle(tmp_path / "patches.safetensors", tokenizer=tokenizer)
+    found = load_tokenizer(tmp_path / "patches.safetensors")
+    assert found.config == tokenizer.config
+    pixels = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found.encode(pixels), tokenizer.encode(pixels))
+    torch.testing.assert_close(found.decode(found.encode(pixels)), tokenizer.decode(tokenizer.encode(pixels)))
+
+
+def test_a_tokenizer_of_patches_without_its_configuration_says_what_is_needed(tmp_path):
+    save_file(patch_tokenizer().state_dict(), tmp_path / "patches.safetensors")
+    with pytest.raises(CheckpointError, match="patches tokenizer of a size that was not released .*known: none"):
+        load_tokenizer(tmp_path / "patches.safetensors")
+
+
+@pytest.mark.parametrize("res_blocks", [[10**9, 1], [1, 0], [], 3])
+def test_stages_that_cannot_be_are_refused(tmp_path, res_blocks):
+    tensors = {f"tokenizer.{key}": value for key, value in patch_tokenizer().state_dict().items()}
+    config = asdict(patch_tokenizer().config) | {"res_blocks": res_blocks}
+    described = json.dumps({"family": "patches", "config": config})
+    metadata = {"randar": "1", "format": "pt", "facts": "{}", "tokenizer": described}
+    save_file(tensors, tmp_path / "patches.safetensors", metadata)
+    with pytest.raises(CheckpointError, match="not a valid PatchConfig"):
+        load_tokenizer(tmp_path / "patches.safetensors")

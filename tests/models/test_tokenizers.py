@@ -125,6 +125,9 @@ def test_stages_of_a_patch_decoder_must_fit():
         PatchConfig(widths=(8,))
     with pytest.raises(ValueError, match="margin is -1 cells; it must be 0"):
         PatchConfig(margin=-1)
+    for empty in ({"blocks": (), "widths": (), "res_blocks": ()}, {"widths": (8, 0)}, {"res_blocks": (0, 1)}):
+        with pytest.raises(ValueError, match="needs a stage at least"):
+            PatchConfig(**empty)
 
 
 @given(batch=st.integers(1, 2), rows=st.integers(1, 5), columns=st.integers(1, 5))

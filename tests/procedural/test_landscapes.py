@@ -129,5 +129,5 @@ def test_a_torch_loader_reads_the_set_and_its_facts_are_json():
     pixels, labels = next(iter(torch.utils.data.DataLoader(pictures, batch_size=8)))
     assert pixels.shape == (8, 32, 32, 3) and labels.tolist() == list(range(8))
     assert len(list(Landscapes(seed=4, count=3, size=32))) == 3
-    facts = {"landscapes_seed": 4, "pictures": 8, "size": 32}
+    facts = {"landscapes_seed": 4, "pictures": 8, "size": 32, "drawing": 2}
     assert json.loads(json.dumps(pictures.facts())) == facts

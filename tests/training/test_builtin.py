@@ -92,3 +92,6 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert not torch.equal(after.decoder.stages[0].conv_out.weight, before.decoder.stages[0].conv_out.weight)
     with pytest.raises(ValueError, match="holds a training already"):
         builtin.train_builtin(tmp_path / "killed", CPU)
+    monkeypatch.setattr(builtin, "TOKENIZER", replace(builtin.TOKENIZER, widths=(4,)))
+    with pytest.raises(ValueError, match="of another recipe"):
+        builtin.train_builtin(tmp_path / "killed", CPU, resume=True)

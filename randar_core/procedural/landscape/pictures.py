@@ -11,6 +11,9 @@ from .painters import CLASSES as PAINTERS
 
 CLASSES = tuple(PAINTERS)
 
+DRAWING = 2
+"""Counts the ways in which a seed's pictures were drawn. In the first, things lay anywhere, not in whole cells."""
+
 
 def picture(seed: int, index: int, label: int | None = None, size: int = 128) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
@@ -45,7 +48,7 @@ class Landscapes:
 
     def facts(self) -> dict:
         """What must be the same when a training resumes."""
-        return {"landscapes_seed": self.seed, "pictures": self.count, "size": self.size}
+        return {"landscapes_seed": self.seed, "pictures": self.count, "size": self.size, "drawing": DRAWING}
 
     def __len__(self) -> int:
         return self.count
