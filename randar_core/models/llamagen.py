@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .codebook import Codebook
-from .tokenizer import Levels, Tokenizer, in_turn
+from .tokenizer import Levels, Tokenizer, check_margin, in_turn
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class LlamaGenConfig(Levels):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.margin < 0:
-            raise ValueError(f"The margin is {self.margin} cells; it must be 0 (none) or more.")
+        check_margin(self.margin)
         if self.decoder_multipliers is None:
             return
         object.__setattr__(self, "decoder_multipliers", tuple(self.decoder_multipliers))
@@ -87,11 +86,7 @@ class LlamaGenTokenizer(Tokenizer):
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, C, h, w], taken as they are -> pixels [B, 3, H, W], about 0…1 and not clamped."""
         self.quantize.check(vectors)
-        if self.margin:
-            vectors = F.pad(vectors, (self.margin,) * 4, mode="replicate")
-        pixels = self.decoder(self.post_quant_conv(vectors))
-        cut, (height, width) = self.margin * self.factor, pixels.shape[2:]
-        return (pixels[..., cut : height - cut, cut : width - cut] + 1) / 2
+        return (self.in_margin(lambda x: self.decoder(self.post_quant_conv(x)), vectors) + 1) / 2
 
 
 class Encoder(nn.Module):

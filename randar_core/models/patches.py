@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import layers
 from .codebook import Codebook
-from .tokenizer import Tokenizer, in_turn
+from .tokenizer import Tokenizer, check_margin, in_turn
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class PatchConfig:
             raise ValueError("The decoder needs a stage at least, each of one channel and one residual block or more.")
         if uneven := [block for block in self.blocks if block < 1 or self.factor % block]:
             raise ValueError(f"Blocks of {uneven[0]} pixels don't divide patches of {self.factor}.")
-        if self.margin < 0:
-            raise ValueError(f"The margin is {self.margin} cells; it must be 0 (none) or more.")
+        check_margin(self.margin)
 
     @property
     def stages(self) -> list[tuple[int, int, int]]:
@@ -94,11 +93,7 @@ class PatchTokenizer(Tokenizer):
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """vectors [B, 3 f f, h, w], taken as they are -> pixels [B, 3, H, W], about 0…1 and not clamped."""
         self.quantize.check(vectors)
-        if self.margin:
-            vectors = F.pad(vectors, (self.margin,) * 4, mode="replicate")
-        pixels = self.decoder(F.pixel_shuffle(vectors, self.factor))
-        cut, (height, width) = self.margin * self.factor, pixels.shape[2:]
-        return (pixels[..., cut : height - cut, cut : width - cut] + 1) / 2
+        return (self.in_margin(lambda x: self.decoder(F.pixel_shuffle(x, self.factor)), vectors) + 1) / 2
 
 
 class Decoder(nn.Module):

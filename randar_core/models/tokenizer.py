@@ -3,9 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .tiling import in_tiles_if_large, largest_whole, pictures_at_once
+
+
+def check_margin(margin: int) -> None:
+    """Raises ValueError for a margin below 0."""
+    if margin < 0:
+        raise ValueError(f"The margin is {margin} cells; it must be 0 (none) or more.")
 
 
 class Levels:
@@ -116,6 +123,17 @@ class Tokenizer(nn.Module):
         slices = vectors.split(pictures_at_once(height, width, vectors.device))
         layout = (1, self.factor, self.whole_at_most)
         return torch.cat([in_tiles_if_large(self.decode_vectors, chunk, *layout) for chunk in slices])
+
+    def in_margin(self, decode: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
+        """What `decode` makes of vectors [B, C, h, w] that stand within their margin, without the margin's pixels.
+
+        The margin repeats the outermost vectors: beyond them convolutions see zeros, which show as a line at the edge.
+        """
+        if not self.margin:
+            return decode(vectors)
+        pixels = decode(F.pad(vectors, (self.margin,) * 4, mode="replicate"))
+        cut, (height, width) = self.margin * self.factor, pixels.shape[2:]
+        return pixels[..., cut : height - cut, cut : width - cut]
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Raises ValueError unless pixels are [B, 3, H, W] with H and W multiples of `factor`."""

@@ -45,11 +45,10 @@ def new_shortcuts(tokenizer: LlamaGenTokenizer, narrow: LlamaGenTokenizer) -> It
     """Identities for the shortcuts of `tokenizer` that `narrow` has none of, as wide as those would be in `narrow`."""
     blocks = dict(narrow.named_modules())
     for name, module in tokenizer.named_modules():
-        if name.endswith(".nin_shortcut") and isinstance(module, nn.Conv2d):
-            if isinstance(blocks[name], nn.Identity):
-                width = blocks[name.removesuffix(".nin_shortcut")].conv1.weight.shape[1]
-                yield f"{name}.weight", torch.eye(width)[:, :, None, None]
-                yield f"{name}.bias", torch.zeros(width)
+        if name.endswith(".nin_shortcut") and isinstance(module, nn.Conv2d) and isinstance(blocks[name], nn.Identity):
+            width = blocks[name.removesuffix(".nin_shortcut")].conv1.weight.shape[1]
+            yield f"{name}.weight", torch.eye(width)[:, :, None, None]
+            yield f"{name}.bias", torch.zeros(width)
 
 
 def widened(name: str, found: Tensor, shape: torch.Size, random: torch.Generator) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from random_models import random_model
 from speed import memory
 
-from randar_core.models import tiling
+from randar_core.models import layers, tiling
+from randar_core.models.codebook import Codebook
 from randar_core.models.family import TokenModel
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.patches import PatchConfig, PatchTokenizer
@@ -58,6 +59,16 @@ def test_what_decoding_takes_grows_with_the_width_and_the_margin_of_its_half(hal
 @pytest.mark.parametrize("change", [{}, {"margin": 3}, {"widths": (112, 96)}, {"blocks": (8, 1), "widths": (112, 16)}])
 def test_what_the_decoder_of_patches_takes_is_stated(change):
     check_decoding(PatchTokenizer(replace(PatchConfig(), **change)))
+
+
+@pytest.mark.parametrize(("size", "dim"), [(2048, 192), (2048, 8), (512, 64), (16384, 8)])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_what_the_nearest_codes_take_is_stated(size, dim, normalised):
+    codebook = Codebook(size, dim, normalised, layers).requires_grad_(False)
+    vectors = torch.randn(1, dim, 40, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.inference_mode():
+        measured = memory.peak_bytes(lambda: codebook.nearest(vectors), torch.device("cpu"))
+    assert 0.85 * measured <= codebook.nearest_bytes(1600) <= 1.15 * measured
 
 
 def check_decoding(tokenizer: Tokenizer) -> None:

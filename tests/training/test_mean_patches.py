@@ -8,6 +8,7 @@ from einops import rearrange
 from tiny_trainings import CPU
 
 from randar_core.io.images import to_float
+from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.patches import PatchConfig
 from randar_core.training.decoder_objective import DecoderRecipe
 from randar_core.training.mean_patches import mean_patches, nearest, patch_tokenizer
@@ -65,6 +66,13 @@ def test_the_decoder_learns_to_correct_patches_and_the_ids_stay(tmp_path, patche
     assert torch.equal(learnt.encode(pixels), ids)
     before, after = ((each.decode(ids) - pixels).square().mean() for each in (tokenizer, learnt))
     assert after < 0.95 * before
+
+
+def test_a_tokenizer_that_cannot_be_trained_is_refused(tmp_path, patches):
+    tokenizer = MaskGITTokenizer(MaskGITConfig(8, (1, 2), 1, 8, 4, 4))
+    run = Run(LoopSetting(steps=1, batch=1, learning_rate=1e-3), Reporting(tmp_path), CPU)
+    with pytest.raises(ValueError, match="family maskgit can't be trained here"):
+        train_decoder(tokenizer, PictureSet(pictures_of(patches, 4), {}, ("one",)), DecoderRecipe(), run)
 
 
 def test_its_decoder_cannot_be_widened(tmp_path, patches):

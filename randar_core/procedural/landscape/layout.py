@@ -55,8 +55,8 @@ HAZES = (0.45, 0.7)
 CELL = 1 / 16
 """Side of a cell of tokens of the built-in model, which draws this set.
 
-Places and sizes are whole numbers of cells, or of half and quarter cells. The eye doesn't see it. But a thing that may
-lie anywhere looks different in its cells each time, more often than a small codebook has codes for, and comes out soft.
+Places are whole numbers of cells or of half ones, and sizes are few. The eye doesn't see it. But a thing that may lie
+anywhere looks different in its cells each time, more often than a small codebook has codes for, and comes out soft.
 """
 
 NIGHTS = tuple(mood for mood in MOODS if mood.night)

@@ -31,9 +31,6 @@ Shapes = Iterable[tuple[Field, Colour]]
 class Painter:
     """`pixels` [H, W, 3] float32. Coordinates are in sides of the picture, y down."""
 
-    part = "sky"
-    """What is being painted, in a word: every function that paints says it."""
-
     def __init__(self, size: int):
         self.size = size
         self.x, self.y = pixel_centres(size)[None, :], pixel_centres(size)[:, None]
