@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from random_models import random_model
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile  # that of `torch.profiler` imports the compiler
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.conditions import PictureGroup
@@ -56,9 +56,9 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+    with profile(profile_memory=True) as profiled:
         run()
-    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in profiled.kineto_results.events() if event.name() == "[memory]"]
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
