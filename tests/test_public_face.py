@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +30,13 @@ def test_importing_the_package_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_the_lines_in_the_docstring_and_in_the_readme_draw_a_picture(tmp_path):
+@pytest.mark.parametrize("place", ["docstring", "readme"])
+def test_the_lines_in_the_docstring_and_in_the_readme_draw_a_picture(place, tmp_path, monkeypatch):
     inside = re.search(r"(?s)    (from randar_core import .*?\n)\n?The names", randar_core.__doc__).group(1)
     shown = re.search(r"(?s)```python\n(from randar_core import .*?)```", README.read_text(encoding="utf-8")).group(1)
-    folders = [tmp_path / name for name in ("docstring", "readme")]
-    run = "import os"  # one process for both: to import torch takes longer than to draw
-    for folder, lines in zip(folders, (inside.replace("\n    ", "\n"), shown), strict=True):
-        folder.mkdir()
-        run += f"\nos.chdir({str(folder)!r})\nexec({lines!r}, {{}})"
-    subprocess.run([sys.executable, "-c", run], check=True)
-    for folder in folders:
-        assert [path.suffix for path in folder.iterdir()] == [".png"]
+    script, folder = tmp_path / "lines.py", tmp_path / "drawn"
+    script.write_text({"docstring": inside.replace("\n    ", "\n"), "readme": shown}[place], encoding="utf-8")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    runpy.run_path(str(script))
+    assert [path.suffix for path in folder.iterdir()] == [".png"]
