@@ -18,13 +18,13 @@ What it can't show: kernels of GPUs (rounding, alignment, launches), and what a 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from feigned_memory import NAME, Memory
-from feigned_operators import traits_of
+from feigned_memory import NAME, Memory, Transfer, transfer_of
+from feigned_operators import ATTENTION, Traits, traits_of
 from torch import Tensor, nn
+from torch._library import simple_registry
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,9 +32,7 @@ DEVICE = f"{NAME}:0"
 SECOND_DEVICE = f"{NAME}:1"
 CPU = torch.device("cpu")
 
-COPIES = {"aten::_to_copy", "aten::copy_"}
-WITHOUT_TENSORS = {int, float, bool, str, type(None), torch.dtype}
-INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+WITHOUT_TENSORS = {int, float, bool, str, type(None), torch.dtype, torch.layout}
 
 
 class GPUModule(backend_registration._DummyBackendModule):
@@ -61,6 +59,8 @@ def install() -> None:
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=GPUModule())
     # `Module.to` otherwise swaps the data of a parameter, which a wrapper doesn't allow.
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    # torch looks for one before each function. There is none, and the search takes as long as many a function.
+    simple_registry.find_torch_dispatch_rule = lambda function, mode: None
     # It copies its data below the dispatcher, where no mode sees it.
     from_data = torch.tensor
 
@@ -81,8 +81,8 @@ def fused(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
         on_gpu, on_cpu = [], []
         inner = inner_of((query, *more), on_gpu, on_cpu)
         inner_named = {name: inner_of(value, on_gpu, on_cpu) for name, value in named.items()}
-        query.gpu.check_devices("attention", (query,), on_gpu, on_cpu)
-        return GPUTensor(attention(*inner, **inner_named), query.gpu, query.device.index)
+        query.gpu.check_devices(ATTENTION, (query,), on_gpu, on_cpu)
+        return GPUTensor(attention(*inner, **inner_named), query.gpu, query.card)
 
     return attend
 
@@ -95,7 +95,7 @@ class GPUTensor(Tensor):
 
     @staticmethod
     def __new__(cls, inner: Tensor, gpu: "FeignedGPU", index: int = 0):
-        gpu.memories[index].hold(inner)
+        share = gpu.memories[index].share(inner)
         wrapper = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
@@ -105,7 +105,7 @@ class GPUTensor(Tensor):
             layout=inner.layout,
             device=gpu.devices[index],
         )
-        wrapper.inner, wrapper.gpu = inner, gpu
+        wrapper.inner, wrapper.gpu, wrapper.share, wrapper.card = inner, gpu, share, index
         return wrapper
 
     def __repr__(self) -> str:
@@ -127,15 +127,6 @@ class GPUTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         raise RuntimeError(f"{function} was called on a tensor of the feigned GPU outside of `with FeignedGPU()`.")
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """A copy between the CPU and the GPU: the operator that made it, the dtype and the bytes."""
-
-    operator: str
-    dtype: torch.dtype
-    bytes: int
 
 
 class FeignedGPU(TorchDispatchMode):
@@ -186,23 +177,23 @@ class FeignedGPU(TorchDispatchMode):
 
         A run of tiny models is hundreds of thousands of these calls: most of its time passes here.
         """
-        on_gpu, on_cpu, devices, inner_args = [], [], [], []
+        on_gpu, on_cpu, inner_args, made_here = [], [], [], False
         for value in args:
             kind = type(value)
             if kind is GPUTensor:
                 on_gpu.append(value)
                 value = value.inner
             elif kind is torch.device:
-                devices.append(value)
+                made_here = made_here or value.type == NAME
             elif kind not in WITHOUT_TENSORS:
                 value = inner_of(value, on_gpu, on_cpu)
             inner_args.append(value)
-        inner_kwargs, device = {}, None
+        inner_kwargs, device, to_gpu = {}, None, False
         if kwargs:
             inner_kwargs = {name: inner_of(value, on_gpu, on_cpu) for name, value in kwargs.items()}
             device = kwargs.get("device")
-            devices.append(device)
-        if not on_gpu and not any(map(is_gpu, devices)):
+            to_gpu = is_gpu(device)
+        if not (on_gpu or to_gpu or made_here):
             return function._op(*args, **inner_kwargs)
         traits = traits_of(function)
         if traits.composite:
@@ -213,29 +204,29 @@ class FeignedGPU(TorchDispatchMode):
                 return function._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **(kwargs or {}))
             finally:
                 torch._C._pop_torch_dispatch_stack(None)
-        operator = traits.name
-        if operator in COPIES:
-            self.note_copy(operator, args, device)
-        elif on_cpu or len(on_gpu) > 1 or operator in INDEXED:
-            self.check_devices(operator, args, on_gpu, on_cpu)
+        if traits.copies:
+            self.note_copy(traits.name, args, device)
+        elif on_cpu or len(on_gpu) > 1 or traits.indexed:
+            self.check_devices(traits, args, on_gpu, on_cpu)
         if traits.read:
-            self.reads.append(operator)
-        if is_gpu(device):
+            self.reads.append(traits.name)
+        if to_gpu:
             inner_kwargs["device"] = CPU
         result = function._op(*inner_args, **inner_kwargs)
         if traits.mutates and any(tensor.shape != tensor.inner.shape for tensor in on_gpu):
-            raise NotImplementedError(f"{operator} changes the shape of its input, which the feigned GPU can't follow.")
+            raise NotImplementedError(f"{traits.name} changes the shape of its input: the feigned GPU can't follow.")
 
-        target = on_gpu[0].device if device is None else device
-        index = (target.index or 0) if is_gpu(target) else None
+        if device is None:
+            index = on_gpu[0].card
+        else:
+            index = (device.index or 0) if to_gpu else None
         return self.outer_of(result, on_gpu, on_cpu, index)
 
     def outer_of(self, value, on_gpu: list[Tensor], on_cpu: list[Tensor], index: int | None):
         """`value` with the tensors in it on the GPU of that index; the lists are those that were there before."""
-        kind = type(value)
-        if kind is list or kind is tuple:
-            return [self.outer_of(each, on_gpu, on_cpu, index) for each in value]
         if not isinstance(value, Tensor):
+            if isinstance(value, (list, tuple)):
+                return [self.outer_of(each, on_gpu, on_cpu, index) for each in value]
             return value
         # A function in place returns its input.
         for tensor in on_gpu:
@@ -261,14 +252,15 @@ class FeignedGPU(TorchDispatchMode):
         if target_on_gpu and not isinstance(source, GPUTensor):
             self.uploads.append(transfer_of(operator, source))
 
-    def check_devices(self, operator: str, args: tuple, on_gpu: list[Tensor], on_cpu: list[Tensor]) -> None:
+    def check_devices(self, traits: Traits, args: tuple, on_gpu: list[Tensor], on_cpu: list[Tensor]) -> None:
         """RuntimeError where tensors of two devices meet, as CUDA raises it."""
-        indices = []
-        if operator in INDEXED and isinstance(args[0], GPUTensor):
+        operator, indices = traits.name, []
+        if traits.indexed and isinstance(args[0], GPUTensor):
             indices = [index for index in args[1] if index is not None]
             if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
                 self.reads.append(f"{operator} by a mask")
-        others = [tensor for tensor in on_gpu if tensor.device != on_gpu[0].device]
+        card = on_gpu[0].card
+        others = [tensor for tensor in on_gpu if tensor.card != card]
         for tensor in on_cpu:
             if any(tensor is index for index in indices):
                 self.uploads.append(transfer_of(operator, tensor))
@@ -279,10 +271,6 @@ class FeignedGPU(TorchDispatchMode):
                 f"Expected all tensors to be on the same device, but found at least two devices, {on_gpu[0].device} "
                 f"and {tensor.device}! ({operator}: {list(tensor.shape)}, {tensor.dtype})"
             )
-
-
-def transfer_of(operator: str, source: Tensor) -> Transfer:
-    return Transfer(operator, source.dtype, source.numel() * source.element_size())
 
 
 def is_gpu(device) -> bool:
@@ -301,9 +289,14 @@ def inner_of(value, on_gpu: list[Tensor], on_cpu: list[Tensor]):
 
     A function of the module: one that refers to itself from within another keeps its tensors alive.
     """
-    if isinstance(value, GPUTensor):
+    kind = type(value)
+    if kind in WITHOUT_TENSORS:
+        return value
+    if kind is GPUTensor:
         on_gpu.append(value)
         return value.inner
+    if kind is list or kind is tuple:
+        return value if value and type(value[0]) is int else [inner_of(each, on_gpu, on_cpu) for each in value]
     if isinstance(value, Tensor):
         on_cpu.append(value)
-    return [inner_of(each, on_gpu, on_cpu) for each in value] if isinstance(value, (list, tuple)) else value
+    return value

@@ -1,4 +1,4 @@
-"""The account of a feigned GPU's memory, see `feigned_gpu`."""
+"""The account of a feigned GPU's memory, and of what moves to it and from it, see `feigned_gpu`."""
 
 import weakref
 from dataclasses import dataclass, field
@@ -9,10 +9,17 @@ from torch import Tensor
 NAME = "card"
 
 
-class Hold(weakref.ref):
-    """A tensor that keeps a storage of `size` bytes alive."""
+class Share:
+    """What the tensors of one storage hold together: its `size` bytes are taken as long as one of them lives."""
 
-    __slots__ = ("key", "size")
+    __slots__ = ("memory", "key", "size", "__weakref__")
+
+    def __init__(self, memory: "Memory", key: int, size: int):
+        self.memory, self.key, self.size = memory, key, size
+
+    def __del__(self):
+        del self.memory.shares[self.key]
+        self.memory.live -= self.size
 
 
 @dataclass
@@ -32,20 +39,20 @@ class Memory:
     limit: int | None = None
     allocations: int = 0
     failing: int | None = None
-    holders: dict[int, int] = field(default_factory=dict)  # tensors of each storage, by its address
-    holds: dict[int, Hold] = field(default_factory=dict)  # by their own address
+    shares: dict[int, weakref.ref[Share]] = field(default_factory=dict)  # by the addresses of the storages
 
-    def hold(self, inner: Tensor) -> None:
-        """Count the storage of `inner` until the last tensor of it is gone."""
+    def share(self, inner: Tensor) -> Share:
+        """That of the storage of `inner`, which is counted until the last tensor of it is gone."""
         storage = inner.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.holders:
-            self.allocate(size)
-            self.holders[key] = 0
-        self.holders[key] += 1
-        hold = Hold(inner, self.release)
-        hold.key, hold.size = key, size
-        self.holds[id(hold)] = hold
+        key = storage._cdata
+        known = self.shares.get(key)
+        if known is not None:
+            return known()
+        size = storage.nbytes()
+        self.allocate(size)
+        share = Share(self, key, size)
+        self.shares[key] = weakref.ref(share)
+        return share
 
     def allocate(self, size: int) -> None:
         self.allocations += 1
@@ -56,9 +63,15 @@ class Memory:
             self.peak = self.live
             self.peaks.append(self.peak)
 
-    def release(self, hold: Hold) -> None:
-        del self.holds[id(hold)]
-        self.holders[hold.key] -= 1
-        if not self.holders[hold.key]:
-            del self.holders[hold.key]
-            self.live -= hold.size
+
+@dataclass(frozen=True)
+class Transfer:
+    """A copy between the CPU and the GPU: the operator that made it, the dtype and the bytes."""
+
+    operator: str
+    dtype: torch.dtype
+    bytes: int
+
+
+def transfer_of(operator: str, source: Tensor) -> Transfer:
+    return Transfer(operator, source.dtype, source.numel() * source.element_size())

@@ -1,7 +1,6 @@
 """What the feigned GPU knows of torch's functions, see `feigned_gpu`."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -20,27 +19,43 @@ READS = {
 }
 
 
-@dataclass(frozen=True)
+COPIES = {"aten::_to_copy", "aten::copy_"}
+INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What counts of a function of torch.
 
     composite: it is made of others. In inference mode torch doesn't take it apart before a mode sees it.
     read: the host needs its result.
     mutates: it changes an input.
+    copies: it may move a tensor from one device to another.
+    indexed: its second argument is a list of indices.
     """
 
     name: str
     composite: bool
     read: bool
     mutates: bool
+    copies: bool
+    indexed: bool
 
 
-@cache
+ATTENTION = Traits("attention", composite=False, read=False, mutates=False, copies=False, indexed=False)
+TRAITS: dict[int, Traits] = {}  # by the addresses of functions, which live as long as the process; to hash one is slow
+
+
 def traits_of(function) -> Traits:
-    schema = function._schema
-    return Traits(
-        schema.name,
-        torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd"),
-        schema.name in READS or f"{schema.name}.{function._overloadname}" in READS,
-        schema.is_mutable,
-    )
+    traits = TRAITS.get(id(function))
+    if traits is None:
+        schema = function._schema
+        traits = TRAITS[id(function)] = Traits(
+            schema.name,
+            torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd"),
+            schema.name in READS or f"{schema.name}.{function._overloadname}" in READS,
+            schema.is_mutable,
+            schema.name in COPIES,
+            schema.name in INDEXED,
+        )
+    return traits
