@@ -85,9 +85,13 @@ def regions(desk: Desk, pictures: int, plain: str = "") -> tuple:
     return desk.run("RandARSampler", classes=(*classes, *others), **settings)
 
 
-def scored(desk: Desk, pictures: int) -> tuple:
+def scored(desk: Desk, pictures: int = 1) -> tuple:
     star = desk.run("RandARClassList", class_list="star")[0]
     return desk.run("RandARConfidence", model=desk.model, classes=star, latent=desk.latent(pictures, 8, 8), cfg=2.0)
+
+
+def encoded(desk: Desk, pictures: int = 1) -> tuple:
+    return (desk.vae.encode(desk.random(pictures, 64, 64, 3)),)
 
 
 def matched(desk: Desk) -> tuple:
@@ -127,8 +131,8 @@ ONE_CALL = {
 ENLARGED = {"extrapolated": lambda desk: drawn(desk, "RandARExtrapolate", factor=2, latent_image=desk.latent(2, 8, 8))}
 READ = {"feature map": lambda desk: feature_maps(desk, 3), "feature match": matched}
 CODED = {
-    "encoded": lambda desk: (desk.vae.encode(desk.random(1, 64, 64, 3)),),
-    "eight encoded": lambda desk: (desk.vae.encode(desk.random(8, 64, 64, 3)),),
+    "encoded": encoded,
+    "eight encoded": lambda desk: encoded(desk, 8),
     "a large one encoded": lambda desk: (desk.vae.encode(desk.random(1, 256, 320, 3)),),
     "encoded in tiles": lambda desk: (desk.vae.encode_tiled(desk.random(2, 256, 256, 3), 64, 128, 16),),
     "encoded in a tile that is larger": lambda desk: (desk.vae.encode_tiled(desk.random(1, 64, 96, 3), 512, 512, 64),),
@@ -177,7 +181,8 @@ def asked_and_taken(gpu: FeignedGPU, asked: list[int], desk: Desk, case: str) ->
                 patches.enter_context(mock.patch.object(tiling, name, values[case]))
         networks = (desk.model.transformer, desk.vae.tokenizer)
         if bytes_on_gpu(networks) < sum(weight.nbytes for network in networks for weight in network.parameters()):
-            CASES[case](desk)  # loads the weights
+            for loading in (scored, encoded):  # the weights of the transformer, and those of the tokenizer
+                loading(desk)
         gc.collect()
         gpu.forget()
         asked.clear()
