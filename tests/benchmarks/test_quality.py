@@ -181,6 +181,7 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
     for order in set(ORDERS) - {"random", "raster", "locality-aware"}:
         monkeypatch.delitem(ORDERS, order)
     scope = Scope(1, ("random", "raster"), ("cosine", "arccos"), (4,), (path,), (4, 8))
+    monkeypatch.setitem(quality.STYLE, "savefig.dpi", 40)  # nobody looks at these plots
     quality.run(bench, scope, quality.SECTIONS, tmp_path / "report")
     report = json.loads((tmp_path / "report" / "quality.json").read_text())
     assert set(report["complete"]) == {section.name for section in quality.SECTIONS}
@@ -196,6 +197,8 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
         raise AssertionError("a row was measured again")
 
     monkeypatch.setattr(Bench, "judged", nothing_is_drawn)
+    for plots in ("draw_plots", "draw_sheets"):  # they are drawn anew in any case, which takes as long as to measure
+        monkeypatch.setattr(quality, plots, lambda *_: None)
     again = quality.run(bench, scope, quality.SECTIONS, tmp_path / "report")
     assert again["sections"] == report["sections"]
 
