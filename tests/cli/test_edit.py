@@ -250,7 +250,7 @@ def test_the_picture_itself_stays_when_it_is_named_as_the_result(bundle, picture
 
 
 def test_an_edit_follows_blends_regions_and_a_negative_class(bundle, tmp_path):
-    Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / "a.png")
+    Image.effect_noise((16, 16), 80).convert("RGB").save(tmp_path / "a.png")
     right = save_mask(tmp_path / "right.png", (4, 4), np.s_[:, 2:])
 
     def drawn(condition, *words):
