@@ -196,7 +196,7 @@ class FeignedGPU(TorchDispatchMode):
         if not (on_gpu or to_gpu or made_here):
             return function._op(*args, **inner_kwargs)
         traits = traits_of(function)
-        if traits.composite:
+        if traits.composite and not (traits.whole and args[0].is_contiguous()):
             # In C++, as a GPU has it: `decompose` prefers Python's, which computes in float32 what the GPU doesn't.
             # Entered without what `with self` tells Dynamo: it would take longer than the function.
             torch._C._push_on_torch_dispatch_stack(self)

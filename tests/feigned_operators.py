@@ -17,10 +17,21 @@ READS = {
     "aten::unique_consecutive",
     "aten::unique_dim",
 }
-
-
 COPIES = {"aten::_to_copy", "aten::copy_"}
 INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+# Composite functions that take no memory beside their result where their input is contiguous: to take them apart shows
+# nothing, and a product of inference mode is seven functions then.
+WHOLE = {
+    "aten::chunk",
+    "aten::conv2d",
+    "aten::expand_as",
+    "aten::flatten",
+    "aten::linear",
+    "aten::narrow",
+    "aten::reshape",
+    "aten::unflatten",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class Traits:
     """What counts of a function of torch.
 
     composite: it is made of others. In inference mode torch doesn't take it apart before a mode sees it.
+    whole: a composite one that needn't be taken apart where its first input is contiguous.
     read: the host needs its result.
     mutates: it changes an input.
     copies: it may move a tensor from one device to another.
@@ -36,13 +48,14 @@ class Traits:
 
     name: str
     composite: bool
+    whole: bool
     read: bool
     mutates: bool
     copies: bool
     indexed: bool
 
 
-ATTENTION = Traits("attention", composite=False, read=False, mutates=False, copies=False, indexed=False)
+ATTENTION = Traits("attention", *[False] * 6)
 TRAITS: dict[int, Traits] = {}  # by the addresses of functions, which live as long as the process; to hash one is slow
 
 
@@ -53,6 +66,7 @@ def traits_of(function) -> Traits:
         traits = TRAITS[id(function)] = Traits(
             schema.name,
             torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd"),
+            schema.name in WHOLE,
             schema.name in READS or f"{schema.name}.{function._overloadname}" in READS,
             schema.is_mutable,
             schema.name in COPIES,
