@@ -25,19 +25,15 @@ sys.path.insert(0, str(ROOT / "tests"))
 from node_pack import load_pack  # noqa: E402
 
 # What is drawn. Where a picture isn't a good one, change its class or its seed here.
-CLASSES = (
-    "circle", "square", "triangle", "star", "heart", "ring", "cross", "moon", "flower", "house", "tree", "fish",
-)  # fmt: skip
-VIEW, SEA, TOWN, WOOD, SKY = "heart", "flower", "star", "flower", "star"
-THING, OTHER, BOAT, FLYING, TOWER = "house", "star", "fish", "moon", "heart"
+VIEW, SEA, TOWN, SKY = "mountains", "sea", "city", "aurora"  # landscapes
+THING, OTHER, BOAT, FLYING, TOWER, PLANT = "house", "castle", "sailing boat", "hot-air balloon", "lighthouse", "tree"
 SEEDS = {
-    "generate": 1, "live-preview": 2, "class-list": 3, "class-blend": 4, "class-region": 5, "class-sweep": 6,
-    "negative": 7, "guidance": 8, "order": 9, "painted-order": 10, "inpaint": 11, "change-class": 12, "outpaint": 13,
-    "canvas": 14, "extrapolate": 15, "extrapolate-picture": 16, "refine": 17, "confidence": 18, "redraw": 19,
-    "edit-tokens": 20, "feature-map": 21, "feature-match": 22,
+    "generate": 1, "live-preview": 21, "class-list": 6, "class-blend": 1, "class-region": 3, "class-sweep": 6,
+    "negative": 7, "guidance": 8, "order": 9, "painted-order": 10, "inpaint": 11, "change-class": 10, "outpaint": 5,
+    "canvas": 2, "extrapolate": 4, "extrapolate-picture": 21, "refine": 17, "confidence": 18, "redraw": 21,
+    "edit-tokens": 21, "feature-map": 21, "feature-match": 22,
 }  # fmt: skip
 ORDERS = ("raster", "spiral out", "hierarchical", "locality-aware", "proximity", "random")
-SETTINGS = {"steps": 88, "cfg": 4.0, "temperature": 0.8}
 
 GAP, QUALITY = 6, 85
 NOTHING_TO_SHOW = ("RandARLoadModel", "RandARDownloadModel")
@@ -75,7 +71,8 @@ class Studio:
         self.folder = tempfile.TemporaryDirectory()
         self.pack = load_pack(Path(self.folder.name))
         self.model, self.vae = self.run("LoadModel", model_name="built-in")
-        self.seed, self.side = 0, self.model.side
+        self.seed, self.side, own = 0, self.model.side, self.model.defaults
+        self.settings = {"steps": own.steps, "cfg": own.guidance, "temperature": own.temperature}
 
     def run(self, node: str, **inputs) -> tuple:
         return self.pack.run(f"RandAR{node}", **inputs)
@@ -86,7 +83,7 @@ class Studio:
     def draw(self, node: str, classes: tuple | str, **inputs) -> tuple:
         """What a node that draws puts out, with the seed of the picture."""
         classes = self.classes(classes) if isinstance(classes, str) else classes
-        return self.run(node, **{"model": self.model, "classes": classes, "seed": self.seed, **SETTINGS, **inputs})
+        return self.run(node, **{"model": self.model, "classes": classes, "seed": self.seed, **self.settings, **inputs})
 
     def sample(self, classes: tuple | str, **inputs) -> dict:
         return self.draw("Sampler", classes, **inputs)[0]
@@ -111,7 +108,7 @@ class Studio:
         from comfy.cli_args import LatentPreviewMethod, args
 
         frames, times = [], self.pack.module("nodes.preview_time")
-        calls_left = {round((1 - share) * (SETTINGS["steps"] - 1)) for share in shares}
+        calls_left = {round((1 - share) * (self.settings["steps"] - 1)) for share in shares}
         wanted = [
             (times.PreviewTime, "is_due", lambda time, left: left in calls_left),
             (times, "SHARE", 1e6),
@@ -150,7 +147,7 @@ def live_preview(studio):
     "A list of classes gives a batch with a picture of each.",
 )
 def class_list(studio):
-    pictures = studio.pictures(studio.classes(*CLASSES))
+    pictures = studio.pictures(studio.classes(*studio.model.class_names))
     return [pictures[:6], pictures[6:]]
 
 
@@ -171,13 +168,13 @@ def class_blend(studio):
     "class-region",
     "Regions",
     "ClassRegion Canvas",
-    f"one wide picture, {TOWN} on the left and {WOOD} on the right",
+    f"one wide picture, {TOWN} on the left and {SEA} on the right",
     "Each class counts where its mask is white, on a canvas of any size.",
 )
 def class_region(studio):
     left = torch.zeros(1, 1, 4)
     left[:, :, :2] = 1
-    background = studio.run("ClassRegion", classes=studio.classes(WOOD), mask=1 - left)[0]
+    background = studio.run("ClassRegion", classes=studio.classes(SEA), mask=1 - left)[0]
     both = studio.run("ClassRegion", classes=studio.classes(TOWN), mask=left, background=background)[0]
     return [studio.decode(studio.draw("Canvas", both, width=4 * studio.side, height=studio.side)[0])]
 
@@ -198,12 +195,12 @@ def class_sweep(studio):
     "negative",
     "A class to avoid",
     "Sampler",
-    f"above pictures of the class {THING}, below the same ones steered away from the class {OTHER}",
+    f"above pictures of the class {OTHER}, below the same ones steered away from the class {VIEW}",
     "Guidance steers away from the class at `negative`: above without one, below with one.",
 )
 def negative(studio):
-    away = studio.pictures(THING, batch_size=6, negative=studio.classes(OTHER))
-    return [studio.pictures(THING, batch_size=6), away]
+    away = studio.pictures(OTHER, batch_size=6, negative=studio.classes(VIEW))
+    return [studio.pictures(OTHER, batch_size=6), away]
 
 
 @entry(
@@ -263,12 +260,13 @@ def inpaint(studio):
     "change-class",
     "Change the class",
     "Inpaint",
-    f"a picture of the class {THING}, its mask, and the classes {OTHER} and {TOWER} in its place",
+    f"a picture of the class {PLANT}, its mask, and the classes {OTHER} and {FLYING} in its place",
     "The mask is drawn as another class.",
 )
 def change_class(studio):
-    picture, mask = studio.pictures(THING)[0], studio.box(0.12, 0.9, 0.15, 0.85)
-    others = [studio.draw("Inpaint", name, image=picture[None], mask=mask)[0][0] for name in (OTHER, TOWER)]
+    picture, mask = studio.pictures(PLANT)[0], studio.box(0.16, 0.88, 0.06, 0.88)
+    more = {"image": picture[None], "mask": mask, "seed": studio.seed + 1}
+    others = [studio.draw("Inpaint", name, **more)[0][0] for name in (OTHER, FLYING)]
     return [[picture, masked(picture, mask), *others]]
 
 
@@ -304,7 +302,7 @@ def canvas(studio):
     "Pictures at twice the size that the model was trained for.",
 )
 def extrapolate(studio):
-    pictures = studio.draw("Extrapolate", studio.classes(BOAT, VIEW, SKY), factor=2)[0]
+    pictures = studio.draw("Extrapolate", studio.classes(BOAT, VIEW, SKY), factor=2, spatial_cfg=1.0)[0]
     return [studio.decode(pictures)]
 
 
@@ -317,7 +315,7 @@ def extrapolate(studio):
 )
 def extrapolate_picture(studio):
     small = studio.sample(OTHER)
-    large = studio.draw("Extrapolate", OTHER, factor=2, latent_image=small)[0]
+    large = studio.draw("Extrapolate", OTHER, factor=2, latent_image=small, spatial_cfg=1.0)[0]
     return [[*studio.decode(small), *studio.decode(large)]]
 
 

@@ -14,6 +14,7 @@ from .class_prompts import ClassLabel, ClassPrompt, Region, plain_blends
 from .convert import masks_of
 from .sockets import ClassSocket
 
+OF_BUILTIN = "built-in: "  # the beginning of an entry
 BLEND_FIRST = "Blend or sweep the classes first, then give the result to RandAR Class Region."
 
 
@@ -21,9 +22,24 @@ BLEND_FIRST = "Blend or sweep the classes first, then give the result to RandAR 
 def listed_classes() -> dict[str, ClassLabel]:
     """Every entry of the class list by its label: the built-in model's classes first, then ImageNet's."""
     builtin = class_names_of(detect(read_weights(BUILTIN))) if BUILTIN.is_file() else ()
-    entries = [(f"built-in: {name}", i, builtin) for i, name in enumerate(builtin)]
+    entries = [(f"{OF_BUILTIN}{name}", i, builtin) for i, name in enumerate(builtin)]
     entries += [(f"{i}: {name}", i, imagenet_classes()) for i, name in enumerate(imagenet_classes())]
     return {label: ClassLabel(label, i, vocabulary) for label, i, vocabulary in entries}
+
+
+def listed_class(label: str) -> ClassLabel:
+    """An entry of the class list. Raises ValueError for an unknown one, as older workflows have them."""
+    entries = listed_classes()
+    if label in entries:
+        return entries[label]
+    if not label.startswith(OF_BUILTIN):
+        raise ValueError(f"The class list has no entry '{label}'. Choose one of the list.")
+    names = ", ".join(entry.removeprefix(OF_BUILTIN) for entry in entries if entry.startswith(OF_BUILTIN))
+    raise ValueError(
+        f"The built-in model doesn't know the class '{label.removeprefix(OF_BUILTIN)}'. Since version 0.2.0 it draws "
+        f"landscapes: {names}. Choose one of these. A model of the shapes that it drew before can be trained, "
+        "on the set `procedural-shapes`: see `randar train --help`."
+    )
 
 
 class RandARClass(io.ComfyNode):
@@ -53,8 +69,19 @@ class RandARClass(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, class_name):
+        """In place of ComfyUI's own check, whose message doesn't say which classes there are."""
+        if class_name is None:  # it comes from another node, which hasn't run yet
+            return True
+        try:
+            listed_class(str(class_name))
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, class_name, classes=()) -> io.NodeOutput:
-        return io.NodeOutput((*classes, ClassPrompt.of(listed_classes()[class_name])))
+        return io.NodeOutput((*classes, ClassPrompt.of(listed_class(class_name))))
 
 
 class RandARClassList(io.ComfyNode):
@@ -86,8 +113,12 @@ class RandARClassList(io.ComfyNode):
         labels = [label.strip() for label in re.split(r"[,\n]", class_list) if label.strip()]
         if not labels:
             raise ValueError("The class list is empty. Write names or numbers, such as: golden retriever, 88")
-        named = (ClassPrompt.of(listed_classes().get(label, ClassLabel(label))) for label in labels)
-        return io.NodeOutput((*classes, *named))
+        entries = listed_classes()
+        named = (
+            listed_class(label) if label in entries or label.startswith(OF_BUILTIN) else ClassLabel(label)
+            for label in labels
+        )
+        return io.NodeOutput((*classes, *map(ClassPrompt.of, named)))
 
 
 class RandARClassBlend(io.ComfyNode):

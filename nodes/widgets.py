@@ -76,7 +76,7 @@ def common_widgets(cfg: float = 4.0, cfg_schedule: str = "on the model's own sch
             round=0.001,
             advanced=True,
             tooltip="Below 1, probable tokens become more probable. Above 1, rare tokens do. Released with: RAR-L, XL "
-            "and XXL 1.02, the built-in model 0.8, all others 1.",
+            "and XXL 1.02, the built-in model 0.6, all others 1.",
         ),
         io.Int.Input(
             "top_k",

@@ -11,7 +11,7 @@ The names below are imported when they are first used, so that importing the pac
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 FACE = {
     "Canvas": "decoding.canvas",

@@ -5,6 +5,8 @@ import unicodedata
 import pytest
 
 from randar_core.classes import condition_text, imagenet_classes, other_meanings, parse_condition, resolve_class
+from randar_core.procedural.landscape.pictures import CLASSES as LANDSCAPES
+from randar_core.procedural.shapes import CLASSES as SHAPES
 
 NAMES = imagenet_classes()
 
@@ -111,3 +113,10 @@ def test_a_blend_is_told_as_it_is_read():
     condition = parse_condition("0.7*fish + 0.3*moon", ("fish", "moon"))
     assert parse_condition(condition_text(condition, ("fish", "moon")), ("fish", "moon")) == condition
     assert condition_text(parse_condition("fish", ("fish", "moon")), ("fish", "moon")) == "fish"
+
+
+@pytest.mark.parametrize("name", sorted(set(SHAPES) - set(LANDSCAPES)))
+def test_a_shape_that_the_built_in_model_drew_before_is_answered_with_its_landscapes(name):
+    names = ", ".join(LANDSCAPES)
+    with pytest.raises(ValueError, match=f"no class named '{name}'. This model has {len(LANDSCAPES)} classes: {names}"):
+        resolve_class(name, LANDSCAPES)

@@ -1,7 +1,7 @@
 """What the sections of the quality report share: the model under test, sampling from it, and the judge's figures."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,23 +9,26 @@ import numpy as np
 import torch
 from quality.intervals import Reference, wilson
 from quality.judge import TrainedJudge
+from quality.parts import picture_with_parts, subject_of
 from torch import Tensor
 from tqdm import tqdm
 
 from randar_core.checkpoints.model import Model, open_model
+from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.loop import DecodeProgress
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.orders import ORDERS, Order, Painted
 from randar_core.io.images import to_float
-from randar_core.procedural.render import picture_with_mask
-from randar_core.procedural.scene import PORTRAIT, Bounds
-from randar_core.procedural.shapes import CLASSES
+from randar_core.procedural.landscape.pictures import CLASSES
 from randar_core.runtime.packed_linear import pack
 from randar_core.runtime.precision import Precision
 from randar_core.tasks.generate import generate
 
 EVALUATION_PICTURES = 71_004
-"""Seed of the procedural pictures that are encoded, scored and edited. Neither model nor judge was trained on them."""
+"""Seed of the landscapes that are encoded, scored and edited. Neither model nor judge was trained on them."""
+
+EXTRAPOLATION_GUIDANCE = Guidance(Linear(3.0, 3.0), Linear(2.5, 2.5))
+"""The authors' constant weights for extrapolation (RandAR, section 3.4)."""
 
 PAINTED = "painted, left to right"
 
@@ -100,10 +103,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class Scenes:
-    """Procedural pictures: `pixels` `[B, 3, H, W]` in 0…1, `objects` `[B, H, W]` bool, `labels` `[B]` long."""
+    """Drawn landscapes: `pixels` `[B, 3, H, W]` in 0…1 and `labels` `[B]` long.
+
+    `subjects` `[B, H, W]` bool is what the class is known by: the castle, the peaks, the water of the sea.
+    """
 
     pixels: Tensor
-    objects: Tensor
+    subjects: Tensor
     labels: Tensor
 
 
@@ -117,7 +123,6 @@ class Bench:
     batch: int
     precision: Precision = Precision(torch.float32)
     seed: int = 0
-    reference: Reference = field(init=False)
     parameters: dict[str, int] = field(init=False)
 
     def __post_init__(self):
@@ -125,10 +130,9 @@ class Bench:
         self.parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         if tuple(self.model.class_names) != CLASSES:
             raise ValueError(
-                f"The quality report judges the {len(CLASSES)} procedural classes; '{self.model.name}' draws "
+                f"The quality report judges the {len(CLASSES)} classes of landscapes; '{self.model.name}' draws "
                 f"{len(self.model.class_names)} others ({', '.join(self.model.class_names[:3])}, …)."
             )
-        self.reference = Reference(self.judge.reference_mean, self.judge.reference_covariance)
         pack(self.model.transformer, self.precision.bits)
 
     @classmethod
@@ -145,6 +149,10 @@ class Bench:
     def side(self) -> int:
         """Pixels of a side of the model's own picture."""
         return self.grid * self.model.tokenizer.factor
+
+    def reference(self, labels: np.ndarray) -> Reference:
+        """What pictures of these classes are compared with."""
+        return Reference.of_classes(self.judge.means[labels], self.judge.covariances[labels])
 
     def options(self, pictures: range, **changes) -> DecodingOptions:
         """The model's defaults with `changes` to fields of `DecodingOptions`; `order` may be a name."""
@@ -165,13 +173,15 @@ class Bench:
         """ids [B, h, w] -> pixels [B, 3, H, W] in 0…1, float32."""
         return self.model.tokenizer.decode(ids).float().clamp(0, 1)
 
-    def scenes(self, pictures: range, bounds: Bounds = PORTRAIT) -> Scenes:
-        """Fresh procedural pictures at the model's size, by default of the kind that it was trained to draw."""
-        drawn = [picture_with_mask(EVALUATION_PICTURES, index, size=self.side, bounds=bounds) for index in pictures]
-        pixels, objects, labels = zip(*drawn, strict=True)
-        return Scenes(
-            to_float(np.stack(pixels)), torch.from_numpy(np.stack(objects)), torch.tensor(labels, dtype=torch.long)
-        )
+    def scenes(self, pictures: range, classes: Sequence[int] = range(len(CLASSES))) -> Scenes:
+        """Fresh landscapes at the model's size, of `classes` (ids) in turn."""
+        labels = classes_of(pictures, classes)
+        drawn = [
+            picture_with_parts(EVALUATION_PICTURES, index, label, self.side)
+            for index, label in zip(pictures, labels.tolist(), strict=True)
+        ]
+        subjects = [subject_of(numbers, parts, label) for _, numbers, parts, label in drawn]
+        return Scenes(to_float(np.stack([each[0] for each in drawn])), torch.from_numpy(np.stack(subjects)), labels)
 
     def generate(self, pictures: range, canvas: tuple[int, int] | None = None, **changes) -> DecodeProgress:
         """Generated pictures, on a `canvas` of other rows and columns than the model's if one is passed."""
@@ -207,11 +217,11 @@ class Bench:
             "right": int(right.sum()),
             "share": wilson(int(right.sum()), len(right)),
             "classes": {name: int(right[labels == label].sum()) for label, name in enumerate(CLASSES)},
-            "frechet": self.reference.interval(features, labels),
+            "frechet": self.reference(np.unique(labels)).interval(features, labels),
             "seconds": seconds / len(right),
         }
 
 
-def classes_of(pictures: range) -> Tensor:
+def classes_of(pictures: range, classes: Sequence[int] = range(len(CLASSES))) -> Tensor:
     """Class ids `[B]`, in turn."""
-    return torch.tensor([picture % len(CLASSES) for picture in pictures])
+    return torch.tensor([classes[picture % len(classes)] for picture in pictures])

@@ -8,15 +8,15 @@ import torch
 from matplotlib.figure import Figure
 from quality import plots
 from quality.bench import Bench, Row, Scope, classes_of
-from quality.editing import other_classes
 from quality.intervals import Interval, ratio_interval, wilson
+from quality.masks import other_classes
 from quality.report import Found, Records, Section, Sheet, Target, distance, interval, percent, seconds, share, table
 from quality.seams import seam_ratios
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
 from randar_core.decoding.conditions import Condition, Prompt, PromptBatch
-from randar_core.procedural.shapes import CLASSES
+from randar_core.procedural.landscape.pictures import CLASSES
 from randar_core.tasks.fill import fill
 from randar_core.tasks.generate import generate
 
@@ -84,8 +84,7 @@ def judged_canvases(bench: Bench, count: int, title: str, pixels: Callable[[rang
             canvases.append(canvas)
             yield torch.cat(canvas.chunk(2, 3)), labels
 
-    # A quarter of a side is the longest period of the procedural patterns.
-    return bench.judged(made()) | seam_ratios(canvases, [bench.side], bench.model.tokenizer.factor, bench.side // 4)
+    return bench.judged(made()) | seam_ratios(canvases, [bench.side], bench.model.tokenizer.factor)
 
 
 def judged_halves(bench: Bench, count: int, title: str, two: bool) -> dict:
@@ -217,9 +216,9 @@ steps is near 1 where no border is seen.
 
 {table(("what", "halves", "recognised", "Fréchet distance", *steps), canvases)}
 
-**Halves of a picture.** A picture of the model's own size is drawn with two regions. A half holds half an object, so
-each is kept while the model draws the other half again without any class, and the result is judged as the class of the
-kept half. The same is done with pictures of one class.
+**Halves of a picture.** A picture of the model's own size is drawn with two regions. A half may hold half a
+thing, so each is kept while the model draws the other half again without any class, and the result is judged as the
+class of the kept half. The same is done with pictures of one class.
 
 {table(("what", "halves", "recognised", "Fréchet distance"), halves)}
 
@@ -255,9 +254,9 @@ def within_rows(record: dict) -> Found:
     return words, all(ratio[0] <= limit for ratio, limit in zip(found, most, strict=True))
 
 
-def blend_sheet(bench: Bench) -> Figure:
+def blend_sheet(bench: Bench, scope: Scope) -> Figure:
     """Blends of four pairs of classes, a pair a row. The pictures of a row share their random numbers."""
-    pairs = (("moon", "ring"), ("tree", "house"), ("fish", "heart"), ("star", "flower"))
+    pairs = (("tree", "hot-air balloon"), ("house", "castle"), ("sea", "desert"), ("mountains", "city"))
     rows = []
     for index, pair in enumerate(pairs):
         first, second = (torch.tensor([CLASSES.index(name)]) for name in pair)
@@ -273,7 +272,7 @@ CONDITIONS = Section(
     "Conditions",
     conditions_rows,
     conditions_text,
-    sheet=Sheet("blends", "Blends of two classes, from the first to the second", blend_sheet),
+    sheets=(Sheet("blends", "Blends of two classes, from the first to the second", blend_sheet),),
 )
 
 REGION_COST = Section(

@@ -221,7 +221,7 @@ COST = Section(
     cost_text,
     (
         Target("the model loads in under 1 s", ("load",), quick(1)),
-        Target("one picture in under 3 s", ("picture",), quick(3)),
+        Target("one picture in under 2 s", ("picture",), quick(2)),
         Target("drawing a quarter of the cells takes at most 0.4 of a full picture's time", ("quarter",), quick_enough),
         Target(
             "inpainting a quarter of a picture, from pixels to pixels, likewise", ("quarter-inpainted",), quick_enough

@@ -1,6 +1,7 @@
 """The section of the quality report on features: a linear probe of parts, and matches between pictures, by layer."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -10,15 +11,14 @@ from einops import rearrange
 from quality import plots
 from quality.bench import EVALUATION_PICTURES, Bench, Row, Scope
 from quality.intervals import Interval, difference, ratio_interval
+from quality.parts import THING_PARTS, Part, picture_with_parts
 from quality.plots import MEASURES
 from quality.report import Found, Plot, Records, Section, Target, percent, table
 from torch import Tensor
 
 from randar_core.decoding.conditions import row_embeddings
 from randar_core.decoding.seeding import generator_for
-from randar_core.procedural.render import frame_of, silhouette
-from randar_core.procedural.scene import PORTRAIT, scene
-from randar_core.procedural.shapes import CLASSES, SHADE, SHAPES
+from randar_core.procedural.landscape.pictures import CLASSES
 
 FOLDS = 5
 """The probe of a fold's pictures learns from those of all other folds."""
@@ -47,20 +47,35 @@ Counts = dict[str, tuple[np.ndarray, np.ndarray]]
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def pixel_parts(index: int, size: int) -> Tensor:
-    """The part of every pixel `[H, W]` of an evaluation picture: 0 for the background, one number a class and role."""
-    label = index % len(CLASSES)
-    drawn, shape = scene(EVALUATION_PICTURES, index), SHAPES[label]
-    parts = shape.parts(*frame_of(drawn, shape, PORTRAIT).coordinates(size))
-    found = np.zeros((size, size), dtype=np.int64)
-    for distance, role in parts:
-        found[distance < 0] = 1 + label * (SHADE + 1) + role
-    return torch.from_numpy(np.where(silhouette(parts) < 0, found, 0))
+@dataclass(frozen=True)
+class CellParts:
+    """What most pixels of each cell show, `[P, N]` each: numbers of `pieces` and of `kinds`, and whether of a thing.
+
+    A kind is sky, hills, a castle …; a piece is a kind of scenery, or a thing's roof, wall, sail …
+    """
+
+    pieces: Tensor
+    kinds: Tensor
+    things: Tensor
 
 
-def cell_parts(index: int, size: int, factor: int) -> Tensor:
-    """The part that most pixels of each cell belong to, `[N]` long."""
-    return rearrange(pixel_parts(index, size), "(h a) (w b) -> (h w) (a b)", a=factor, b=factor).mode(-1).values
+def cell_parts(index: int, size: int, factor: int) -> list[Part]:
+    """The part that most pixels of each cell of an evaluation picture belong to, cells in raster order."""
+    _, numbers, parts, _ = picture_with_parts(EVALUATION_PICTURES, index, size=size)
+    cells = rearrange(torch.from_numpy(numbers), "(h a) (w b) -> (h w) (a b)", a=factor, b=factor).mode(-1).values
+    return [parts[number] for number in cells.tolist()]
+
+
+def parts_of(pictures: list[list[Part]]) -> CellParts:
+    """The parts of all cells, numbered as they are met."""
+    pieces: dict[Part, int] = {}
+    kinds: dict[str, int] = {}
+    numbers = [
+        [(pieces.setdefault(part, len(pieces)), kinds.setdefault(part[0], len(kinds))) for part in cells]
+        for cells in pictures
+    ]
+    things = [[name in THING_PARTS for name, _ in cells] for cells in pictures]
+    return CellParts(*torch.tensor(numbers).unbind(-1), torch.tensor(things))
 
 
 # --- readings --------------------------------------------------------------------------------------------------------
@@ -92,8 +107,8 @@ def mean_of(states: list[Tensor]) -> Tensor:
     return (sum(each.to(torch.float32) for each in states) / len(states)).to(torch.float16)
 
 
-def read(bench: Bench, count: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Each reading `[L, P, N, D]` of `count` pictures, of one layer where it has none, and the parts `[P, N]`."""
+def read(bench: Bench, count: int) -> tuple[dict[str, Tensor], CellParts]:
+    """Each reading `[L, P, N, D]` of `count` pictures, of one layer where it has none, and the parts of their cells."""
     model, tokenizer, cells = bench.model.transformer, bench.model.tokenizer, bench.grid**2
     orders = [
         torch.randperm(cells, generator=generator_for(0, "features", index), dtype=torch.long, device="cpu")
@@ -117,7 +132,7 @@ def read(bench: Bench, count: int) -> tuple[dict[str, Tensor], Tensor]:
         found["two-4"].append(mean_of(seconds))
         states = layer_states(model, ids, torch.cat([orders[0], other]))
         found["two-random"].append(by_cell(states[:, :, cells:], other))
-    parts = torch.stack([cell_parts(index, bench.side, tokenizer.factor) for index in range(count)])
+    parts = parts_of([cell_parts(index, bench.side, tokenizer.factor) for index in range(count)])
     return {key: torch.cat(each, 1) for key, each in found.items()}, parts
 
 
@@ -138,7 +153,7 @@ def probe(features: Tensor, parts: Tensor) -> Tensor:
     fold = (picture + picture // len(CLASSES)) % FOLDS
     for held_out in range(FOLDS):
         known, asked = features[fold != held_out].flatten(0, 1).double(), features[fold == held_out].double()
-        one_hot = F.one_hot(parts[fold != held_out].flatten(), 1 + len(CLASSES) * (SHADE + 1)).double()
+        one_hot = F.one_hot(parts[fold != held_out].flatten(), 1 + int(parts.max())).double()
         counts = one_hot.sum(0)
         means = one_hot.T @ known / counts.clamp(min=1)[:, None]
         within = (known.T @ known - means.T @ (counts[:, None] * means)) / len(known)
@@ -149,51 +164,62 @@ def probe(features: Tensor, parts: Tensor) -> Tensor:
     return predicted
 
 
-def matches(features: Tensor, parts: Tensor) -> Tensor:
-    """For each picture and partner, whether a cell's most alike cell is of its part: `[P, PARTNERS, N]` bool.
+def of_partners(values: Tensor) -> Tensor:
+    """The values `[P, N]` of each picture's partners, pictures of its class: `[P, PARTNERS, N]`."""
+    return torch.stack([values.roll(-(number + 1) * len(CLASSES), 0) for number in range(PARTNERS)], 1)
+
+
+def matches(features: Tensor) -> Tensor:
+    """For each picture and partner the cell that is most alike each cell: `[P, PARTNERS, N]` long.
 
     As `match` finds them: by the cosine of features `[P, N, D]`, centred on the mean of both pictures.
     """
-    right = torch.empty(len(features), PARTNERS, features.shape[1], dtype=torch.bool)
+    found = torch.empty(len(features), PARTNERS, features.shape[1], dtype=torch.long)
     for index, source in enumerate(features.float()):
         for number in range(PARTNERS):
-            partner = (index + (number + 1) * len(CLASSES)) % len(features)
-            target = features[partner].float()
+            target = features[(index + (number + 1) * len(CLASSES)) % len(features)].float()
             centre = torch.cat([source, target]).mean(0)
             cosine = F.normalize(source - centre, dim=-1) @ F.normalize(target - centre, dim=-1).T
-            right[index, number] = parts[partner][cosine.argmax(1)] == parts[index]
-    return right
+            found[index, number] = cosine.argmax(1)
+    return found
 
 
-def matches_by_position(parts: Tensor) -> Tensor:
+def matches_by_position(parts: CellParts) -> Tensor:
     """As `matches`, where every cell is matched with the cell at its own position."""
-    partners = [parts.roll(-(number + 1) * len(CLASSES), 0) for number in range(PARTNERS)]
-    return torch.stack([partner == parts for partner in partners], 1)
+    return torch.arange(parts.kinds.shape[1]).expand(len(parts.kinds), PARTNERS, -1)
 
 
-def counts_of_matches(right: Tensor, parts: Tensor) -> Counts:
-    """Of the points on objects, and of those on objects of several parts."""
-    points = parts > 0
-    several = torch.tensor(
-        [len({role for _, role in shape.parts(*np.zeros((2, 1, 1), np.float32))}) > 1 for shape in SHAPES]
-    )
-    of_several = points & several[torch.arange(len(parts)) % len(CLASSES)][:, None]
+def counts_of_matches(matched: Tensor, parts: CellParts) -> Counts:
+    """Of all cells by their kinds, and of things' cells by their pieces, where the partner shows the like at all."""
+
+    def counted(values: Tensor, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        partners = of_partners(values)
+        there = torch.stack(
+            [
+                torch.stack([torch.isin(own, partner) for partner in each])
+                for own, each in zip(values, partners, strict=True)
+            ]
+        )
+        asked = there & points[:, None]
+        right = (partners.gather(2, matched) == values[:, None]) & asked
+        return right.sum((1, 2)).numpy(), asked.sum((1, 2)).numpy()
+
     return {
-        name: ((right & chosen[:, None]).sum((1, 2)).numpy(), PARTNERS * chosen.sum(1).numpy())
-        for name, chosen in (("match", points), ("parts", of_several))
+        "match": counted(parts.kinds, torch.ones_like(parts.things)),
+        "parts": counted(parts.pieces, parts.things),
     }
 
 
-def counts_of(features: Tensor, parts: Tensor) -> Counts:
+def counts_of(features: Tensor, parts: CellParts) -> Counts:
     """All measures of one reading of one layer: `[P, N, D]`."""
-    right, points = probe(features, parts) == parts, parts > 0
-    role = torch.where(points, 1 + (parts - 1) % (SHADE + 1), 0)
-    of_role = (probe(features, role) == role) & points
+    right, things = probe(features, parts.pieces) == parts.pieces, parts.things
+    of_kind = probe(features, parts.kinds) == parts.kinds
+    cells = np.full(len(things), things.shape[1])
     return {
-        "cells": (right.sum(1).numpy(), np.full(len(parts), parts.shape[1])),
-        "object": ((right & points).sum(1).numpy(), points.sum(1).numpy()),
-        "role": (of_role.sum(1).numpy(), points.sum(1).numpy()),
-    } | counts_of_matches(matches(features, parts), parts)
+        "cells": (right.sum(1).numpy(), cells),
+        "things": ((right & things).sum(1).numpy(), things.sum(1).numpy()),
+        "kinds": (of_kind.sum(1).numpy(), cells),
+    } | counts_of_matches(matches(features), parts)
 
 
 def share_of(counts: tuple[np.ndarray, np.ndarray]) -> Interval:
@@ -212,7 +238,7 @@ def features_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
     count = scope.few
 
     @cache
-    def readings() -> tuple[dict[str, Tensor], Tensor]:
+    def readings() -> tuple[dict[str, Tensor], CellParts]:
         return read(bench, count)
 
     @cache
@@ -318,16 +344,18 @@ null class. The first pass reads the tokens in a random order, so that a cell ha
 reads them again, so that every cell has seen all. Intervals are bootstraps over pictures. Gains are in percentage
 points, picture by picture.
 
-The probe is a linear discriminant analysis of the part that a cell shows: the background, or a class and a role of its
-colours (body, accent, light, dark, shade). It learns from four fifths of the pictures and is tested on the others, in
-turn. The probe of roles needs no class. A match takes a cell of an object to the most alike cell of another picture of
-the same class, and is right where that cell shows the same part. Each picture is matched with {PARTNERS} others.
-Objects are large and upright here, so that the cell at the same position is often right.
+The probe is a linear discriminant analysis of what a cell shows. Its kind is sky, sun, cloud, water, hills, rock,
+peaks, dunes, firs, towers, aurora, a lighthouse's beam, or a thing: a house, lighthouse, castle, tree, boat or balloon.
+A thing has pieces, such as roof, wall, door, sail and hull; of all else the piece is the kind. The probe learns from
+four fifths of the pictures and is tested on the others, in turn. A match takes a cell to the most alike cell of another
+picture of the same class, where that picture shows the like at all. It is right where that cell is of the same kind,
+or, of things, the same piece. Each picture is matched with {PARTNERS} others. Sky is above and ground below, so that
+the cell at the same position is often right.
 
 The most that the second pass gains, of all layers and measures: {largest_gain(records)}.
 
-The best layer of two passes: {best}. By default features are read from layer {layer}, the best one for matches in
-classes of several parts. There:
+The best layer of two passes: {best}. By default features are read from layer {layer}, the best one for matches of
+things' pieces. There:
 
 {gains_table(records, layer)}
 
@@ -362,7 +390,7 @@ FEATURES = Section(
     )
     + (
         Target(
-            "matches by features against the cell at the same position, in classes of several parts",
+            "matches of things' pieces by features against the cell at the same position",
             ("two", "position"),
             against_position,
         ),

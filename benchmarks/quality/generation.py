@@ -24,6 +24,7 @@ from quality.report import (
     share,
     table,
 )
+from quality.sheets import SAMPLES
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
@@ -75,6 +76,7 @@ GUIDANCE = Section(
     guidance_text,
     (Target("at least 95 % of the samples are recognised at the default settings", ("default",), recognised(0.95)),),
     Plot("guidance", "Class accuracy and Fréchet distance by guidance weight", plots.guidance, ("guidance", "floors")),
+    (SAMPLES,),
 )
 
 
@@ -351,7 +353,7 @@ def beginnings_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 def beginnings_text(records: Records) -> str:
     return f"""Fresh pictures of which the first cells along a random order are known; the others are generated. Where
-the share recognised reaches the floor, nothing can go wrong any more: the shape of the picture is decided before.
+the share recognised reaches the floor, nothing can go wrong any more: what the picture shows is decided before.
 
 {judged_table(records, "true cells")}"""
 

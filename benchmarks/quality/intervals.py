@@ -50,6 +50,12 @@ class Reference:
         self.mean, self.covariance = mean, covariance
         self.root = square_root(covariance)
 
+    @classmethod
+    def of_classes(cls, means: np.ndarray, covariances: np.ndarray) -> "Reference":
+        """Of pictures of several classes, as many of each, from `means` `[C, D]` and `covariances` `[C, D, D]`."""
+        between = means - means.mean(0)
+        return cls(means.mean(0), covariances.mean(0) + between.T @ between / len(means))
+
     def frechet(self, mean: np.ndarray, covariance: np.ndarray) -> float:
         """The Fréchet distance of two Gaussians (Dowson and Landau 1982), squared as FID is (arXiv 1706.08500).
 

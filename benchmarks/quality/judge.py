@@ -1,9 +1,8 @@
-"""The judge of the quality report: a small classifier of procedural pictures that never sees a generated one.
+"""The judge of the quality report: a small classifier of drawn landscapes that never sees a generated one.
 
 `python benchmarks/quality/judge.py` trains it from its seed and writes benchmarks/quality/judge.safetensors, with its
-accuracy on fresh pictures, and the mean and covariance of its features over further ones: the reference of the Fréchet
-distance. It is trained and tested on shapes in all the variety of the set. The reference holds the kind of picture that
-the built-in model is trained to draw.
+accuracy on fresh pictures, and the mean and covariance of its features over further ones of each class: the reference
+of the Fréchet distance.
 """
 
 import argparse
@@ -21,9 +20,7 @@ from tqdm import tqdm
 
 from randar_core.io.atomic import atomic_write
 from randar_core.io.images import to_float
-from randar_core.procedural.render import batch
-from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
-from randar_core.procedural.shapes import CLASSES
+from randar_core.procedural.landscape.pictures import CLASSES, DRAWING, picture
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
@@ -32,7 +29,7 @@ SIDE = 64
 
 FEATURES = 64
 
-# Seeds of the procedural set. A built-in model is trained on none of them.
+# Seeds of the set. A built-in model is trained on none of them.
 TRAINING_PICTURES, FRESH_PICTURES, REFERENCE_PICTURES = 71_001, 71_002, 71_003
 
 
@@ -67,13 +64,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TrainedJudge:
-    """The judge, its accuracy on `accuracy_count` fresh pictures, and the features of fresh pictures."""
+    """The judge, its accuracy on `accuracy_count` fresh pictures, and the features of `reference_count` others.
+
+    `means` `[classes, FEATURES]` and `covariances` `[classes, FEATURES, FEATURES]` are those of each class.
+    """
 
     network: Judge
     accuracy: float
     accuracy_count: int
-    reference_mean: np.ndarray
-    reference_covariance: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
     reference_count: int
     training_count: int
 
@@ -90,16 +90,16 @@ def judge_input(pixels: Tensor) -> Tensor:
 
 
 def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
-    """Raises ValueError if the reference is of another kind of picture than the built-in model is trained to draw."""
+    """Raises ValueError if the judge learnt other pictures than the landscapes as they are drawn now."""
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if facts.get("reference") != PORTRAIT.facts():
+    if facts.get("classes") != list(CLASSES) or facts.get("drawing") != DRAWING:
         raise ValueError(
-            f"The reference in '{path}' is of other pictures than the built-in model is trained on. "
-            "Train the judge again: python benchmarks/quality/judge.py"
+            f"The judge in '{path}' learnt other pictures than the landscapes as they are drawn now. "
+            "Train it again: python benchmarks/quality/judge.py"
         )
-    mean, covariance = (tensors.pop(f"reference.{name}").double().numpy() for name in ("mean", "covariance"))
+    means, covariances = (tensors.pop(f"reference.{name}").double().numpy() for name in ("means", "covariances"))
     network = Judge()
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
@@ -108,21 +108,21 @@ def load_judge(path: Path = WEIGHTS) -> TrainedJudge:
         network.eval().requires_grad_(False),
         facts["accuracy"],
         facts["accuracy_count"],
-        mean,
-        covariance,
+        means,
+        covariances,
         facts["reference_count"],
         facts["training_pictures"],
     )
 
 
-def procedural(seed: int, count: int, size: int, title: str, bounds: Bounds = FREE) -> tuple[Tensor, Tensor]:
-    """The first `count` procedural pictures of `seed` at the judge's size, and their labels."""
+def landscapes(seed: int, count: int, size: int, title: str) -> tuple[Tensor, Tensor]:
+    """The first `count` landscapes of `seed` at the judge's size, and their labels. They are drawn at `size`."""
     pictures, labels = [], []
     for start in tqdm(range(0, count, 100), desc=title, unit="00 pictures", disable=None):
-        pixels, classes = batch(seed, start, min(100, count - start), size, bounds)
-        pictures.append(judge_input(to_float(pixels)))
-        labels.append(torch.from_numpy(classes))
-    return torch.cat(pictures), torch.cat(labels)
+        drawn = [picture(seed, index, size=size) for index in range(start, min(start + 100, count))]
+        pictures.append(judge_input(to_float(np.stack([pixels for pixels, _ in drawn]))))
+        labels += [label for _, label in drawn]
+    return torch.cat(pictures), torch.tensor(labels)
 
 
 def augmented(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -136,7 +136,7 @@ def augmented(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 def train(seed: int, count: int, epochs: int) -> Judge:
     """A judge trained on `count` pictures, each drawn at the judge's size and shown `epochs` times."""
-    pixels, labels = procedural(TRAINING_PICTURES, count, SIDE, "training pictures")
+    pixels, labels = landscapes(TRAINING_PICTURES, count, SIDE, "training pictures")
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Judge().to(memory_format=torch.channels_last)
@@ -167,13 +167,17 @@ def save_judge(path: Path, network: Judge, count: int, facts: dict) -> float:
     weights = {key: t.half().contiguous() if t.is_floating_point() else t for key, t in network.state_dict().items()}
     # Measured with the weights as they are saved.
     network.load_state_dict(weights)
-    pixels, labels = procedural(FRESH_PICTURES, count, 128, "fresh pictures")
+    pixels, labels = landscapes(FRESH_PICTURES, count, 128, "fresh pictures")
     accuracy = float((network(pixels).argmax(1) == labels).float().mean())
-    pixels, _ = procedural(REFERENCE_PICTURES, count, 128, "reference pictures", PORTRAIT)
+    pixels, labels = landscapes(REFERENCE_PICTURES, count, 128, "reference pictures")
     features = network.features(pixels).double()
-    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count, "reference": PORTRAIT.facts()}
-    facts = facts | measured
-    reference = {"reference.mean": features.mean(0).float(), "reference.covariance": features.T.cov().float()}
+    of_class = [features[labels == label] for label in range(len(CLASSES))]
+    measured = {"accuracy": accuracy, "accuracy_count": count, "reference_count": count}
+    facts = facts | measured | {"classes": list(CLASSES), "drawing": DRAWING}
+    reference = {
+        "reference.means": torch.stack([each.mean(0) for each in of_class]).float(),
+        "reference.covariances": torch.stack([each.T.cov() for each in of_class]).float(),
+    }
     with atomic_write(path) as part:
         save_file(weights | reference, part, {"facts": json.dumps(facts)})
         part.chmod(0o644)

@@ -29,11 +29,11 @@ EMPHASIZED = ("random", "locality-aware")
 """Orders whose lines are thick."""
 
 MEASURES = {
-    "cells": "probe, all cells",
-    "object": "probe, cells of the object",
-    "role": "probe of roles, cells of the object",
-    "match": "match, all classes",
-    "parts": "match, classes of several parts",
+    "cells": "probe of pieces, all cells",
+    "things": "probe of pieces, cells of things",
+    "kinds": "probe of kinds, all cells",
+    "match": "match of kinds, all cells",
+    "parts": "match of pieces, cells of things",
 }
 """What is measured of features, by the names in their records."""
 
@@ -110,18 +110,25 @@ def orders(records: dict) -> Figure:
     return figure
 
 
-def sheet(rows: Sequence[Tensor], titles: Sequence[str], names: Sequence[str]) -> Figure:
-    """Pictures `[B, 3, H, W]` in 0…1 of each row, below the `titles` of the columns and next to the rows' `names`."""
-    figure, axes = plt.subplots(
-        len(rows), len(titles), figsize=(1.25 * len(titles), 1.25 * len(rows)), layout="constrained", squeeze=False
-    )
-    for line, pictures, name in zip(axes, rows, names, strict=True):
-        line[0].set_ylabel(name)
+def sheet(rows: Sequence[Tensor], titles: Sequence[str] = (), names: Sequence[str] = (), width: float = 1.25) -> Figure:
+    """Pictures `[B, 3, H, W]` in 0…1 of each row, below the `titles` of the columns and next to the rows' `names`.
+
+    Each picture is `width` inches wide. Raises ValueError where titles or names are fewer or more than
+    the columns or rows.
+    """
+    columns, side = len(rows[0]), rows[0].shape[2] / rows[0].shape[3]
+    size = (width * columns, width * side * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for line, pictures in zip(axes, rows, strict=True):
         for panel, picture in zip(line, pictures, strict=True):
-            panel.imshow(picture.permute(1, 2, 0).numpy())
+            panel.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
             panel.set(xticks=[], yticks=[])
-    for panel, title in zip(axes[0], titles, strict=True):
+            panel.spines[:].set_visible(False)
+    for panel, title in zip(axes[0] if titles else (), titles, strict=True):
         panel.set_title(title, fontsize=9)
+    for panel, name in zip(axes[:, 0] if names else (), names, strict=True):
+        panel.set_ylabel(name)
     return figure
 
 

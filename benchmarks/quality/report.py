@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from quality.bench import Bench, Row, Scope
 from quality.intervals import difference, wilson
 
-from randar_core.procedural.scene import FREE, PORTRAIT, Bounds
-from randar_core.procedural.shapes import CLASSES
+from randar_core.procedural.landscape.pictures import CLASSES
 
 Records = dict[str, dict]
 """The records of a section by the key of their row. Each has the `title` and `count` of its row."""
@@ -38,11 +37,11 @@ class Plot:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures of the model under test, plots/`name`.png."""
+    """Pictures of the model under test, plots/`name`.jpg."""
 
     name: str
     alt: str
-    draw: Callable[[Bench], Figure]
+    draw: Callable[[Bench, Scope], Figure]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Section:
     text: Callable[[Records], str]
     targets: tuple[Target, ...] = ()
     plot: Plot | None = None
-    sheet: Sheet | None = None
+    sheets: tuple[Sheet, ...] = ()
 
 
 # --- numbers in words ------------------------------------------------------------------------------------------------
@@ -86,10 +85,6 @@ def seconds(value: float) -> str:
 
 def millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
-
-
-def span(bounds: Bounds) -> str:
-    return " to ".join(f"{200 * half:.0f}" for half in bounds.half) + " %"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -185,14 +180,12 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
 
 - Model: {model["name"]}, {millions(model["parameters"]["transformer"])} parameters and a tokenizer of
   {millions(model["parameters"]["tokenizer"])}, in {model["dtype"]}, file {model["sha256"][:12]}… Defaults: {defaults}.
-- Judge: a classifier of {millions(judge["parameters"])} parameters, trained on {judge["training_pictures"]} procedural
-  pictures and never on a generated one (`benchmarks/quality/judge.py`). It recognises {100 * judge["accuracy"]:.2f} %
+- Judge: a classifier of {millions(judge["parameters"])} parameters, trained on {judge["training_pictures"]} drawn
+  landscapes and never on a generated one (`benchmarks/quality/judge.py`). It recognises {100 * judge["accuracy"]:.2f} %
   of {judge["count"]} fresh ones. Its layer before the last gives the Fréchet distance to {judge["reference_count"]}
-  further ones.
-- Pictures: the judge is trained and tested on objects that span {span(FREE)} of the picture's side, turned as far
-  as each shape may be. The model is trained last on objects that span {span(PORTRAIT)}, turned by
-  {PORTRAIT.turn:g}° at most, with moons, houses, trees and fish facing one way. The fresh pictures below are of this
-  kind unless a row says otherwise, and so are those of the Fréchet distance.
+  further ones, of the classes that a row shows.
+- Pictures: fresh ones are of the set that the model is trained on (`randar_core/procedural/landscape`), by a seed that
+  neither model nor judge has seen.
 - Machines and dtypes:
 {machines(report)}""",
         "## Targets",
@@ -203,6 +196,5 @@ bootstrap for the rest. By chance one picture in {len(CLASSES)} is recognised.
             parts += [f"## {section.heading}", section.text(report["sections"][section.name])]
             if section.plot and measured(report, *section.plot.needs):
                 parts.append(f"![{section.plot.alt}](plots/{section.plot.name}.png)")
-            if section.sheet:
-                parts.append(f"![{section.sheet.alt}](plots/{section.sheet.name}.png)")
+            parts += [f"![{sheet.alt}](plots/{sheet.name}.jpg)" for sheet in section.sheets]
     return "\n\n".join(parts) + "\n"

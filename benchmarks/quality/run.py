@@ -162,12 +162,13 @@ def draw_plots(report: dict, sections: Sequence[Section], folder: Path) -> None:
                 plt.close(figure)
 
 
-def draw_sheets(bench: Bench, sections: Sequence[Section], folder: Path) -> None:
-    """A PNG in `folder` for each sheet of the `sections`."""
-    for sheet in (section.sheet for section in sections if section.sheet):
+def draw_sheets(bench: Bench, scope: Scope, sections: Sequence[Section], folder: Path) -> None:
+    """A JPEG in `folder` for each sheet of the `sections`."""
+    for sheet in tqdm([each for section in sections for each in section.sheets], desc="sheets", disable=None):
         with torch.inference_mode():
-            figure = sheet.draw(bench)
-        figure.savefig(folder / f"{sheet.name}.png", bbox_inches="tight", dpi=STYLE["savefig.dpi"])
+            figure = sheet.draw(bench, scope)
+        quality = {"pil_kwargs": {"quality": 85}}
+        figure.savefig(folder / f"{sheet.name}.jpg", bbox_inches="tight", dpi=STYLE["savefig.dpi"], **quality)
         plt.close(figure)
 
 
@@ -185,7 +186,7 @@ def run(bench: Bench, scope: Scope, sections: Sequence[Section], folder: Path, a
         measure(section.name, section.rows(bench, scope), report, again, on, save)
     write_text(folder / "quality.md", page(report, SECTIONS))
     draw_plots(report, SECTIONS, folder / "plots")
-    draw_sheets(bench, sections, folder / "plots")
+    draw_sheets(bench, scope, sections, folder / "plots")
     return report
 
 

@@ -8,6 +8,7 @@ from einops import reduce
 from quality.bench import Bench, Row, Scope, classes_of
 from quality.intervals import Interval, ratio_interval
 from quality.report import Found, Records, Section, Target, interval, table
+from quality.sheets import OUTPAINTED, PANORAMAS
 from torch import Tensor
 
 from randar_core.decoding.canvas import Canvas
@@ -33,25 +34,17 @@ def column_steps(pictures: Iterable[Tensor]) -> Tensor:
     return torch.cat([reduce(p.diff(dim=3).abs(), "b c h w -> b w", "mean") for p in pictures]).double()
 
 
-def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, period: int) -> dict:
+def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int) -> dict:
     """The mean step between neighbouring pixel columns across `borders`, as ratios to steps elsewhere.
 
     `pictures` are `[B, 3, H, W]`; a border x lies between the pixel columns x − 1 and x. "near" compares with the
-    columns within a cell of a border, since objects, and steps with them, are mostly in the middle of a picture;
-    "phase" compares with columns a multiple of `period` pixels away, where patterns have the same phase (if there are
-    two).
+    columns within a cell of a border, since things, and steps with them, are mostly in the middle of a picture.
     """
     steps = column_steps(pictures)
     columns = torch.arange(1, steps.shape[1] + 1)
     away = (columns[:, None] - torch.tensor(borders)).abs().amin(1)
     across = steps[:, away == 0].mean(1).numpy()
-    others = {
-        "inside": away > 0,
-        "near": (away > 0) & (away <= cell),
-        "phase": (away > 0) & ((columns[:, None] - torch.tensor(borders)) % period == 0).any(1),
-    }
-    if others["phase"].sum() < 2:  # the middle of a picture alone says nothing
-        del others["phase"]
+    others = {"inside": away > 0, "near": (away > 0) & (away <= cell)}
     return {
         "across": float(across.mean()),
         "inside": float(steps[:, away > 0].mean()),
@@ -62,9 +55,8 @@ def seam_ratios(pictures: Iterable[Tensor], borders: list[int], cell: int, perio
 def ratio_to_same_columns(pictures: Iterable[Tensor], others: Iterable[Tensor], borders: list[int]) -> Interval:
     """The steps across `borders` in `pictures` as a ratio to those at the same columns of `others`, paired.
 
-    Steps differ from column to column even without windows: objects are mostly in the middle, and the periods of
-    patterns, an eighth and a quarter of a side, put steps onto the borders of cells. An invisible border equals the
-    same column of a picture without a border.
+    Steps differ from column to column even without windows, since things are mostly in the middle. An invisible border
+    equals the same column of a picture without a border.
     """
     columns = torch.tensor(borders) - 1
     return ratio_interval(*(column_steps(each)[:, columns].mean(1).numpy() for each in (pictures, others)))
@@ -73,13 +65,11 @@ def ratio_to_same_columns(pictures: Iterable[Tensor], others: Iterable[Tensor], 
 def redrawn_across(bench: Bench, ids: Tensor, border: int, classes: Tensor, options: DecodingOptions) -> Tensor:
     """`ids` `[B, h, w]` with an eighth of a window on both sides of the cell column `border` drawn again.
 
-    One window, which has the border near its middle as far as the canvas allows, draws both sides at once. It begins at
-    a whole period of the patterns, as pictures do; otherwise it would draw them out of phase. A wider band would show
-    other objects, and steps with them.
+    One window, which has the border in its middle as far as the canvas allows, draws both sides at once. A wider band
+    would show other things, and steps with them.
     """
     grid, depth = bench.grid, bench.grid // 8
-    period = grid // 4  # the longest
-    left = min(max((border - grid // 2) // period * period, 0), ids.shape[2] - grid)
+    left = min(max(border - grid // 2, 0), ids.shape[2] - grid)
     redrawn = ids.clone()
     window = redrawn[:, :, left : left + grid]
     known = torch.ones_like(window, dtype=torch.bool)
@@ -93,7 +83,6 @@ def seams_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
     """Steps in the pixels across the borders of windows, in panoramas and in outpainted pictures."""
     grid, cell, count = bench.grid, bench.model.tokenizer.factor, scope.compared
     width, margin, far = grid * 5 // 2, grid * cell // 2, grid * 3 // 2
-    period = bench.side // 4  # the longest one of the procedural patterns
     overlap = default_overlap(grid)
 
     columns = border_columns(torch.zeros(grid, width, dtype=torch.bool), grid, overlap)
@@ -113,7 +102,7 @@ def seams_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
     def panorama() -> dict:
         generated, redrawn = panoramas()
-        ratios = seam_ratios(generated, panorama_borders, cell, period)
+        ratios = seam_ratios(generated, panorama_borders, cell)
         return ratios | {"ratio_same": ratio_to_same_columns(generated, redrawn, panorama_borders)}
 
     def outpainted(title: str, pixels: int, borders: list[int], batch: int) -> dict:
@@ -125,7 +114,7 @@ def seams_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
                     model.transformer, model.tokenizer, scenes.pixels, scenes.labels, options, left=pixels, right=pixels
                 ).pixels
 
-        return seam_ratios(made(), borders, cell, period)
+        return seam_ratios(made(), borders, cell)
 
     def far_borders() -> list[int]:
         """Several windows on each side: most borders are between windows."""
@@ -144,19 +133,19 @@ def seams_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
             result = outpaint(model.transformer, model.tokenizer, middle, scenes.labels, options, left=cut, right=cut)
             found.append(result.pixels)
             true.append(scenes.pixels)
-        return seam_ratios(found, borders, cell, period) | {"ratio_same": ratio_to_same_columns(found, true, borders)}
+        return seam_ratios(found, borders, cell) | {"ratio_same": ratio_to_same_columns(found, true, borders)}
 
     def real() -> dict:
         """The measure on pictures without windows, at the columns where half a window would end."""
         pixels = (bench.scenes(pictures).pixels for pictures in bench.batches(count, "real pictures"))
-        return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell, period)
+        return seam_ratios(pixels, [bench.side // 4, bench.side * 3 // 4], cell)
 
     yield Row("panorama", f"panorama of {width * cell}×{grid * cell} pixels", count, panorama)
     yield Row(
         "panorama-redrawn",
         "the same, borders redrawn by one window",
         count,
-        lambda: seam_ratios(panoramas()[1], panorama_borders, cell, period),
+        lambda: seam_ratios(panoramas()[1], panorama_borders, cell),
     )
     yield Row(
         "outpainted",
@@ -178,20 +167,18 @@ def seams_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 def seams_text(records: Records) -> str:
     def rows() -> Iterator[tuple]:
         for record in records.values():
-            ratios = (record.get(f"ratio_{name}") for name in ("inside", "near", "phase", "same"))
+            ratios = (record.get(f"ratio_{name}") for name in ("inside", "near", "same"))
             words = (interval(ratio, 2) if ratio else "" for ratio in ratios)
             yield record["title"], record["count"], f"{record['across']:.4f}", *words
 
-    others = ("to all others", "to those within a cell", "to the same phase of patterns", "to the same columns")
+    others = ("to all others", "to those within a cell", "to the same columns")
     header = ("what", "pictures", "across", *others)
     return f"""The mean absolute step between neighbouring pixel columns across the borders of windows, and its ratio to
-other steps. Steps are not uniform even without windows, since objects are mostly in the middle, and patterns step at
-every second or fourth cell: a border there has larger steps than the columns next to it, a border between has smaller
-ones. The last row shows the measure on real pictures, which have no borders. "The same phase" means columns at the same
-phase of the patterns. The last column compares with the same columns without a border. For panoramas, one window draws
-these again, an eighth of its width on both sides of the border; they have a row of their own. So narrow a band has to
-fit two sides, and has larger steps because of that. Where the outer quarters of a real picture are cut away and
-outpainted, the last column compares with this real picture.
+other steps. Steps are not uniform even without windows, since things are mostly in the middle. The last row shows the
+measure on real pictures, which have no borders. The last column compares with the same columns without a border. For
+panoramas, one window draws these again, an eighth of its width on both sides of the border; they have a row of their
+own. So narrow a band has to fit two sides, and has larger steps because of that. Where the outer quarters of a real
+picture are cut away and outpainted, the last column compares with this real picture.
 
 {table(header, rows())}"""
 
@@ -230,4 +217,5 @@ SEAMS = Section(
             seamless("ratio_same"),
         ),
     ),
+    sheets=(PANORAMAS, OUTPAINTED),
 )

@@ -29,7 +29,7 @@ from randar_core.models import tiling
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.maskgit import MaskGITConfig, MaskGITTokenizer
 from randar_core.models.tokenizer import Tokenizer
-from randar_core.procedural.render import Pictures
+from randar_core.procedural.landscape.pictures import Landscapes
 from randar_core.runtime.capabilities import has_bfloat16_kernels
 
 LAYOUTS = ("contiguous", "channels_last")
@@ -92,7 +92,7 @@ def measure(tokenizer, batch, dtype, layout, pixels, device, threads, repeats, l
     case = {"tokenizer": tokenizer, "batch": batch, "dtype": dtype, "layout": layout, "pixels": pixels}
     device = torch.device(device)
     model = load(tokenizer).eval().requires_grad_(False).to(device)
-    drawn = [torch.from_numpy(Pictures(0, 1000, pixels)[i][0].copy()) for i in range(min(batch, 4))]
+    drawn = [torch.from_numpy(Landscapes(0, 1000, pixels)[i][0].copy()) for i in range(min(batch, 4))]
     pictures = to_float(torch.stack(drawn)).to(device)
     pictures = pictures.repeat(math.ceil(batch / len(pictures)), 1, 1, 1)[:batch]
     with torch.inference_mode():

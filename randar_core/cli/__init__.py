@@ -45,7 +45,7 @@ COMMANDS = {
 FIRST_STEPS = """
 first steps:
   randar demo                            a tour, drawn by the built-in model
-  randar generate house tree             two pictures by the built-in model, into the folder 'out'
+  randar generate castle lighthouse      two pictures by the built-in model, into the folder 'out'
   randar download                        the list of released models
   randar download randar-l-llamagen      fetch one of them, then add --model randar-l-llamagen
   randar COMMAND --help                  the options of a command

@@ -15,7 +15,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 PRECISIONS = (*DTYPES, "int8")
 GUIDANCE_HELP = "guidance at the end, or at the start and at the end (default: the model's)"
 LARGE_GUIDANCE_HELP = f"constant guidance, or guidance at the start and at the end (default: {LARGE_GUIDANCE:g})"
-CONDITION_HELP = "a class id or name, or a blend such as '0.7*house + 0.3*tree'"
+CONDITION_HELP = "a class id or name, or a blend such as '0.7*house + 0.3*castle'"
 SEEDS = 2**63  # what torch's generators take
 
 

@@ -27,9 +27,9 @@ from .requests import Request, requests_of
 EXAMPLES = """
 A blend of classes, regions, and a sweep from one class to another:
 
-  randar generate "0.7*house + 0.3*tree"
-  randar generate house --region left.png tree --width 512
-  randar generate --sweep house tree --count 16
+  randar generate "0.7*house + 0.3*castle"
+  randar generate mountains --region left.png city --width 512
+  randar generate --sweep sea desert --count 16
 
 50,000 pictures for an FID evaluator, 50 of each class of ImageNet, by eight GPUs (torch's launcher starts the
 processes, on one machine or several that share the folder); the same command with --resume continues where it was cut:

@@ -135,7 +135,8 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "pictures",
         help="a folder with a sub-folder of pictures for each class (anything that Pillow reads, whatever its name "
-        f"ends in), or a drawn set: '{PROCEDURAL}' (landscapes) or '{SHAPES}'",
+        f"ends in), or a drawn set: '{PROCEDURAL}' (the landscapes of the "
+        f"built-in model) or '{SHAPES}'",
     )
     group.add_argument(
         "--size",

@@ -15,8 +15,8 @@ from .orders import Order, Painted, check_order
 from .plan import make_plan
 from .seeding import draw_noise
 
-# How deep the edge of a picture shows in its tokens. With one cell, plain backgrounds of large canvases drawn by the
-# built-in model had a faint grid where windows met; with two it is gone.
+# How deep the edge of a picture shows in its tokens. With one cell, plain backgrounds of large canvases had a
+# faint grid where windows met, drawn by the model of shapes (built in before 0.2.0); with two it is gone.
 EDGE = 2
 
 # The share of its side by which a window overlaps what was drawn before. Of a large object half a window often saw only

@@ -109,7 +109,7 @@ def picture_with_mask(
     if label is None:
         label = index % len(CLASSES)
     if not 0 <= label < len(CLASSES):
-        raise ValueError(f"label is {label}; the procedural set has labels 0 to {len(CLASSES) - 1}")
+        raise ValueError(f"label is {label}; the shapes have labels 0 to {len(CLASSES) - 1}")
     drawn, shape = scene(seed, index), SHAPES[label]
     frame = frame_of(drawn, shape, bounds)
     pixels = np.float32(frame.half * size)

@@ -45,7 +45,7 @@ FREE, UPRIGHT = Bounds(), Bounds(turn=15.0)
 """As far turned as each shape may be; or so little that every shape stands as it is known (no square on a corner)."""
 
 PORTRAIT = Bounds(turn=15.0, half=(0.3, 0.4), mirrored=False)
-"""Upright, large, and none mirrored: what the built-in model learns last."""
+"""Upright, large, and none mirrored."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..decoding.seeding import generator_for
 
 # The share of the layers below which features are read by default: the best one to match parts with the built-in model.
 # See the section on features in benchmarks/results/quality.md.
-DEPTH = 0.3
+DEPTH = 0.45
 
 
 @torch.no_grad()

@@ -168,8 +168,8 @@ def encode_with_edges(tokenizer, pixels: Tensor, y: Axis, x: Axis, reach: int, b
     batch_size: pictures that are encoded together at most.
 
     Where the picture grows, its edge is repeated for the tokenizer, which would otherwise see the end of a picture
-    there. Of the cells along a cut through the built-in model's pictures one in eight kept its id, with a repeated edge
-    three in five.
+    there. Of the cells along a cut through pictures of shapes one in eight kept its id, with a repeated edge three in
+    five (a convolutional tokenizer, that of the model built in before 0.2.0).
     """
     rows, columns = ([min(cells, reach) for cells in axis.cells_around] for axis in (y, x))
     padding = [p + cells * x.factor for p, cells in zip((*x.padding, *y.padding), (*columns, *rows), strict=True)]

@@ -1,1 +1,1 @@
-"""Training a tokenizer and a decoder, on a folder of pictures or on the procedural set."""
+"""Training a tokenizer and a decoder, on a folder of pictures or on a drawn set."""

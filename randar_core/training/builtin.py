@@ -44,9 +44,17 @@ class DecoderRound:
     loop: LoopSetting
 
 
-# With a few codes as a transformer draws them, at times not quite the right ones.
-DECODER_LOOP = LoopSetting(steps=3000, batch=16, learning_rate=5e-4, warmup=50, weight_decay=0.0, average=0.99)
-DECODER_ROUNDS = (DecoderRound(Landscapes(seed=6, count=64_000), DecoderRecipe(exchanged=0.05), DECODER_LOOP),)
+# First with few exchanged codes, so that the decoder learns how each looks beside the right ones, then with as many
+# as a transformer gets wrong.
+DECODER_LOOP = LoopSetting(steps=1500, batch=16, learning_rate=5e-4, warmup=50, weight_decay=0.0, average=0.99)
+DECODER_ROUNDS = (
+    DecoderRound(Landscapes(seed=6, count=64_000), DecoderRecipe(exchanged=0.05), DECODER_LOOP),
+    DecoderRound(
+        Landscapes(seed=6, count=64_000),
+        DecoderRecipe(exchanged=0.25),
+        replace(DECODER_LOOP, steps=900, learning_rate=4e-4, seed=3),
+    ),
+)
 
 TRANSFORMER = RandARConfig(width=256, layers=6, heads=4, codebook_size=2048, classes=len(CLASSES), grid=16)
 TRANSFORMER_LOOP = LoopSetting(
@@ -66,18 +74,18 @@ class TransformerRound:
 
 
 # Each round begins with what the one before learnt, and sees new pictures; the end of every one is a good model. The
-# second sees more of what comes after a picture's beginning, where edges become clean.
+# second sees more of what comes after a picture's beginning, where edges become clean. More steps make it better.
 TRANSFORMER_ROUNDS = (
     TransformerRound(Landscapes(seed=2, count=32_000), TRANSFORMER_LOOP, Prefixes(cells=48, whole_every=10)),
     TransformerRound(
         Landscapes(seed=4, count=32_000),
-        replace(TRANSFORMER_LOOP, steps=5000, learning_rate=1.5e-3, seed=2),
-        Prefixes(cells=64, whole_every=4),
+        replace(TRANSFORMER_LOOP, steps=1900, learning_rate=1.5e-3, seed=2),
+        Prefixes(cells=64, whole_every=3),
         oversample=(("city", 2), ("castle", 2), ("house", 2)),
     ),
 )
 
-DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.8, steps=88, boundary=0)
+DEFAULTS = Defaults(guidance=4.0, guidance_start=2.0, temperature=0.6, steps=88, boundary=0)
 
 
 def picture_set(pictures: Landscapes) -> PictureSet:
@@ -127,7 +135,7 @@ def train_builtin(
             tokenizer,
             TRANSFORMER,
             DEFAULTS,
-            run_in(folder / f"decoder-{number}", each.loop, device, resume, **seldom, **reporting),
+            run_in(folder / f"transformer-{number}", each.loop, device, resume, **seldom, **reporting),
             prefixes=each.prefixes,
             start=None if transformer is None else WarmStart(transformer, CLASSES),
             oversample=each.oversample,

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from quality import judge as judge_module
@@ -12,10 +13,12 @@ from quality.bench import Bench, Row, Scope
 from quality.comparison import FAMILIES, SCHEDULES, compared_orders, pooled
 from quality.conditions import blended, in_stripes, judged_halves, of_nothing, stripes, within_rows
 from quality.cost import COST
-from quality.editing import around_objects, exchanged, halves, other_classes, separation
+from quality.editing import exchanged, separation
 from quality.generation import CONTEXT, FLOORS, context_cells
 from quality.intervals import Reference, wilson
-from quality.judge import WEIGHTS, load_judge, to_float
+from quality.judge import WEIGHTS, landscapes, load_judge
+from quality.masks import around_subjects, halves, other_classes
+from quality.parts import THINGS, picture_with_parts, subject_of
 from quality.report import better, by_calls, page
 from quality.seams import border_columns, ratio_to_same_columns, redrawn_across, seam_ratios
 
@@ -25,9 +28,7 @@ from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
 from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.procedural.render import batch
-from randar_core.procedural.scene import PORTRAIT, UPRIGHT
-from randar_core.procedural.shapes import CLASSES
+from randar_core.procedural.landscape.pictures import CLASSES, DRAWING, picture
 
 
 def test_what_both_intervals_allow_for_is_no_difference():
@@ -52,25 +53,72 @@ def test_the_judge_is_small_and_says_how_sure_it_is():
     assert judge.accuracy >= 0.99 and judge.accuracy_count >= 1000
 
 
-def test_a_reference_of_other_pictures_is_refused(monkeypatch):
-    monkeypatch.setattr(judge_module, "PORTRAIT", UPRIGHT)
-    with pytest.raises(ValueError, match="of other pictures .* again: python benchmarks/quality/judge.py"):
+@pytest.mark.parametrize(("name", "value"), [("CLASSES", (*CLASSES[:-1], "windmill")), ("DRAWING", DRAWING + 1)])
+def test_a_judge_of_other_pictures_is_refused(monkeypatch, name, value):
+    monkeypatch.setattr(judge_module, name, value)
+    with pytest.raises(ValueError, match="other pictures .* again: python benchmarks/quality/judge.py"):
         load_judge()
 
 
 @pytest.mark.parametrize("size", [64, 128, 192])
 def test_the_judge_recognises_fresh_pictures_of_any_size(size):
-    pictures, labels = batch(seed=9_876, start=0, count=36, size=size)
-    assert (load_judge().look(to_float(pictures)).classes == labels).sum() >= 34
+    pixels, labels = landscapes(9_876, 36, size, "fresh")
+    assert (load_judge().look(pixels).classes == labels.numpy()).sum() >= 34
 
 
 def test_the_judge_tells_tokens_that_hold_no_object_by_their_distance():
     judge = load_judge()
-    reference = Reference(judge.reference_mean, judge.reference_covariance)
-    pictures, _ = batch(seed=9_877, start=0, count=96, size=64, bounds=PORTRAIT)
+    reference = Reference.of_classes(judge.means, judge.covariances)
+    pictures, _ = landscapes(9_877, 96, 64, "fresh")
     noise = torch.rand(96, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    near, far = (reference.distance(judge.look(pixels).features) for pixels in (to_float(pictures), noise))
+    near, far = (reference.distance(judge.look(pixels).features) for pixels in (pictures, noise))
     assert far > 10 * near
+
+
+def test_the_reference_of_several_classes_is_that_of_their_pictures_together():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(3, 500, 4)) + 5 * generator.normal(size=(3, 1, 4))
+    covariances = np.stack([np.cov(each, rowvar=False, bias=True) for each in features])
+    together = features.reshape(-1, 4)
+    found = Reference.of_classes(features.mean(1), covariances)
+    assert found.mean == pytest.approx(together.mean(0))
+    assert found.covariance == pytest.approx(np.cov(together, rowvar=False, bias=True))
+    alone = Reference.of_classes(features[:1].mean(1), covariances[:1])
+    assert alone.covariance == pytest.approx(covariances[0])
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
+def test_noting_the_parts_changes_no_pixel_and_finds_what_the_class_is_known_by(label):
+    for index in range(6):
+        pixels, numbers, parts, found = picture_with_parts(5, index, label)
+        assert found == label and np.array_equal(pixels, picture(5, index, label)[0])
+        subject = subject_of(numbers, parts, label)
+        assert 0.03 < subject.mean() < 0.7
+        # Its colours are others than those of what is around it.
+        inside, outside = (pixels[chosen].astype(float).mean(0) for chosen in (subject, ~subject))
+        assert np.abs(inside - outside).sum() > 10
+
+
+def test_a_boat_is_found_with_what_is_mirrored_and_a_lighthouse_without_its_beam():
+    boat = CLASSES.index("sailing boat")
+    for index in range(6):
+        _, numbers, parts, _ = picture_with_parts(5, index, boat)
+        hull = numbers == parts.index(("boat", 4))
+        lowest = np.flatnonzero(subject_of(numbers, parts, boat).any(1))[-1]
+        assert lowest == 127 or lowest > np.flatnonzero(hull.any(1))[0] + 10
+    light = CLASSES.index("lighthouse")
+    for index in range(12):
+        _, numbers, parts, _ = picture_with_parts(5, index, light)
+        assert np.ptp(np.flatnonzero(subject_of(numbers, parts, light).any(0))) < 0.35 * 128
+
+
+def test_things_are_the_classes_that_stand_in_a_scene():
+    assert [CLASSES[label] for label in THINGS] == [
+        "house", "lighthouse", "tree", "sailing boat", "hot-air balloon", "castle",
+    ]  # fmt: skip
 
 
 # --- masks, classes, borders -----------------------------------------------------------------------------------------
@@ -85,16 +133,16 @@ def test_one_side_and_four_sides_hold_as_many_cells(grid):
     assert not any((known & block).any() for places in contexts.values() for known in places)
 
 
-def test_opposite_halves_of_an_object_part_its_box():
-    objects = torch.zeros(4, 64, 64, dtype=torch.bool)
-    objects[:, 20:41, 10:31] = True
+def test_opposite_halves_of_a_subject_part_its_box():
+    subjects = torch.zeros(4, 64, 64, dtype=torch.bool)
+    subjects[:, 20:41, 10:31] = True
     # Pictures 0, 12, 24 and 36 are of one class and meet all four sides.
-    every = [halves(objects[i : i + 1], range(12 * i, 12 * i + 1))[0] for i in range(4)]
-    box = around_objects(objects[:1])[0]
+    every = [halves(subjects[i : i + 1], range(12 * i, 12 * i + 1))[0] for i in range(4)]
+    box = around_subjects(subjects[:1])[0]
     assert box.nonzero().amin(0).tolist() == [16, 6] and box.nonzero().amax(0).tolist() == [44, 34]
     for first, second in (every[:2], every[2:]):
         assert not (first & second).any() and (first | second).equal(box)
-        assert abs(int((first & objects[0]).sum()) - int((second & objects[0]).sum())) <= 21
+        assert abs(int((first & subjects[0]).sum()) - int((second & subjects[0]).sum())) <= 21
     assert len({tuple(mask.flatten().tolist()) for mask in every}) == 4
 
 
@@ -103,6 +151,13 @@ def test_a_class_edit_asks_for_every_other_class_and_never_for_its_own():
     wanted = other_classes(pictures).tolist()
     assert len({(i % 12, w) for i, w in zip(pictures, wanted, strict=True)}) == 12 * 11
     assert all(i % 12 != w for i, w in zip(pictures, wanted, strict=True))
+
+
+def test_a_thing_becomes_every_other_thing(tmp_path):
+    bench, pictures = bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0)), range(6 * 5)
+    shown, wanted = bench.scenes(pictures, THINGS).labels.tolist(), other_classes(pictures, THINGS).tolist()
+    assert len(set(zip(shown, wanted, strict=True))) == 6 * 5
+    assert set(shown) == set(wanted) == set(THINGS) and all(a != b for a, b in zip(shown, wanted, strict=True))
 
 
 def test_borders_lie_where_one_window_takes_over_from_another():
@@ -119,8 +174,8 @@ def test_a_seam_shows_in_the_ratio():
     seam = smooth.clone()
     seam[..., 16:] += 1
     for pictures, low, high in ((smooth, 0.9, 1.1), (seam, 2.0, 10.0)):
-        record = seam_ratios([pictures[:3], pictures[3:]], [16], 4, 8)
-        assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near", "phase"))
+        record = seam_ratios([pictures[:3], pictures[3:]], [16], 4)
+        assert all(low < record[f"ratio_{name}"][0] < high for name in ("inside", "near"))
 
 
 def test_the_same_places_of_other_pictures_tell_a_border_from_what_is_there_anyway():
@@ -189,8 +244,9 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
     text = (tmp_path / "report" / "quality.md").read_text()
     assert "not measured" not in text and "×4, with spatial guidance" in text
     plots = {plot.name for plot in (tmp_path / "report" / "plots").iterdir()}
-    drawn = ("guidance", "parallel", "orders", "context", "editing", "families", "features", "blends")
-    assert plots == {f"{name}.png" for name in drawn}
+    drawn = ("guidance", "parallel", "orders", "context", "editing", "families", "features")
+    sheets = ("samples", "panoramas", "outpainted", "class-edits", "enlarged", "blends")
+    assert plots == {f"{name}.png" for name in drawn} | {f"{name}.jpg" for name in sheets}
     assert all(f"plots/{plot}" in text for plot in plots)
 
     def nothing_is_drawn(*_arguments, **_setting):
@@ -219,7 +275,7 @@ def test_a_stopped_section_keeps_its_rows_and_the_page_says_what_is_missing(tmp_
     left = iter([{"full": 2.0, "quarter": share * 2.0, "ratio": share} for share in (0.25, 0.42)])
     quality.run(bench, Scope(1), [section], tmp_path)
     text = (tmp_path / "quality.md").read_text()
-    assert "| one picture in under 3 s | 1.50 s | yes |" in text and "not measured" in text
+    assert "| one picture in under 2 s | 1.50 s | yes |" in text and "not measured" in text
     assert "| 0.25 | yes |" in text and "likewise | 0.42 | **no** |" in text
     assert "| the row load | 0.50 s |" in text
 
@@ -374,5 +430,5 @@ def test_figures_of_another_model_are_dropped(tmp_path):
 
 
 def test_a_model_of_other_classes_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="procedural classes; 'tiny' draws 2 others"):
+    with pytest.raises(ValueError, match="classes of landscapes; 'tiny' draws 2 others"):
         bench_of(tiny_bundle(tmp_path / "tiny.safetensors", 0, ("cat", "dog")))

@@ -5,18 +5,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from quality.bench import EVALUATION_PICTURES
 from quality.features import (
     FOLDS,
     PARTNERS,
+    CellParts,
     best_layer,
     by_cell,
     cell_parts,
     counts_of,
+    counts_of_matches,
     gain_of,
     layer_states,
     matches,
-    pixel_parts,
+    of_partners,
+    parts_of,
     probe,
     verdict,
 )
@@ -25,28 +27,23 @@ from tiny_tasks import CODES, GRID, random_ids, randomised
 
 from randar_core.decoding.seeding import generator_for
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.procedural.render import picture_with_mask
-from randar_core.procedural.scene import PORTRAIT
-from randar_core.procedural.shapes import BODY, CLASSES, SHADE, SHAPES
+from randar_core.procedural.landscape.pictures import CLASSES
 from randar_core.tasks.features import DEPTH, features
 
 
-@pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
-def test_parts_are_those_of_the_picture(label):
-    pixels, mask, _ = picture_with_mask(EVALUATION_PICTURES, label, size=128, bounds=PORTRAIT)
-    parts = pixel_parts(label, 128).numpy()
-    assert np.array_equal(parts > 0, mask)
-    roles = {role for _, role in SHAPES[label].parts(*np.zeros((2, 1, 1), np.float32))}
-    assert set(np.unique(parts)) == {0} | {1 + label * (SHADE + 1) + role for role in roles}
-    # Colours of two parts differ more than light makes one of them differ.
-    colours = [np.median(pixels[parts == part], axis=0) for part in np.unique(parts)]
-    assert all(np.abs(a - b).sum() > 20 for i, a in enumerate(colours) for b in colours[:i])
-
-
 def test_a_cell_shows_the_part_of_most_of_its_pixels():
-    circle = cell_parts(0, 128, 8).view(16, 16)
-    assert circle.unique().tolist() == [0, 1 + BODY] and 0.2 < (circle > 0).float().mean() < 0.6
-    assert torch.equal(cell_parts(0, 128, 1).view(128, 128), pixel_parts(0, 128))
+    castle = cell_parts(CLASSES.index("castle"), 128, 8)
+    assert len(castle) == 256 and castle[0] == ("sky", 0)
+    names = [name for name, _ in castle]
+    assert 0.05 < names.count("castle") / 256 < 0.4 and {"sky", "hills"} <= set(names)
+    assert len({piece for name, piece in castle if name == "castle"}) > 3
+    assert all(piece == 0 for name, piece in castle if name != "castle")
+
+
+def test_parts_are_numbered_over_all_pictures():
+    parts = parts_of([[("sky", 0), ("house", 2), ("house", 1)], [("house", 2), ("hills", 0), ("sky", 0)]])
+    assert parts.pieces.tolist() == [[0, 1, 2], [1, 3, 0]] and parts.kinds.tolist() == [[0, 1, 1], [1, 2, 0]]
+    assert parts.things.tolist() == [[False, True, True], [True, False, False]]
 
 
 def test_all_layers_are_read_as_features_reads_each():
@@ -66,12 +63,12 @@ def test_all_layers_are_read_as_features_reads_each():
 
 
 def parts_and_features(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parts `[120, 16]` of two roles a class, and features that tell them apart."""
+    """Parts `[120, 16]`, the first one common and two of each class, and features that tell them apart."""
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(120) % len(CLASSES)
     role = torch.randint(3, (120, 16), generator=generator)
-    parts = torch.where(role == 0, 0, label[:, None] * (SHADE + 1) + role)
-    directions = torch.randn(61, 24, generator=generator)
+    parts = torch.where(role == 0, 0, 2 * label[:, None] + role)
+    directions = torch.randn(1 + 2 * len(CLASSES), 24, generator=generator)
     return parts, directions[parts] + noise * torch.randn(120, 16, 24, generator=generator)
 
 
@@ -93,13 +90,24 @@ def test_the_probe_has_not_seen_the_pictures_that_it_is_asked_about():
 
 
 def test_matches_are_right_where_parts_are_alike():
-    parts, told = parts_and_features(0.1)
-    assert matches(told, parts).shape == (120, PARTNERS, 16)
+    pieces, told = parts_and_features(0.1)
+    parts = CellParts(pieces, (pieces + 1) // 2, pieces > 0)
+    assert matches(told).shape == (120, PARTNERS, 16)
     counts = counts_of(told, parts)
-    right, points = counts["match"]
-    assert right.sum() > 0.95 * points.sum() and points.sum() == PARTNERS * int((parts > 0).sum())
-    # Moons, flowers, houses, trees and fish.
-    assert (counts["parts"][1] > 0).sum() == 50
+    for name, points in (("match", 120 * 16), ("parts", int((pieces > 0).sum()))):
+        right, asked = counts[name]
+        assert right.sum() > 0.95 * asked.sum() and 0.95 * PARTNERS * points < asked.sum() <= PARTNERS * points
+
+
+def test_what_the_partner_does_not_show_is_not_asked():
+    pieces = torch.zeros(120, 4, dtype=torch.long)
+    pieces[0] = torch.tensor([0, 1, 1, 2])
+    for partner in (12, 24, 36):
+        pieces[partner] = torch.tensor([0, 0, 2, 2])
+    assert of_partners(pieces)[0].tolist() == 3 * [[0, 0, 2, 2]]
+    told = torch.nn.functional.one_hot(pieces, 4).float()
+    right, asked = counts_of_matches(matches(told), CellParts(pieces, pieces, pieces > 0))["parts"]
+    assert asked[0] == right[0] == PARTNERS  # the one cell of the piece 2
 
 
 def test_a_gain_is_told_picture_by_picture():

@@ -76,7 +76,7 @@ def test_no_command_shows_the_first_steps(capsys):
     with pytest.raises(SystemExit) as exit_:
         run()
     said = capsys.readouterr().err
-    assert exit_.value.code == 2 and "randar generate house tree" in said and "train-tokenizer" in said
+    assert exit_.value.code == 2 and "randar generate castle lighthouse" in said and "train-tokenizer" in said
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
     export COMFYUI_DIR=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python
     .venv/bin/python tests/comfyui/make_templates.py [word ...]
 
-With words it takes only the workflows whose names hold one of them. Each workflow is run with previews on and looked at
-as ordinary nodes and as Nodes 2.0; its nodes are moved so that there is room for the largest size that each has (see
-`layout.py`). Its picture is a square, as the cards of ComfyUI's template browser are. It shows what the workflow saves
-and, smaller, what it previews. Where the models of a workflow must be downloaded, its picture shows its nodes.
+With words it takes only the workflows whose names hold one of them. What the workflows of the built-in model show is
+chosen in `choices.py`: seeds, classes, masks and words are tuned there. Each workflow is run with previews on and
+looked at as ordinary nodes and as Nodes 2.0; its nodes are moved so that there is room for the largest size that each
+has (see `layout.py`). Its picture is a square, as the cards of ComfyUI's template browser are. It shows what the
+workflow saves and, smaller, what it previews. Where the models of a workflow must be downloaded, its picture shows its
+nodes. `make_blueprints.py` comes after this.
 """
 
 import io
@@ -25,6 +27,7 @@ from browser import (
     show_advanced_inputs,
     use_nodes_2,
 )
+from choices import chosen
 from layout import NOTES, Size, laid_out
 from PIL import Image, ImageFilter, ImageOps, ImageSequence
 from random_models import save_released
@@ -90,7 +93,7 @@ def main(words: list[str]) -> None:
 
 def make(path: Path, page, server) -> None:
     """Lay one workflow out and make its picture."""
-    workflow = json.loads(path.read_text(encoding="utf-8"))
+    workflow = chosen(path.stem, json.loads(path.read_text(encoding="utf-8")))
     downloaded = any(node["properties"].get("models") for node in workflow["nodes"])
     open_workflow(page, workflow)
     resize(workflow, page.evaluate(LEAST_HEIGHTS))

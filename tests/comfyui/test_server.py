@@ -200,6 +200,10 @@ BROKEN = {
         graph(extra={"2": node("RandARClass", class_name="207: golden retriever")}),
         "doesn't know the class '207: golden retriever'",
     ),
+    "a class that the built-in model drew before": (
+        graph(extra={"2": node("RandARClass", class_name="built-in: star")}),
+        "doesn't know the class 'star'. Since version 0.2.0 it draws landscapes: sea, ",
+    ),
     "a latent of Stable Diffusion": (
         graph(
             extra={

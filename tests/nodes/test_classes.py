@@ -34,6 +34,39 @@ def test_the_built_in_model_draws_its_own_classes(pack, reports):
     model, vae = pack.run("RandARLoadModel", model_name="built-in")
     options = inputs_of(pack.nodes["RandARClass"])["class_name"].options
     assert options[: len(model.class_names)] == [f"built-in: {name}" for name in model.class_names]
-    star = pack.run("RandARClass", class_name="built-in: star")[0]
-    latent, _ = pack.run("RandARSampler", model=model, classes=star, seed=0, steps=4, cfg=2.0)
+    castle = pack.run("RandARClass", class_name="built-in: castle")[0]
+    latent, _ = pack.run("RandARSampler", model=model, classes=castle, seed=0, steps=4, cfg=2.0)
     assert vae.decode(latent["samples"]).shape == (1, model.side, model.side, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("built-in: star", "doesn't know the class 'star'. Since version 0.2.0 it draws landscapes: sea, mountains, "),
+        ("1000: nothing", "The class list has no entry '1000: nothing'"),
+    ],
+)
+def test_an_entry_that_an_older_workflow_names_is_refused_with_what_there_is(pack, label, said):
+    node = pack.nodes["RandARClass"]
+    assert said in node.validate_inputs(label)
+    with pytest.raises(ValueError) as error:
+        pack.run("RandARClass", class_name=label)
+    assert said in str(error.value)
+
+
+def test_an_older_entry_in_a_class_list_is_refused_too(pack):
+    with pytest.raises(ValueError, match="doesn't know the class 'moon'. .*procedural-shapes"):
+        pack.run("RandARClassList", class_list="built-in: castle, built-in: moon")
+
+
+def test_a_bare_name_of_an_older_workflow_is_answered_with_the_classes_that_there_are(pack):
+    builtin = tuple(entry.vocabulary for entry in pack.module("nodes.classes").listed_classes().values())[0]
+    (prompt,) = pack.run("RandARClassList", class_list="star")[0]
+    with pytest.raises(ValueError, match=f"no class named 'star'.*{', '.join(builtin)}"):
+        prompt.blend.condition_for(builtin)
+
+
+def test_an_entry_and_one_that_comes_from_another_node_pass(pack):
+    node = pack.nodes["RandARClass"]
+    assert node.validate_inputs("built-in: castle") is node.validate_inputs("88: macaw") is True
+    assert node.validate_inputs(None) is True

@@ -102,6 +102,14 @@ def test_the_readme_names_every_node(schemas):
         assert f"| {schema.display_name} |" in readme
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "README.ko.md"])
+def test_the_readme_names_every_class_of_the_built_in_model(pack, name):
+    classes = pack.module("randar_core.procedural.landscape.pictures").CLASSES
+    readme = (ROOT / name).read_text(encoding="utf-8").replace("\n", " ")
+    paragraph = readme[readme.index(classes[0]) : readme.index("benchmarks/results/quality.md")]
+    assert all(each in paragraph for each in classes)
+
+
 def test_the_readme_names_every_released_model_with_its_size(pack):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for release in pack.module("randar_core.checkpoints.releases").RELEASES:

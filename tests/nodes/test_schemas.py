@@ -34,3 +34,8 @@ def test_the_sampler_reads_like_ksampler(pack):
 def test_classes_are_listed_with_number_and_name(pack):
     options = inputs_of(pack.nodes["RandARClass"])["class_name"].options
     assert "207: golden retriever" in options and len(set(options)) == len(options) >= 1000
+
+
+def test_the_temperature_says_that_of_the_built_in_model(pack):
+    own = pack.module("randar_core.checkpoints.model").open_model("builtin").defaults.temperature
+    assert f"the built-in model {own:g}," in inputs_of(pack.nodes["RandARSampler"])["temperature"].tooltip

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,18 @@ from PIL import Image, ImageColor
 WORKFLOWS = sorted((Path(__file__).parents[2] / "workflows").glob("*.json"))
 CANVAS = {"dark": (23, 23, 23), "light": (214, 214, 214)}  # of ComfyUI's themes
 LEAST_CONTRAST = 1.8  # of a title on its bar: what most of the colours that ComfyUI offers for groups have in both
-spec = importlib.util.spec_from_file_location("layout", Path(__file__).parents[1] / "comfyui" / "layout.py")
-layout = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(layout)
+
+
+def tool(name: str):
+    """A module of tests/comfyui/, which is not on the path."""
+    file = Path(__file__).parents[1] / "comfyui" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"comfyui_{name}", file)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+layout, choices = tool("layout"), tool("choices")
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -32,6 +43,37 @@ def test_a_workflow_has_its_picture_and_a_note(path, workflow):
         assert (picture.format, picture.size) == ("JPEG", (512, 512))
     assert any(node["type"] in layout.NOTES for node in workflow["nodes"])
     assert workflow["groups"]
+
+
+def test_a_workflow_shows_what_is_chosen_for_it(path, workflow):
+    assert choices.chosen(path.stem, workflow) == workflow, "Write it again: see tests/comfyui/choices.py"
+
+
+def test_a_choice_for_a_widget_that_a_node_does_not_have_is_refused(monkeypatch):
+    name = "01 Generate"
+    workflow = json.loads((WORKFLOWS[0].parent / f"{name}.json").read_text(encoding="utf-8"))
+    choice = replace(choices.CHOICES[name], widgets={4: {"sede": 1}})
+    monkeypatch.setitem(choices.CHOICES, name, choice)
+    with pytest.raises(KeyError, match="node 4 has no widget sede"):
+        choices.chosen(name, workflow)
+
+
+def test_what_is_chosen_is_for_the_workflows_of_the_built_in_model():
+    files = {path.stem: json.loads(path.read_text(encoding="utf-8"))["nodes"] for path in WORKFLOWS}
+    models = {
+        name: {node["widgets_values"][0] for node in nodes if node["type"] == "RandARLoadModel"}
+        for name, nodes in files.items()
+    }
+    assert set(choices.CHOICES) == {name for name, loaded in models.items() if loaded == {"built-in"}}
+
+
+def test_classes_are_those_that_the_class_node_lists(pack, workflow):
+    options = pack.module("nodes.classes").listed_classes()
+    chosen = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "RandARClass"]
+    listed = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "RandARClassList"]
+    builtin = [name for label in options if (name := label.removeprefix("built-in: ")) != label]
+    assert set(chosen) <= set(options)
+    assert all(names.split(", ") == builtin for names in listed)
 
 
 def test_no_node_covers_another_or_leaves_its_group(workflow):

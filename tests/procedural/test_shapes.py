@@ -1,4 +1,4 @@
-"""The procedural set: the same everywhere, whole objects, clear against their background."""
+"""The shapes: the same everywhere, whole objects, clear against their background."""
 
 import itertools
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from randar_core.checkpoints.locate import locate
-from randar_core.checkpoints.model import load_model
 from randar_core.procedural.render import Pictures, batch, picture, picture_with_mask, silhouette
 from randar_core.procedural.scene import (
     BACKGROUNDS,
@@ -179,10 +177,3 @@ def test_a_torch_loader_reads_the_set():
     expected, expected_labels = batch(4, 0, 8, size=32)
     assert np.array_equal(pixels.numpy(), expected) and np.array_equal(labels.numpy(), expected_labels)
     assert len(list(Pictures(seed=4, count=3, size=32))) == 3
-
-
-def test_the_built_in_model_draws_these_classes_and_is_small_enough_to_come_along():
-    path = locate("builtin")
-    model = load_model(path)
-    assert path.stat().st_size <= 12_000_000 and model.class_names == CLASSES
-    assert model.transformer.config.grid == 16 and model.transformer.config.grid * model.tokenizer.factor >= 128

@@ -12,7 +12,7 @@ from randar_core.decoding.guidance import Guidance, Linear
 from randar_core.decoding.options import DecodingOptions
 from randar_core.decoding.sampling import Sampling
 from randar_core.models.randar import RandAR, RandARConfig
-from randar_core.procedural.render import Pictures
+from randar_core.procedural.landscape.pictures import Landscapes
 from randar_core.runtime import packed_linear as packing
 from randar_core.runtime.capabilities import PACKED_BITS
 from randar_core.tasks.generate import generate
@@ -113,7 +113,7 @@ def trained():
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         builtin = load_model(BUILTIN, dtype=torch.float32)
-        pictures, classes = zip(*(Pictures(0, 2)[index] for index in range(2)), strict=True)
+        pictures, classes = zip(*(Landscapes(0, 2)[index] for index in range(2)), strict=True)
         pixels = torch.stack([torch.from_numpy(picture.copy()) for picture in pictures]).movedim(-1, 1) / 255
         order = torch.stack([torch.randperm(256, generator=generator) for _ in pictures])
         ids = builtin.tokenizer.encode(pixels).flatten(1).gather(1, order)

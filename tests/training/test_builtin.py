@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainings import CPU, TRANSFORMER
 
+from randar_core.checkpoints.locate import locate
 from randar_core.checkpoints.model import load_model, load_tokenizer
 from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.models.randar import RandAR
@@ -16,6 +17,16 @@ from randar_core.procedural.scene import FREE, PORTRAIT, UPRIGHT
 from randar_core.training import builtin, run_state
 from randar_core.training.fingerprint import hash_of, makes_same_ids
 from randar_core.training.train import MODEL_FILE
+
+
+def test_the_model_that_ships_is_of_the_recipe_and_small_enough_to_come_along():
+    path = locate("builtin")
+    model = load_model(path)
+    assert path.stat().st_size <= 16 * 2**20
+    assert model.class_names == builtin.CLASSES and model.defaults == builtin.DEFAULTS
+    assert model.transformer.config == builtin.TRANSFORMER
+    assert model.tokenizer.config == builtin.TOKENIZER
+    assert model.transformer.config.grid * model.tokenizer.factor == builtin.TOKENIZER_PICTURES.size
 
 
 @pytest.mark.parametrize(
@@ -68,7 +79,7 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
 
     def kill_in_the_second_round(state, path):
         seen.append(path.parent.name)
-        if path.parent.name == "decoder-2" and seen.count("decoder-2") == 1:
+        if path.parent.name == "transformer-2" and seen.count("transformer-2") == 1:
             raise KeyboardInterrupt
         saved(state, path)
 
@@ -76,12 +87,13 @@ def test_the_recipe_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         builtin.train_builtin(tmp_path / "killed", CPU)
     again = builtin.train_builtin(tmp_path / "killed", CPU, resume=True)
-    assert seen.count("decoder-1") == 1
-    setting = run_state.load(tmp_path / "killed" / "decoder-2" / "checkpoint.pt").setting
-    first = load_model(tmp_path / "killed" / "decoder-1" / MODEL_FILE).transformer
+    assert seen.count("transformer-1") == 1
+    setting = run_state.load(tmp_path / "killed" / "transformer-2" / "checkpoint.pt").setting
+    first = load_model(tmp_path / "killed" / "transformer-1" / MODEL_FILE).transformer
     assert setting["start"] == hash_of(first.state_dict())
     assert setting["tokens"]["landscapes_seed"] == builtin.TRANSFORMER_ROUNDS[1].pictures.seed
-    last = run_state.load(tmp_path / "killed" / f"decoder-{len(builtin.TRANSFORMER_ROUNDS)}" / "checkpoint.pt").setting
+    last_round = f"transformer-{len(builtin.TRANSFORMER_ROUNDS)}"
+    last = run_state.load(tmp_path / "killed" / last_round / "checkpoint.pt").setting
     often = dict(zip(builtin.CLASSES, last["oversample"], strict=True))
     assert often == dict.fromkeys(builtin.CLASSES, 1) | dict(builtin.TRANSFORMER_ROUNDS[-1].oversample)
     weights, expected = load_file(again), load_file(whole)

@@ -19,6 +19,7 @@ def window_of(scene: Layout) -> Colour:
 
 
 def paint_house(painter: Painter, scene: Layout, x: float, y: float, height: float) -> None:
+    painter.part = "house"
     wall, wall_shade = lit(scene.mood, "wall"), shaded(scene.mood, "wall")
     roof, roof_shade = (tint(scene.mood, ACCENTS[scene.accent]) for tint in (lit, shaded))
     brick, door, pane = shaded(scene.mood, "brick"), shaded(scene.mood, "wood"), window_of(scene)
@@ -69,11 +70,14 @@ def paint_lighthouse(painter: Painter, scene: Layout, x: float, y: float, height
         def beam(u: Field, v: Field) -> Shapes:
             return [(np.maximum(np.abs(v) - 0.025 - 0.13 * u, -u), rgb(scene.mood.glow))]
 
+        painter.part = "beam"
         painter.shapes(x, y - 0.835 * height, 1.0, (-1.2, -0.4, 1.2, 0.4), beam, flip=-scene.light, opacity=0.3)
+    painter.part = "lighthouse"
     painter.shapes(x, y, height, (-0.2, -1.02, 0.2, 0.02), lighthouse, flip=scene.light)
 
 
 def paint_castle(painter: Painter, scene: Layout, x: float, y: float, height: float) -> None:
+    painter.part = "castle"
     stone, stone_shade = lit(scene.mood, "stone"), shaded(scene.mood, "stone")
     middle = lerp(stone, stone_shade, 0.45)
     roof, roof_shade = (tint(scene.mood, ACCENTS[scene.accent]) for tint in (lit, shaded))

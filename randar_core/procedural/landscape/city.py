@@ -12,6 +12,7 @@ WALLS = ("slate", "brick", "stone", "teal")
 
 def paint_skyline(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, windows: bool) -> None:
     """A row of towers from edge to edge."""
+    painter.part = "towers"
     width, haze = layer.spacing, layer.haze
     x = snap(-width * random.random() - width)
     glass = lerp(MATERIALS["window"], rgb(scene.mood.haze), haze)

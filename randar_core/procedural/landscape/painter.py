@@ -31,10 +31,17 @@ Shapes = Iterable[tuple[Field, Colour]]
 class Painter:
     """`pixels` [H, W, 3] float32. Coordinates are in sides of the picture, y down."""
 
+    part = "sky"
+    """What is being painted, in a word. A function that paints a whole layer or thing sets it."""
+
     def __init__(self, size: int):
         self.size = size
         self.x, self.y = pixel_centres(size)[None, :], pixel_centres(size)[:, None]
         self.pixels = np.zeros((size, size, 3), dtype=np.float32)
+
+    def picture(self) -> np.ndarray:
+        """uint8 [H, W, 3]: what is painted."""
+        return (np.clip(self.pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def crop(self, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
         """Rows and columns of the pixels in a box."""

@@ -120,6 +120,7 @@ def lighthouse(painter: Painter, scene: Layout, random: Random) -> None:
     rock, rock_shade = lit(scene.mood, "rock"), shaded(scene.mood, "rock")
     away = np.abs(painter.x[0] - np.float32(x))
     ridge = np.float32(level + 0.1) + np.maximum(away - 0.14, 0) ** 1.3 * 1.4
+    painter.part = "rock"
     painter.below(ridge, lerp(rock, rock_shade, 0.5))
     painter.below(np.maximum(ridge, level + 0.115) + np.float32(0.02) + 0.3 * np.maximum(away - 0.1, 0), rock_shade)
     paint_lighthouse(painter, scene, x, level + 2 * CELL, height)
@@ -157,6 +158,7 @@ def castle(painter: Painter, scene: Layout, random: Random) -> None:
     away = painter.x[0] - np.float32(x)
     base = snap(scene.horizon + 0.14, CELL / 2)
     ridge = np.float32(base) + np.maximum(np.abs(away) - 0.6 * height, 0) ** 1.2 * 0.5
+    painter.part = "hills"
     painter.below(ridge, painter.gradient(base, base + 0.25, lit(scene.mood, "leaf"), shaded(scene.mood, "leaf")))
     paint_castle(painter, scene, x, base + 0.02, height)
     paint_hills(painter, scene, random, Layer(scene.horizon + 0.3, 1 / 0.7, 0.07))

@@ -20,15 +20,21 @@ def picture(seed: int, index: int, label: int | None = None, size: int = 128) ->
 
     Depends on its arguments alone. Raises ValueError for a label that no class has and for a negative seed or index.
     """
+    painter = Painter(size)
+    label = paint(painter, seed, index, label)
+    return painter.picture(), label
+
+
+def paint(painter: Painter, seed: int, index: int, label: int | None = None) -> int:
+    """Paint that picture with a `painter` of one's own, and return its label. Raises as `picture` does."""
     if label is None:
         label = index % len(CLASSES)
     if not 0 <= label < len(CLASSES):
         raise ValueError(f"label is {label}; the landscapes have labels 0 to {len(CLASSES) - 1}")
     name = CLASSES[label]
     scene = layout(seed, index, NIGHTS if name == "aurora" else MOODS)
-    painter = Painter(size)
     PAINTERS[name](painter, scene, np.random.default_rng((seed, index, label)))
-    return (np.clip(painter.pixels, 0, 1) * 255 + 0.5).astype(np.uint8), label
+    return label
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def paint_hills(
     painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, material: str = "grass"
 ) -> None:
     """A layer of hills about the height of its base, lighter where mist lies at its foot."""
+    painter.part = "hills"
     ridge = np.float32(layer.base) + rolling(painter.x[0], random, layer.spacing, layer.height)
     colour = lerp(lit(scene.mood, material, layer.haze), shaded(scene.mood, material, layer.haze), 0.35)
     foot = lerp(colour, rgb(scene.mood.haze), 0.25 * layer.haze + 0.05)
@@ -28,6 +29,7 @@ def paint_hills(
 
 def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, snow: float = 0.0) -> None:
     """Mountains with a lit and a shaded face each, and with snow on the upper share `snow`."""
+    painter.part = "peaks"
     spacing, base, haze = layer.spacing, layer.base, layer.haze
     start = -spacing * (1 + random.random())
     base = snap(base, CELL / 2)
@@ -61,6 +63,7 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
 
 def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer, near: float) -> None:
     """Dunes with a winding crest and a side in shade, away from the light; `near` ones, in 0…1, are darker."""
+    painter.part = "dunes"
     spacing, base = layer.spacing, snap(layer.base, CELL / 2)
     x, y = painter.x, painter.y
     light, shade = lit(scene.mood, "sand", layer.haze), shaded(scene.mood, "sand", layer.haze)

@@ -18,6 +18,7 @@ def paint_sky(painter: Painter, scene: Layout) -> None:
     top, middle, low = (rgb(code) for code in scene.mood.sky)
     upper = painter.gradient(0.0, MIDDLE, top, middle)
     sky = np.where((painter.y < MIDDLE)[..., None], upper, painter.gradient(MIDDLE, LOW, middle, low))
+    painter.part = "sky"
     painter.pixels[:] = sky
 
 
@@ -27,8 +28,10 @@ def paint_sun(painter: Painter, scene: Layout) -> None:
     x, y = scene.sun
     distance = np.hypot(painter.x - np.float32(x), painter.y - np.float32(y))
     glow = rgb(scene.mood.glow)
+    painter.part = "sky"
     # So wide that half a picture tells whether there is a sun in the other half.
     painter.paint(np.float32(0.62) * np.clip(1 - distance / np.float32(GLOW), 0, 1) ** 2, glow)
+    painter.part = "sun"
     # A flat ring, as a poster has it.
     distance /= np.float32(scene.sun_radius)
     pixels = np.float32(scene.sun_radius * painter.size)
@@ -37,6 +40,7 @@ def paint_sun(painter: Painter, scene: Layout) -> None:
 
 
 def paint_clouds(painter: Painter, scene: Layout) -> None:
+    painter.part = "cloud"
     colour = lerp(rgb(scene.mood.cloud), rgb(scene.mood.sky[1]), 0.1)
     for number, (x, y, half) in enumerate(scene.clouds):
         side = 1 if number % 2 else -1
@@ -64,6 +68,7 @@ AURORAS = (("5CF2A6", "3FB8C9"), ("7BF0C0", "9A6BE0"), ("58E8C8", "E070B8"))
 
 def paint_aurora(painter: Painter, scene: Layout, random: np.random.Generator) -> None:
     """Curtains of light: bright along a winding lower edge, fading upwards."""
+    painter.part = "aurora"
     low, high = (rgb(code) for code in AURORAS[scene.accent])
     x, y = painter.x, painter.y
     for number in range(2):

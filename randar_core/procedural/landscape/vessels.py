@@ -13,6 +13,7 @@ GORES = (("red", "white"), ("yellow", "teal"), ("slate", "yellow"))
 
 def paint_boat(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float = 0.0) -> None:
     """A sailing boat whose waterline is at y, with its mirror image."""
+    painter.part = "boat"
     main, fore = SAILS[scene.accent]
     sail, jib = lit(scene.mood, main, haze), lerp(lit(scene.mood, fore, haze), shaded(scene.mood, fore, haze), 0.3)
     sail_shade = lerp(sail, shaded(scene.mood, main, haze), 0.6)
@@ -38,6 +39,7 @@ def paint_boat(painter: Painter, scene: Layout, x: float, y: float, height: floa
 
 def paint_balloon(painter: Painter, scene: Layout, x: float, y: float, height: float, turn: int = 0) -> None:
     """A hot-air balloon, (x, y) the middle of its height."""
+    painter.part = "balloon"
     one, other = GORES[(scene.accent + turn) % len(GORES)]
     colours = [lit(scene.mood, one), lit(scene.mood, other)]
     shades = [shaded(scene.mood, one), shaded(scene.mood, other)]

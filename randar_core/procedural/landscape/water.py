@@ -10,6 +10,7 @@ from .painter import Painter
 
 def paint_water(painter: Painter, scene: Layout, level: float) -> None:
     """Everything below `level`, with a path of light below the sun."""
+    painter.part = "water"
     near, far = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.deep), 0.4)
     painter.below(np.full(painter.size, level, dtype=np.float32), painter.gradient(level, 0.95, far, near))
     if not scene.sun_radius:
@@ -28,6 +29,7 @@ def paint_water(painter: Painter, scene: Layout, level: float) -> None:
 
 def paint_waves(painter: Painter, scene: Layout, random: np.random.Generator, level: float, rows: int) -> None:
     """Rows of waves towards the foreground, each with a light crest."""
+    painter.part = "water"
     deep, light = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.sun), 0.3)
     x = painter.x[0]
     for number in range(rows):

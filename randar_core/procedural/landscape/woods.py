@@ -30,6 +30,7 @@ def paint_fir(painter: Painter, scene: Layout, x: float, y: float, height: float
 
 def paint_row_of_firs(painter: Painter, scene: Layout, random: np.random.Generator, layer: Layer) -> None:
     """Firs from edge to edge, and the ground below them."""
+    painter.part = "firs"
     base, spacing, haze = snap(layer.base, CELL / 2), layer.spacing, layer.haze
     start = -spacing * (1 + random.random())
     for number in range(int(1.3 / spacing) + 3):
@@ -47,6 +48,7 @@ LEAVES = (("leaf", "leaf"), ("yellow", "brick"), ("red", "red"))
 
 def paint_tree(painter: Painter, scene: Layout, x: float, y: float, height: float, haze: float, leaves: int) -> None:
     """A tree with a round crown, the foot of its trunk at (x, y), as far away as its `haze` says; see `LEAVES`."""
+    painter.part = "tree"
     name, under = LEAVES[leaves]
     light, shade = lit(scene.mood, name, haze), shaded(scene.mood, under, haze)
     middle = lerp(light, shade, 0.5)
