@@ -6,6 +6,7 @@ import time
 SHARE = 0.1  # of the run's time
 PAINTING_SHARE = 0.05  # of the run's time, for all but decoding: decoding has at least the rest
 SECONDS_BETWEEN = 0.2
+FOR_LAST = 0.1  # seconds that the decoding of the last preview may take in any case: it stays on the node
 
 
 class PreviewTime:
@@ -34,12 +35,12 @@ class PreviewTime:
         """Seconds that decoding may take now; none where it is below 0.
 
         The last preview is decoded too, which takes `for_last` seconds: of these is kept what the `calls_left` will not
-        bring.
+        bring. It may take `FOR_LAST` whatever the share: a picture that is drawn in a moment has no share to speak of.
         """
         elapsed = time.perf_counter() - self.began
         left = SHARE * elapsed - self.painting - self.decoding
         if not calls_left:
-            return left
+            return max(left, FOR_LAST)
         coming = (SHARE - PAINTING_SHARE) * elapsed / max(1, self.calls) * calls_left
         return left + min(0.0, coming - for_last)
 

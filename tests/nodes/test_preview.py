@@ -125,6 +125,14 @@ def test_time_for_one_picture_is_kept_for_the_last(model, sample, reports, clock
     assert difference(reports[-1][2][1], picture_of(model, latent)) < 1
 
 
+@pytest.mark.parametrize(("cost", "decoded"), [(0.08, 1), (0.12, 0)])
+def test_the_last_preview_of_a_short_run_is_decoded_where_that_is_quick(sample, clock, monkeypatch, cost, decoded):
+    monkeypatch.setitem(globals(), "CALL", 0.004)
+    clock.decoding_takes(cost)
+    sample(steps=16)
+    assert len(clock.decoded) == decoded
+
+
 def test_decoding_is_done_where_the_run_is_and_not_beside_it(sample, clock):
     clock.decoding_takes(0.01)
     sample()
