@@ -206,7 +206,7 @@ class FeignedGPU(TorchDispatchMode):
                 torch._C._pop_torch_dispatch_stack(None)
         if traits.copies:
             self.note_copy(traits.name, args, device)
-        elif on_cpu or len(on_gpu) > 1 or traits.indexed:
+        elif on_gpu and (on_cpu or len(on_gpu) > 1 or traits.indexed):
             self.check_devices(traits, args, on_gpu, on_cpu)
         if traits.read:
             self.reads.append(traits.name)

@@ -90,6 +90,7 @@ def check_the_records() -> None:
         assert twice[twice > 1].shape == (32,)
         found = ["aten::_local_scalar_dense", "aten::_local_scalar_dense", "tolist", "aten::index by a mask"]
         assert gpu.reads == found, gpu.reads
+        assert torch.empty_like(here, device=DEVICE).device == torch.device(DEVICE)  # like a tensor of the CPU
         part = ones[:2]
         part += 1
         assert ones.cpu().sum() == 48  # a view shares its storage,
