@@ -159,7 +159,7 @@ EXTRAPOLATION = Section(
     extrapolation_rows,
     extrapolation_text,
     (
-        Target("×2 pictures, scaled down, keep the class in at least 85 %", ("x2-plain",), recognised(0.85)),
+        Target("×2 pictures, scaled down, keep the class in at least 85 %", ("x2",), recognised(0.85)),
         Target("what spatial guidance adds at ×2", ("x2", "x2-plain"), better),
     ),
     sheets=(ENLARGED,),
