@@ -84,7 +84,7 @@ def real_host(gpu: FeignedGPU, start: str) -> dict:
 
 def stand_in(gpu: FeignedGPU, start: str) -> dict:
     """The same of the stand-in, which moves whole models."""
-    card, cpu, loaded = torch.device(DEVICE), torch.device("cpu"), []
+    card, cpu, loaded = torch.device(DEVICE), torch.device("cpu"), {}
     resting = card if start == "--gpu-only" else cpu
     tokenizers = cpu if start == "--cpu-vae" else card
 
@@ -93,11 +93,11 @@ def stand_in(gpu: FeignedGPU, start: str) -> dict:
             # To move what is there already takes longer than most calls of the tiny models.
             if any(weight.device != patcher.load_device for weight in patcher.model.parameters()):
                 patcher.model.to(patcher.load_device)
-            loaded.append(patcher)
+            loaded[id(patcher)] = patcher
 
     def unload_all_models():
         while loaded:
-            patcher = loaded.pop()
+            _, patcher = loaded.popitem()
             patcher.model.to(patcher.offload_device)
 
     return {

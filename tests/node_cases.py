@@ -8,21 +8,24 @@ from node_pack import CLASSES, Pack, tiny_bundle
 from torch import Tensor
 
 COMMON = {"seed": 1, "steps": 4, "cfg": 2.0}
-FAMILIES = {
-    "RandAR": ("randar", "RandARConfig", {"layers": 2}),
-    "RAR": ("rar", "RARConfig", {"layers": 2}),
-    "LPD": ("lpd", "LPDConfig", {"layers": 2}),
-    "ARPG": ("arpg", "ARPGConfig", {"layers": 4}),
+FAMILIES = {  # module, configuration, layers of each kind: ARPG's are of two
+    "RandAR": ("randar", "RandARConfig", 1),
+    "RAR": ("rar", "RARConfig", 1),
+    "LPD": ("lpd", "LPDConfig", 1),
+    "ARPG": ("arpg", "ARPGConfig", 2),
 }
 SIZE = {"width": 32, "codebook_size": 32, "classes": len(CLASSES), "grid": 4, "heads": 4}
 
 
-def save_families(pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer: dict | None = None) -> None:
+def save_families(
+    pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer: dict | None = None, layers: int = 2
+) -> None:
     """A bundle for each family in the models folder.
 
     size: fields of all transformers' configurations.
     mlp_width: of RAR.
     tokenizer: fields of LlamaGen's configuration; None: the tokenizer of the tiny bundle.
+    layers: of each kind that a transformer has.
     """
     path = tiny_bundle(pack)
     checkpoints = {name: pack.module(f"randar_core.checkpoints.{name}") for name in ("bundle", "model", "releases")}
@@ -32,9 +35,9 @@ def save_families(pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer:
         llamagen = pack.module("randar_core.models.llamagen")
         coder = llamagen.LlamaGenTokenizer(llamagen.LlamaGenConfig(codebook_size=size["codebook_size"], **tokenizer))
         randomise(coder)
-    for network, (module, config, own) in FAMILIES.items():
+    for network, (module, config, kinds) in FAMILIES.items():
         family = pack.module(f"randar_core.models.{module}")
-        own = own | {"mlp_width": mlp_width} if network == "RAR" else own
+        own = {"layers": kinds * layers} | ({"mlp_width": mlp_width} if network == "RAR" else {})
         transformer = getattr(family, network)(getattr(family, config)(**size, **own))
         randomise(transformer)
         defaults = checkpoints["releases"].Defaults(guidance=2.0, order=transformer.traits.order)

@@ -63,7 +63,8 @@ def lpd() -> LPD:
     return model.eval().requires_grad_(False)
 
 
-FAMILIES = {"RandAR": tiny.randar, "RAR": tiny.rar, "LPD": lpd, "ARPG": arpg}
+# RAR draws one cell a call: a second layer of it would take as long as all layers of the others.
+FAMILIES = {"RandAR": tiny.randar, "RAR": lambda: tiny.rar(layers=1), "LPD": lpd, "ARPG": arpg}
 
 
 def subject_of(family: str) -> Subject:
@@ -255,4 +256,10 @@ CASES |= {
     for order, schedule in zip(ORDERS, itertools.cycle(SCHEDULES), strict=False)
 }
 REFUSED = [("RAR", "extrapolate"), ("LPD", "extrapolate"), ("RAR", "features")]
-TASKS = [(family, case) for family in FAMILIES for case in CASES if (family, case.split(",")[0]) not in REFUSED]
+# All families share their tokenizer: it is enough to code pictures with that of one.
+TASKS = [
+    (family, case)
+    for family in FAMILIES
+    for case in CASES
+    if (family, case.split(",")[0]) not in REFUSED and (family == "RandAR" or not case.startswith("encode"))
+]

@@ -5,17 +5,32 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Conv2d, GroupNorm, LayerNorm, Linear
+from torch.nn import GroupNorm, LayerNorm
 
 __all__ = ["Conv2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "RMSNorm"]
 
 
-class Embedding(nn.Embedding):
-    """torch's, that draws no weights on `meta`: torch would import its compiler for it, which takes a second."""
+class UndrawnOnMeta:
+    """A layer of torch's that draws no weights on `meta`, as all are when a file is loaded.
+
+    There torch runs each draw in Python, and for that of an Embedding it imports its compiler, which takes a second.
+    """
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:
             super().reset_parameters()
+
+
+class Conv2d(UndrawnOnMeta, nn.Conv2d):
+    pass
+
+
+class Embedding(UndrawnOnMeta, nn.Embedding):
+    pass
+
+
+class Linear(UndrawnOnMeta, nn.Linear):
+    pass
 
 
 class RMSNorm(nn.RMSNorm):

@@ -26,7 +26,7 @@ from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
-from randar_core.models.llamagen import LlamaGenConfig, LlamaGenTokenizer
+from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.procedural.landscape.pictures import CLASSES, DRAWING, picture
 
@@ -219,7 +219,8 @@ def test_exchanged_cells_show_the_next_picture_and_only_real_changes_count():
 def tiny_bundle(path: Path, seed: int, class_names=CLASSES) -> Path:
     torch.manual_seed(seed)
     transformer = RandAR(RandARConfig(width=16, layers=1, heads=2, codebook_size=16, classes=len(class_names), grid=8))
-    tokenizer = LlamaGenTokenizer(LlamaGenConfig(4, (1, 1, 1, 1), 1, 16, 4, 4, 2))
+    tokenizer = PatchTokenizer(PatchConfig(16, blocks=(8,), widths=(8,), res_blocks=(1,)))
+    torch.nn.init.normal_(tokenizer.quantize.embedding.weight)
     torch.nn.init.normal_(transformer.pos_instruct_embeddings)
     save_bundle(path, transformer, tokenizer, class_names, Defaults(guidance=2.0, steps=8), "tiny")
     return path

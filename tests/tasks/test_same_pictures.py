@@ -43,10 +43,10 @@ MOST_IDS = 1024  # of a record: of more the hash is kept
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and its tokenizer, in float64.
+    """A model and its tokenizer.
 
-    The ids are those of float32. There two tokens may be as good as equal in a draw, and which of them is taken depends
-    on how a processor's kernels round. In float64 the records hold on every processor.
+    The records are made in float64. In float32, two tokens may be as good as equal in a draw, and which of them is
+    taken depends on how a processor's kernels round: where ids differ there, those of float64 count (`check_case`).
     """
 
     transformer: torch.nn.Module
@@ -66,7 +66,7 @@ class Subject:
 
 def built_in() -> Subject:
     model = load_model(BUILTIN, dtype=torch.float32)
-    return Subject(model.transformer.double(), model.tokenizer.double())
+    return Subject(model.transformer, model.tokenizer)
 
 
 def random_randar() -> Subject:
@@ -134,7 +134,7 @@ def with_random_weights(network: torch.nn.Module) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(0)
     for _, parameter in sorted(network.named_parameters()):
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    return network.double().eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def picture(height: int, width: int) -> Tensor:
@@ -290,7 +290,7 @@ def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
         "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
-            enlarge(subject, options(steps=4, guidance=SPATIAL), count=2, boundary=1, drop_ratio=0.4)
+            enlarge(subject, options(steps=4, guidance=SPATIAL, seed=5), count=2, boundary=1, drop_ratio=0.4)
         ),
         "extrapolate, from picture": lambda subject: drawn(
             enlarge(subject, options(steps=4, order="hierarchical", guidance=SPATIAL), ids=some_ids(subject, count=1))
@@ -310,7 +310,11 @@ CASES = {
     for case, function in cases().items()
 }
 
-subject_of = cache(lambda name: SUBJECTS[name]())
+
+@cache
+def subject_of(name: str, dtype: torch.dtype) -> Subject:
+    subject = SUBJECTS[name]()
+    return Subject(subject.transformer.to(dtype), subject.tokenizer.to(dtype))
 
 
 # The record
@@ -332,10 +336,21 @@ def case_in(key: str) -> tuple[str, str]:
     return name, case
 
 
-def found_in(case: tuple[str, str]) -> dict[str, Tensor]:
+def found_in(case: tuple[str, str], dtype: torch.dtype) -> dict[str, Tensor]:
     with torch.inference_mode():
-        found = CASES[case](subject_of(case[0]))
+        found = CASES[case](subject_of(case[0], dtype))
     return {f"{case[0]}, {case[1]}: {name}": as_recorded(name, values) for name, values in found.items()}
+
+
+def check_case(case: tuple[str, str], record: dict[str, Tensor]) -> None:
+    """Compare with the record, or write into it. float32 is tried first, since it takes half the time."""
+    if RECORD:
+        record.update(found_in(case, torch.float64))
+        return
+    try:
+        check(found_in(case, torch.float32), record)
+    except AssertionError:
+        check(found_in(case, torch.float64), record)
 
 
 def check(found: dict[str, Tensor], record: dict[str, Tensor]) -> None:
@@ -386,16 +401,12 @@ def builtin_record():
 
 @pytest.mark.parametrize("case", [case for name, case in CASES if name == "built-in"])
 def test_the_built_in_model_draws_the_recorded_picture(builtin_record, case):
-    found = found_in(("built-in", case))
-    builtin_record.update(found if RECORD else {})
-    check(found, builtin_record)
+    check_case(("built-in", case), builtin_record)
 
 
 @pytest.mark.parametrize("name, case", [(name, case) for name, case in CASES if name != "built-in"])
 def test_a_random_model_draws_the_recorded_picture(record, name, case):
-    found = found_in((name, case))
-    record.update(found if RECORD else {})
-    check(found, record)
+    check_case((name, case), record)
 
 
 @pytest.mark.skipif(RECORD, reason="the records are being written")
