@@ -1,12 +1,13 @@
 """Inpaint: repaint a masked part of a picture of any size, as its own class or another one."""
 
+from collections import Counter
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..randar_core.tasks.blending import dilate
-from ..randar_core.tasks.crops import Crop, crops_of, label_regions, resize_square
-from ..randar_core.tasks.inpaint import THRESHOLD, cell_masks, inpaint
+from ..randar_core.tasks.crops import Crop, resize_square
+from ..randar_core.tasks.inpaint import THRESHOLD, cell_masks, crops_around, inpaint
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
 from .widgets import (
@@ -133,7 +134,7 @@ class RandARInpaint(io.ComfyNode):
                 on_score=progress.on_score,
             )
 
-        crops, known = crops_around(masks.cpu() > mask_threshold, grow_mask_by, context, model.side, model.grid)
+        crops, known = crops_and_known(masks.cpu() > mask_threshold, grow_mask_by, context, model.side, model.grid)
         squares = len(crops) * (pictures // len(masks)) * model.side**2
         largest = max((crop.side for crop in crops), default=0)
         workload = Workload(
@@ -144,6 +145,7 @@ class RandARInpaint(io.ComfyNode):
             passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
+            windows=max(Counter(crop.picture for crop in crops).values(), default=1),
             shared_bytes=pictures * height * width * SHARED_BYTES + squares * SQUARE_BYTES,
             pixel_bytes=pictures * height * width * PIXEL_BYTES + squares * SQUARE_BYTES + largest**2 * CROP_BYTES,
         )
@@ -155,15 +157,13 @@ class RandARInpaint(io.ComfyNode):
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
 
 
-def crops_around(masked: Tensor, grow: int, context: float, size: int, grid: int) -> tuple[list[Crop], set[int]]:
+def crops_and_known(masked: Tensor, grow: int, context: float, size: int, grid: int) -> tuple[list[Crop], set[int]]:
     """The crops in which the regions of `masked` `[B, H, W]` bool are repainted, and how many of their cells are known.
 
-    grow, context: as for `inpaint`.
-    size: pixels of a side of the model's own picture.
-    grid: cells of it.
+    grow, context, size: as for `inpaint.crops_around`.
+    grid: cells of a side of the model's own picture.
     """
-    mask = dilate(masked.to(torch.float32), grow)
-    crops = crops_of(label_regions(mask > 0), context, size)
+    mask, crops = crops_around(masked, grow, context, size)
     if not crops:
         return [], {0}
     drawn, outside = cell_masks(crops, mask, grid)

@@ -75,13 +75,22 @@ class Workload:
         sizes = {"cells": model.grid**2, "canvas_cells": canvas.numel(), "known": known}
         return cls(**sizes | {"windows": rounds * len(windows)} | more)
 
-    def cost(self, calls_of_window: int) -> str:
-        """The cost in words. Windows that run together share their calls, so the calls are an upper bound."""
-        calls = self.windows * calls_of_window
-        return (
-            f"{self.windows} windows for {self.canvas_cells} cells, up to {calls} calls of the model, for each picture "
-            f"of a batch of {self.pictures}"
-        )
+    def cost(self, model: LoadedModel, options: DecodingOptions) -> str | None:
+        """What a long run takes, in words. None where a picture is one window of the model's own size.
+
+        The calls are an upper bound: windows that run together share theirs, and known cells need none.
+        """
+        own = model.grid**2
+        calls = len(sizes_for(model.transformer, options, self.cells))
+        if self.windows > 1:
+            cells = min(self.canvas_cells, self.windows * self.cells)
+            drawn, calls = f"{self.windows} windows for {cells} cells", self.windows * calls
+        elif self.cells > own:
+            drawn = f"{self.cells} cells at once, {self.cells // own} times the model's own"
+            calls += len(sizes_for(model.transformer, options, own))  # of the small version
+        else:
+            return None
+        return f"{drawn}, up to {calls} calls of the model, for each picture of a batch of {self.pictures}"
 
 
 def run(
@@ -91,9 +100,8 @@ def run(
 
     A batch that doesn't fit runs in parts. Raises MemoryError, in a user's words, where one picture doesn't fit.
     """
-    if workload.windows > 1:
-        calls = len(sizes_for(model.transformer, options, workload.cells))
-        logging.info("RandAR: %s. An interrupt ends the run within one call.", workload.cost(calls))
+    if (cost := workload.cost(model, options)) is not None:
+        logging.info("RandAR: %s. An interrupt ends the run within one call.", cost)
     progress = Progress(model.vae)
     alone = [replace(group, pictures=1) for group in workload.groups]
     each, needed = (

@@ -1,6 +1,7 @@
 """What a long run will take, said before it begins: cells, windows, calls of the model."""
 
 import argparse
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.windows import windows_of
 from ..tasks.confidence import tiles
+from ..tasks.inpaint import crops_around
 from ..tasks.outpaint import axes_of, known_cells
 
 LONG = 300  # calls; shorter runs are over before anyone asks
@@ -33,6 +35,13 @@ class Cost:
         windows = windows_of(known[None], grid, overlap)
         calls = sum(calls_for(model, options, grid**2, int(window.known.sum())) for window in windows)
         return cls(*known.shape, len(windows), calls)
+
+    @classmethod
+    def of_enlarging(cls, model: Model, options: DecodingOptions, factor: int, low_calls: int = 0) -> "Cost":
+        """Of `extrapolate` by `factor`, of which the small version takes `low_calls`."""
+        own = model.transformer.config.grid
+        side = factor * own
+        return cls(side, side, windows=1, calls=low_calls + calls_for(model, options, side**2, own**2))
 
     def say(self, times: int = 1, beginning: str = "", ending: str = "") -> None:
         """Print the cost of a run that draws `times` times, where it is more than `LONG` calls or one window.
@@ -63,9 +72,7 @@ def say_generation(
     if arguments.overlap is not None and not 0 <= arguments.overlap < grid:
         return  # the task refuses it
     if arguments.factor is not None:
-        side = arguments.factor * grid
-        calls = calls_for(model, options, grid**2) + calls_for(model, options, side**2, grid**2)
-        cost = Cost(side, side, windows=1, calls=calls)
+        cost = Cost.of_enlarging(model, options, arguments.factor, calls_for(model, options, grid**2))
     else:
         sides = (arguments.height, arguments.width)
         height, width = (grid if side is None else -(-side // factor) for side in sides)
@@ -86,6 +93,24 @@ def say_outpainting(arguments: argparse.Namespace, model: Model, options: Decodi
         return  # the task refuses it
     axes = axes_of(height, width, factor, arguments.left, arguments.top, arguments.right, arguments.bottom)
     Cost.of_windows(model, options, known_cells(*axes), overlap).say()
+
+
+def say_inpainting(
+    arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor, mask: Tensor
+) -> None:
+    """The cost of an `inpaint` of `pixels` `[1, C, H, W]` where `mask` `[1, H, W]` is, where it is long."""
+    if mask.shape[1:] != pixels.shape[2:] or arguments.grow < 0 or not 1 <= arguments.context < math.inf:
+        return  # the task refuses it
+    grid, factor = model.transformer.config.grid, model.tokenizer.factor
+    _, crops = crops_around(mask > arguments.threshold, arguments.grow, arguments.context, grid * factor)
+    height, width = (-(-side // factor) for side in pixels.shape[2:])
+    Cost(height, width, len(crops), calls_for(model, options, grid**2)).say()
+
+
+def say_extrapolating(arguments: argparse.Namespace, model: Model, options: DecodingOptions) -> None:
+    """The cost of an `extrapolate`, where it is long."""
+    if arguments.factor >= 2:  # otherwise the task refuses it
+        Cost.of_enlarging(model, options, arguments.factor).say()
 
 
 def say_refining(arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor) -> None:

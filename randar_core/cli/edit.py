@@ -23,7 +23,7 @@ from ..tasks.inpaint import inpaint
 from ..tasks.outpaint import outpaint
 from ..tasks.refine import refine
 from . import arguments as options
-from .cost import say_outpainting, say_refining
+from .cost import say_extrapolating, say_inpainting, say_outpainting, say_refining
 from .from_arguments import decoding_of, device_of_model, extrapolation_of, large_decoding_of, load_model, scoring_of
 from .outputs import picture_to_write
 from .requests import condition_metadata, condition_of, prompt_of
@@ -163,6 +163,7 @@ def run_inpaint(edit: Edit) -> Tensor:
         print(f"'{arguments.mask}' marks nothing above {arguments.threshold:g}, so the picture stays as it is.")
         mask = mask.new_zeros(1, *pixels.shape[2:])  # whatever its size
     settings = {name: getattr(arguments, name) for name in ("denoise", "grow", "seam", "context", "threshold")}
+    say_inpainting(arguments, edit.model, edit.decoding, pixels, mask)
     return inpaint(
         edit.model.transformer,
         edit.model.tokenizer,
@@ -194,6 +195,7 @@ def run_outpaint(edit: Edit) -> Tensor:
 def run_extrapolate(edit: Edit) -> Tensor:
     ids = edit.model.tokenizer.encode(check_own_size(edit.pixels, edit.model))
     settings = extrapolation_of(edit.arguments, edit.model)
+    say_extrapolating(edit.arguments, edit.model, edit.decoding)
     drawn = extrapolate(
         edit.model.transformer, edit.prompts, edit.decoding, ids=ids, on_step=edit.show_step, **settings
     )

@@ -131,6 +131,16 @@ def check_settings(denoise: float, grow: int, seam: int, context: float, thresho
         raise ValueError(f"The threshold of the mask is {threshold}; it must be 0 or more and below 1.")
 
 
+def crops_around(masked: Tensor, grow: int, context: float, size: int) -> tuple[Tensor, list[Crop]]:
+    """`masked` `[B, H, W]` bool grown by `grow` pixels, as 0 and 1, and the crops in which its regions are repainted.
+
+    context: as for `inpaint`.
+    size: pixels of a side of the model's own picture.
+    """
+    mask = dilate(masked.to(torch.float32), grow)
+    return mask, crops_of(label_regions(mask > 0), context, size)
+
+
 def cell_masks(crops: Sequence[Crop], mask: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     """Cells `[len(crops), g, g]` bool that `mask` `[B, H, W]` touches, and cells that lie outside of the picture."""
     height, width = mask.shape[1:]

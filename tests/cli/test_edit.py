@@ -273,6 +273,12 @@ def test_a_long_edit_says_what_it_costs_before_it_begins(bundle, picture, capsys
     assert said[0].startswith("16×4 cells in 12 windows, ") and said[0].endswith(" calls of the model.")
     assert run("refine", picture.with_name("00000_fish_outpaint.png"), "fish", "--rounds", 2, "--model", bundle) == 0
     assert "in each of 2 rounds, after scoring 4 windows" in capsys.readouterr().out
+    wide = picture.with_name("00000_fish_outpaint.png")
+    save_mask(wide.with_name("ends.png"), (8, 32), np.s_[2:4, [0, 1, 30, 31]])
+    assert run("inpaint", wide, wide.with_name("ends.png"), "fish", "--grow", 0, "--model", bundle) == 0
+    assert "16×4 cells in 2 windows, " in capsys.readouterr().out
+    assert run("extrapolate", picture, "fish", "--factor", 5, "--steps", 384, "--model", bundle) == 0
+    assert "20×20 cells in 1 window, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["inpaint", "refine", "outpaint"])

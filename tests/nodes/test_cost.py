@@ -16,10 +16,20 @@ def long_runs(model):
         "RandARCanvas": {"width": 160, "height": 16},
         "RandAROutpaint": {"image": picture, "left": 64, "top": 0, "right": 64, "bottom": 16},
         "RandARRefine": {"latent": {"samples": model.vae.vectors(ids)}, "forget": "share", "amount": 0.5, "rounds": 3},
+        "RandARInpaint": {"image": picture, "mask": two_regions(), "grow_mask_by": 0},
     }
 
 
-@pytest.mark.parametrize("node_id", ["RandARCanvas", "RandAROutpaint", "RandARRefine"])
+def two_regions() -> torch.Tensor:
+    mask = torch.zeros(1, 16, 64)
+    mask[:, 4:8, 4:8] = mask[:, 4:8, 50:54] = 1
+    return mask
+
+
+CELLS = {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8, "RandARInpaint": 2 * 16}
+
+
+@pytest.mark.parametrize("node_id", CELLS)
 def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, caplog, node_id):
     with caplog.at_level(logging.INFO):
         run(node_id, **long_runs[node_id])
@@ -27,8 +37,18 @@ def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, 
         r"(\d+) windows for (\d+) cells, up to (\d+) calls of the model, for each picture of a batch of 1", caplog.text
     )
     windows, cells, calls = map(int, said.groups())
-    assert cells == {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8}[node_id]
+    assert cells == CELLS[node_id]
     assert windows > 1 and max(total for _, total, _ in reports) <= calls
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_the_log_says_what_an_enlarged_picture_costs(run, model, reports, caplog, latent):
+    ids = torch.zeros(1, 4, 4, dtype=torch.long)
+    given = {"latent_image": {"samples": model.vae.vectors(ids)}} if latent else {}
+    with caplog.at_level(logging.INFO):
+        run("RandARExtrapolate", factor=2, **given)
+    said = re.search(r"64 cells at once, 4 times the model's own, up to (\d+) calls of the model", caplog.text)
+    assert max(total for _, total, _ in reports) <= int(said.group(1))
 
 
 def test_a_run_of_one_window_says_nothing(run, caplog):

@@ -61,9 +61,9 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
 def test_memory_is_asked_for_by_the_crops_that_a_mask_needs(pack):
     node = pack.module("nodes.inpaint")
     mask = torch.zeros(2, 10, 200, dtype=torch.bool)
-    assert node.crops_around(mask, 3, 2.0, 8, 4) == ([], {0})
+    assert node.crops_and_known(mask, 3, 2.0, 8, 4) == ([], {0})
     mask[1, 5, :1] = mask[1, 5, 150:160] = True
-    crops, known = node.crops_around(mask, 3, 2.0, 8, 4)
+    crops, known = node.crops_and_known(mask, 3, 2.0, 8, 4)
     assert [crop.picture for crop in crops] == [1, 1] and max(known) < 16
 
 
