@@ -13,10 +13,11 @@ gallery: $(VENV)/.installed
 	$(BIN)/python docs/make_gallery.py
 
 # A worker for each core, of one thread: the networks of the tests are too small to share. The tests of a file stay
-# together, since they share what is costly to set up. Plain pytest runs all of them one after the other.
+# together, since they share what is costly to set up, and go to the workers in the order of tests/conftest.py. Plain
+# pytest runs all of them one after the other.
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ifdef COMFYUI_DIR
 	$(MAKE) test-comfyui
 else

@@ -14,6 +14,15 @@ if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
     settings.load_profile("untimed")
 
 
+# What takes longest begins first, so that no worker is left alone with it at the end.
+LONGEST = ("devices", "benchmarks", "tasks/test_same_pictures.py", "training/test_training_loop.py")
+
+
+def pytest_collection_modifyitems(items):
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.relative_to(tests).as_posix().startswith(LONGEST))
+
+
 def pytest_collection_finish():
     # What the modules hold lives as long as the process: collections needn't look through it again and again.
     gc.collect()

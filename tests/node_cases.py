@@ -8,7 +8,7 @@ from node_pack import CLASSES, Pack, tiny_bundle
 from torch import Tensor
 
 COMMON = {"seed": 1, "steps": 4, "cfg": 2.0}
-FAMILIES = {  # module, configuration, layers of each kind: ARPG's are of two
+FAMILIES = {  # module, configuration, kinds of layers
     "RandAR": ("randar", "RandARConfig", 1),
     "RAR": ("rar", "RARConfig", 1),
     "LPD": ("lpd", "LPDConfig", 1),
@@ -18,14 +18,14 @@ SIZE = {"width": 32, "codebook_size": 32, "classes": len(CLASSES), "grid": 4, "h
 
 
 def save_families(
-    pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer: dict | None = None, layers: int = 2
+    pack: Pack, size: dict = SIZE, mlp_width: int = 64, tokenizer: dict | None = None, layers: int = 1
 ) -> None:
     """A bundle for each family in the models folder.
 
     size: fields of all transformers' configurations.
     mlp_width: of RAR.
     tokenizer: fields of LlamaGen's configuration; None: the tokenizer of the tiny bundle.
-    layers: of each kind that a transformer has.
+    layers: of each kind. RAR has one: it draws one cell a call, so that more would take as long as all of the others'.
     """
     path = tiny_bundle(pack)
     checkpoints = {name: pack.module(f"randar_core.checkpoints.{name}") for name in ("bundle", "model", "releases")}
@@ -37,7 +37,7 @@ def save_families(
         randomise(coder)
     for network, (module, config, kinds) in FAMILIES.items():
         family = pack.module(f"randar_core.models.{module}")
-        own = {"layers": kinds * layers} | ({"mlp_width": mlp_width} if network == "RAR" else {})
+        own = {"layers": 1, "mlp_width": mlp_width} if network == "RAR" else {"layers": kinds * layers}
         transformer = getattr(family, network)(getattr(family, config)(**size, **own))
         randomise(transformer)
         defaults = checkpoints["releases"].Defaults(guidance=2.0, order=transformer.traits.order)

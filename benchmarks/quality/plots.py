@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+import torch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the backend
@@ -116,19 +117,21 @@ def sheet(rows: Sequence[Tensor], titles: Sequence[str] = (), names: Sequence[st
     Each picture is `width` inches wide. Raises ValueError where titles or names are fewer or more than
     the columns or rows.
     """
-    columns, side = len(rows[0]), rows[0].shape[2] / rows[0].shape[3]
-    size = (width * columns, width * side * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, layout="constrained", squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    for line, pictures in zip(axes, rows, strict=True):
-        for panel, picture in zip(line, pictures, strict=True):
-            panel.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
-            panel.set(xticks=[], yticks=[])
-            panel.spines[:].set_visible(False)
-    for panel, title in zip(axes[0] if titles else (), titles, strict=True):
-        panel.set_title(title, fontsize=9)
-    for panel, name in zip(axes[:, 0] if names else (), names, strict=True):
-        panel.set_ylabel(name)
+    columns, (high, wide) = len(rows[0]), rows[0].shape[2:]
+    # One image: axes for each picture would take longer to lay out than many a sheet to draw.
+    gap = round(0.03 * wide)
+    left, top = ([i * (side + gap) for i in range(count)] for side, count in ((wide, columns), (high, len(rows))))
+    image = torch.ones(top[-1] + high, left[-1] + wide, 3)
+    for y, pictures in zip(top, rows, strict=True):
+        for x, picture in zip(left, pictures, strict=True):
+            image[y : y + high, x : x + wide] = picture.clamp(0, 1).permute(1, 2, 0)
+    figure, axes = plt.subplots(figsize=(width * columns, width * high / wide * len(rows)), layout="constrained")
+    axes.imshow(image.numpy())
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.set_xticks([x + wide / 2 for x in left] if titles else [], titles or [], fontsize=9)
+    axes.set_yticks([y + high / 2 for y in top] if names else [], names or [], rotation="vertical", va="center")
     return figure
 
 

@@ -240,7 +240,7 @@ def work() -> dict[str, dict]:
     install()
     with tempfile.TemporaryDirectory() as folder:
         pack = load_pack(Path(folder))
-        save_families(pack, layers=1)  # a second one allocates the same
+        save_families(pack)
         gc.freeze()
         results = {name: outcome(scenario, pack) for name, scenario in SCENARIOS.items()}
         return results | {f"limits: {node}": outcome(sweep_of_limits, pack, node) for node in SWEPT}

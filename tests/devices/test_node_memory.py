@@ -198,7 +198,7 @@ def work() -> dict[str, dict]:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         pack = load_pack(Path(folder))
-        save_families(pack, MODEL, 384, TOKENIZER)
+        save_families(pack, MODEL, 384, TOKENIZER, layers=2)
         # More windows than one of each picture run together where there is room, and are not asked for.
         one_window = mock.patch.object(pack.module("nodes.run"), "WINDOWS_TOGETHER", 1)
         gpu = FeignedGPU()

@@ -52,7 +52,7 @@ def work() -> dict[str, dict]:
     install()
     with tempfile.TemporaryDirectory() as folder:
         pack = load_pack(Path(folder))
-        save_families(pack, layers=1)  # those of the networks are held by test_feigned_gpu
+        save_families(pack)
         desks = {family: Desk(pack, family) for family in FAMILIES}
         expected = {(family, case): CASES[case](desks[family]) for family, case in {run[1:] for run in RUNS}}
         gc.freeze()

@@ -12,7 +12,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(scope="module", params=CONFIGS)
 def family_model(pack, tiny, request):
     """A loaded tiny model of each family, with the tokenizer of the tiny bundle."""
     checkpoints = {name: pack.module(f"randar_core.checkpoints.{name}") for name in ("bundle", "model", "releases")}
