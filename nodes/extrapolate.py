@@ -112,6 +112,8 @@ class RandARExtrapolate(io.ComfyNode):
         start = sampler_start(latent_image, model, len(classes), batch_size)
         settings |= {"guidance": guidance or Linear(cfg, cfg), "spatial": Linear(spatial_cfg, spatial_cfg)}
         prompts, options = decoding_of(model, classes, start.batch_index, negative, cfg=cfg, **settings)
+        boundary = model.defaults.boundary if boundary < 0 else boundary
+        model.transformer.enlarged(factor, boundary)  # a family that can't be says so before its weights are loaded
 
         def task(options, progress):
             return extrapolate(
@@ -120,7 +122,7 @@ class RandARExtrapolate(io.ComfyNode):
                 options,
                 factor,
                 ids=start.canvas.ids if start.filled else None,
-                boundary=model.defaults.boundary if boundary < 0 else boundary,
+                boundary=boundary,
                 drop_ratio=drop_ratio,
                 on_step=progress,
             )
@@ -130,6 +132,7 @@ class RandARExtrapolate(io.ComfyNode):
             groups=prompts.groups(options.guidance, factor * model.grid, factor * model.grid),
             cells=(factor * model.grid) ** 2,
             known=(model.grid**2,),
+            low_cells=0 if start.filled else model.grid**2,
         )
         drawn = run(model, workload, options, task)
         return io.NodeOutput(*drawn_outputs(model, drawn, options.batch_index, latent_image))

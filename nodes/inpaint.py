@@ -6,8 +6,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..randar_core.tasks.crops import Crop, resize_square
-from ..randar_core.tasks.inpaint import THRESHOLD, cell_masks, crops_around, inpaint
+from ..randar_core.tasks.crops import resize_square
+from ..randar_core.tasks.inpaint import THRESHOLD, crops_and_known, inpaint
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
 from .widgets import (
@@ -141,11 +141,12 @@ class RandARInpaint(io.ComfyNode):
             pictures=pictures,
             groups=prompts.groups(options.guidance, model.grid, model.grid, parts=True),
             cells=model.grid**2,
-            known=known,
+            known=set(known) or {0},
             passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
-            windows=max(Counter(crop.picture for crop in crops).values(), default=1),
+            windows=max(Counter(crop.picture for crop in crops).values(), default=1) if denoise else 1,
+            windows_are="crops",
             shared_bytes=pictures * height * width * SHARED_BYTES + squares * SQUARE_BYTES,
             pixel_bytes=pictures * height * width * PIXEL_BYTES + squares * SQUARE_BYTES + largest**2 * CROP_BYTES,
         )
@@ -155,19 +156,6 @@ class RandARInpaint(io.ComfyNode):
         else:
             ids = model.vae.encode_ids(middle_squares(painted.pixels[:, :3], model.side))
         return io.NodeOutput(image_of(painted.pixels), latent_of(model, ids), to_host(painted.confidence))
-
-
-def crops_and_known(masked: Tensor, grow: int, context: float, size: int, grid: int) -> tuple[list[Crop], set[int]]:
-    """The crops in which the regions of `masked` `[B, H, W]` bool are repainted, and how many of their cells are known.
-
-    grow, context, size: as for `inpaint.crops_around`.
-    grid: cells of a side of the model's own picture.
-    """
-    mask, crops = crops_around(masked, grow, context, size)
-    if not crops:
-        return [], {0}
-    drawn, outside = cell_masks(crops, mask, grid)
-    return crops, set((~drawn & ~outside).flatten(1).sum(1).tolist())
 
 
 def middle_squares(pixels: Tensor, side: int) -> Tensor:

@@ -39,6 +39,8 @@ class Workload:
     canvas_cells: of a picture that is drawn in several windows; None: a picture is one window.
     windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
         each picture.
+    windows_are: what they are called.
+    low_cells: of a smaller version that is drawn first.
     shared_bytes: that all pictures together take while the networks work.
     pixel_bytes: that they take while none does, as where new pixels meet old ones.
     """
@@ -51,6 +53,8 @@ class Workload:
     coded_size: tuple[int, int] | None = None
     canvas_cells: int | None = None
     windows: int = 1
+    windows_are: str = "windows"
+    low_cells: int = 0
     shared_bytes: int = 0
     pixel_bytes: int = 0
 
@@ -78,16 +82,16 @@ class Workload:
     def cost(self, model: LoadedModel, options: DecodingOptions) -> str | None:
         """What a long run takes, in words. None where a picture is one window of the model's own size.
 
-        The calls are an upper bound: windows that run together share theirs, and known cells need none.
+        The calls are an upper bound: windows that run together share theirs, and one may know more cells than another.
         """
         own = model.grid**2
-        calls = len(sizes_for(model.transformer, options, self.cells))
+        calls = len(sizes_for(model.transformer, options, self.cells, min(self.known)))
         if self.windows > 1:
             cells = min(self.canvas_cells, self.windows * self.cells)
-            drawn, calls = f"{self.windows} windows for {cells} cells", self.windows * calls
+            drawn, calls = f"{self.windows} {self.windows_are} for {cells} cells", self.windows * calls
         elif self.cells > own:
             drawn = f"{self.cells} cells at once, {self.cells // own} times the model's own"
-            calls += len(sizes_for(model.transformer, options, own))  # of the small version
+            calls += len(sizes_for(model.transformer, options, self.low_cells)) if self.low_cells else 0
         else:
             return None
         return f"{drawn}, up to {calls} calls of the model, for each picture of a batch of {self.pictures}"

@@ -19,8 +19,8 @@ LONGEST = ("devices", "benchmarks", "tasks/test_same_pictures.py", "training/tes
 
 
 def pytest_collection_modifyitems(items):
-    tests = Path(__file__).parent
-    items.sort(key=lambda item: not item.path.relative_to(tests).as_posix().startswith(LONGEST))
+    longest = tuple((Path(__file__).parent / name).as_posix() for name in LONGEST)
+    items.sort(key=lambda item: not item.path.as_posix().startswith(longest))
 
 
 def pytest_collection_finish():

@@ -25,7 +25,7 @@ def save_families(
     size: fields of all transformers' configurations.
     mlp_width: of RAR.
     tokenizer: fields of LlamaGen's configuration; None: the tokenizer of the tiny bundle.
-    layers: of each kind. RAR has one: it draws one cell a call, so that more would take as long as all of the others'.
+    layers: of each kind. RAR has one in any case, since each layer of it takes long: it draws one cell a call.
     """
     path = tiny_bundle(pack)
     checkpoints = {name: pack.module(f"randar_core.checkpoints.{name}") for name in ("bundle", "model", "releases")}
@@ -37,7 +37,7 @@ def save_families(
         randomise(coder)
     for network, (module, config, kinds) in FAMILIES.items():
         family = pack.module(f"randar_core.models.{module}")
-        own = {"layers": 1, "mlp_width": mlp_width} if network == "RAR" else {"layers": kinds * layers}
+        own = {"layers": kinds, "mlp_width": mlp_width} if network == "RAR" else {"layers": kinds * layers}
         transformer = getattr(family, network)(getattr(family, config)(**size, **own))
         randomise(transformer)
         defaults = checkpoints["releases"].Defaults(guidance=2.0, order=transformer.traits.order)

@@ -63,7 +63,7 @@ def lpd() -> LPD:
     return model.eval().requires_grad_(False)
 
 
-# RAR draws one cell a call: a second layer of it would take as long as all layers of the others.
+# RAR draws one cell a call: each layer of it takes as long as those of all other families together.
 FAMILIES = {"RandAR": tiny.randar, "RAR": lambda: tiny.rar(layers=1), "LPD": lpd, "ARPG": arpg}
 
 

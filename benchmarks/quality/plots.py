@@ -114,11 +114,11 @@ def orders(records: dict) -> Figure:
 def sheet(rows: Sequence[Tensor], titles: Sequence[str] = (), names: Sequence[str] = (), width: float = 1.25) -> Figure:
     """Pictures `[B, 3, H, W]` in 0…1 of each row, below the `titles` of the columns and next to the rows' `names`.
 
-    Each picture is `width` inches wide. Raises ValueError where titles or names are fewer or more than
+    All have one size, and each is `width` inches wide. Raises ValueError where titles or names are fewer or more than
     the columns or rows.
     """
     columns, (high, wide) = len(rows[0]), rows[0].shape[2:]
-    # One image: axes for each picture would take longer to lay out than many a sheet to draw.
+    # One image: axes for each picture take longer to lay out than the pictures take to draw.
     gap = round(0.03 * wide)
     left, top = ([i * (side + gap) for i in range(count)] for side, count in ((wide, columns), (high, len(rows))))
     image = torch.ones(top[-1] + high, left[-1] + wide, 3)

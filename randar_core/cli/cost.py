@@ -1,7 +1,6 @@
 """What a long run will take, said before it begins: cells, windows, calls of the model."""
 
 import argparse
-import math
 from dataclasses import dataclass
 
 import torch
@@ -12,21 +11,24 @@ from ..decoding.conditions import PromptBatch
 from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.windows import windows_of
+from ..tasks.checks import check_mask
 from ..tasks.confidence import tiles
-from ..tasks.inpaint import crops_around
+from ..tasks.inpaint import check_settings, crops_and_known
 from ..tasks.outpaint import axes_of, known_cells
+from .from_arguments import extrapolation_of
 
 LONG = 300  # calls; shorter runs are over before anyone asks
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What it takes to draw a picture of `height` × `width` cells once."""
+    """What it takes to draw once: a picture of `height` × `width` cells in windows, or so many `crops` of that size."""
 
     height: int
     width: int
     windows: int
     calls: int
+    crops: bool = False
 
     @classmethod
     def of_windows(cls, model: Model, options: DecodingOptions, known: Tensor, overlap: int | None = None) -> "Cost":
@@ -37,11 +39,13 @@ class Cost:
         return cls(*known.shape, len(windows), calls)
 
     @classmethod
-    def of_enlarging(cls, model: Model, options: DecodingOptions, factor: int, low_calls: int = 0) -> "Cost":
-        """Of `extrapolate` by `factor`, of which the small version takes `low_calls`."""
-        own = model.transformer.config.grid
-        side = factor * own
-        return cls(side, side, windows=1, calls=low_calls + calls_for(model, options, side**2, own**2))
+    def of_enlarging(
+        cls, model: Model, options: DecodingOptions, factor: int, boundary: int, low_calls: int = 0
+    ) -> "Cost":
+        """Of `extrapolate`, of which the small version takes `low_calls`. Raises as `enlarged`, where it can't be."""
+        side = model.transformer.enlarged(factor, boundary).config.grid
+        known = model.transformer.config.grid**2
+        return cls(side, side, windows=1, calls=low_calls + calls_for(model, options, side**2, known))
 
     def say(self, times: int = 1, beginning: str = "", ending: str = "") -> None:
         """Print the cost of a run that draws `times` times, where it is more than `LONG` calls or one window.
@@ -50,9 +54,10 @@ class Cost:
         """
         if self.windows <= 1 and self.calls * times < LONG:
             return
-        windows = f"{self.windows:,} window{'s' if self.windows > 1 else ''}"
-        cells = f"{self.width}×{self.height} cells in {windows}, {self.calls:,} calls of the model"
-        print(f"{beginning}{cells}{ending}.", flush=True)
+        kind = ("crop" if self.crops else "window") + ("s" if self.windows > 1 else "")
+        windows, cells = f"{self.windows:,} {kind}", f"{self.width}×{self.height} cells"
+        drawn = f"{windows} of {cells}" if self.crops else f"{cells} in {windows}"
+        print(f"{beginning}{drawn}, {self.calls:,} calls of the model{ending}.", flush=True)
 
 
 def calls_for(model: Model, options: DecodingOptions, cells: int, known: int = 0) -> int:
@@ -72,7 +77,8 @@ def say_generation(
     if arguments.overlap is not None and not 0 <= arguments.overlap < grid:
         return  # the task refuses it
     if arguments.factor is not None:
-        cost = Cost.of_enlarging(model, options, arguments.factor, calls_for(model, options, grid**2))
+        boundary = extrapolation_of(arguments, model)["boundary"]
+        cost = Cost.of_enlarging(model, options, arguments.factor, boundary, calls_for(model, options, grid**2))
     else:
         sides = (arguments.height, arguments.width)
         height, width = (grid if side is None else -(-side // factor) for side in sides)
@@ -99,18 +105,22 @@ def say_inpainting(
     arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor, mask: Tensor
 ) -> None:
     """The cost of an `inpaint` of `pixels` `[1, C, H, W]` where `mask` `[1, H, W]` is, where it is long."""
-    if mask.shape[1:] != pixels.shape[2:] or arguments.grow < 0 or not 1 <= arguments.context < math.inf:
-        return  # the task refuses it
-    grid, factor = model.transformer.config.grid, model.tokenizer.factor
-    _, crops = crops_around(mask > arguments.threshold, arguments.grow, arguments.context, grid * factor)
-    height, width = (-(-side // factor) for side in pixels.shape[2:])
-    Cost(height, width, len(crops), calls_for(model, options, grid**2)).say()
+    check_mask(mask, pixels)
+    check_settings(arguments.denoise, arguments.grow, arguments.seam, arguments.context, arguments.threshold)
+    if arguments.denoise == 0:
+        return  # nothing is drawn
+    grid = model.transformer.config.grid
+    size = grid * model.tokenizer.factor
+    crops, known = crops_and_known(mask > arguments.threshold, arguments.grow, arguments.context, size, grid)
+    calls = sum(calls_for(model, options, grid**2, count) for count in known)
+    # Crops with as many masked cells share calls, and a denoise below 1 leaves fewer of them.
+    Cost(grid, grid, len(crops), calls, crops=True).say(ending=" at most")
 
 
-def say_extrapolating(arguments: argparse.Namespace, model: Model, options: DecodingOptions) -> None:
-    """The cost of an `extrapolate`, where it is long."""
-    if arguments.factor >= 2:  # otherwise the task refuses it
-        Cost.of_enlarging(model, options, arguments.factor).say()
+def say_extrapolating(model: Model, options: DecodingOptions, factor: int, boundary: int) -> None:
+    """The cost of an `extrapolate`, where it is long. Raises as `enlarged`, where it can't be."""
+    if factor >= 2:  # otherwise the task refuses it
+        Cost.of_enlarging(model, options, factor, boundary).say()
 
 
 def say_refining(arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor) -> None:

@@ -11,9 +11,9 @@ __all__ = ["Conv2d", "Embedding", "GroupNorm", "LayerNorm", "Linear", "RMSNorm"]
 
 
 class UndrawnOnMeta:
-    """A layer of torch's that draws no weights on `meta`, as all are when a file is loaded.
+    """A layer of torch's that draws no weights on `meta`, where all layers are built when a file is loaded.
 
-    There torch runs each draw in Python, and for that of an Embedding it imports its compiler, which takes a second.
+    On `meta`, torch runs each draw in Python. For that of an Embedding it imports its compiler, which takes a second.
     """
 
     def reset_parameters(self) -> None:

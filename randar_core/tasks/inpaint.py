@@ -87,9 +87,8 @@ def inpaint(
         return InpaintResult(pixels.clone(), torch.ones_like(mask))
 
     grid = model.config.grid
-    labels = label_regions(mask > 0)
     size = grid * tokenizer.factor
-    crops = crops_of(labels, context, size)
+    labels, crops = crops_around(mask, context, size)
     limit = options.batch_size or len(crops)
     squares = torch.stack([resize_square(crop.of(pixels[:, :3]), size) for crop in crops])
     ids = torch.cat([tokenizer.encode(chunk).to(device) for chunk in squares.split(limit)])
@@ -131,14 +130,25 @@ def check_settings(denoise: float, grow: int, seam: int, context: float, thresho
         raise ValueError(f"The threshold of the mask is {threshold}; it must be 0 or more and below 1.")
 
 
-def crops_around(masked: Tensor, grow: int, context: float, size: int) -> tuple[Tensor, list[Crop]]:
-    """`masked` `[B, H, W]` bool grown by `grow` pixels, as 0 and 1, and the crops in which its regions are repainted.
+def crops_around(mask: Tensor, context: float, size: int) -> tuple[Tensor, list[Crop]]:
+    """The regions of `mask` `[B, H, W]`, numbered as by `label_regions`, and the crops in which they are repainted."""
+    labels = label_regions(mask > 0)
+    return labels, crops_of(labels, context, size)
 
-    context: as for `inpaint`.
+
+def crops_and_known(masked: Tensor, grow: int, context: float, size: int, grid: int) -> tuple[list[Crop], list[int]]:
+    """The crops in which `inpaint` repaints `masked` `[B, H, W]` bool, and how many cells of each are known at least.
+
+    grow, context: as for `inpaint`.
     size: pixels of a side of the model's own picture.
+    grid: cells of it.
     """
     mask = dilate(masked.to(torch.float32), grow)
-    return mask, crops_of(label_regions(mask > 0), context, size)
+    _, crops = crops_around(mask, context, size)
+    if not crops:
+        return [], []
+    drawn, outside = cell_masks(crops, mask, grid)
+    return crops, (~drawn & ~outside).flatten(1).sum(1).tolist()
 
 
 def cell_masks(crops: Sequence[Crop], mask: Tensor, grid: int) -> tuple[Tensor, Tensor]:

@@ -22,10 +22,10 @@ from randar_core.tasks.features import features
 def model_of(name: str, dtype: torch.dtype) -> TokenModel:
     """Two layers: what more of them add is the cache, which is stated exactly. To draw the weights takes long.
 
-    In 16 bits of a quarter of the width: many CPUs have no products of 16 bits and emulate them slowly.
+    In 16 bits a quarter of the width and of the codes: many CPUs have no products of 16 bits and emulate them slowly.
     """
     config = find_release(name).config
-    narrower = ("width", "heads", "mlp_width") if dtype == torch.bfloat16 else ()
+    narrower = ("width", "heads", "mlp_width", "codebook_size") if dtype == torch.bfloat16 else ()
     changes = {field: getattr(config, field) // 4 for field in narrower if hasattr(config, field)}
     return random_model(name, dtype=dtype, layers=2, **changes)
 

@@ -10,6 +10,7 @@ from tiny_pictures import profile_with
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model
 from randar_core.checkpoints.releases import Defaults
+from randar_core.cli import edit
 
 
 @pytest.mark.parametrize("command", ["refine", "inpaint"])
@@ -273,12 +274,38 @@ def test_a_long_edit_says_what_it_costs_before_it_begins(bundle, picture, capsys
     assert said[0].startswith("16×4 cells in 12 windows, ") and said[0].endswith(" calls of the model.")
     assert run("refine", picture.with_name("00000_fish_outpaint.png"), "fish", "--rounds", 2, "--model", bundle) == 0
     assert "in each of 2 rounds, after scoring 4 windows" in capsys.readouterr().out
+
+
+@pytest.fixture
+def calls_made(monkeypatch):
+    """The calls of the model that the last edit made."""
+    made, show = [], edit.Progress.show
+
+    def counted(self, done, of, unit):
+        made[:] = [done]
+        show(self, done, of, unit)
+
+    monkeypatch.setattr(edit.Progress, "show", counted)
+    return made
+
+
+def test_an_edit_of_several_crops_says_what_it_costs(bundle, picture, calls_made, capsys):
+    assert run("outpaint", picture, "fish", "--right", 24, "--model", bundle) == 0
     wide = picture.with_name("00000_fish_outpaint.png")
-    save_mask(wide.with_name("ends.png"), (8, 32), np.s_[2:4, [0, 1, 30, 31]])
-    assert run("inpaint", wide, wide.with_name("ends.png"), "fish", "--grow", 0, "--model", bundle) == 0
-    assert "16×4 cells in 2 windows, " in capsys.readouterr().out
+    save_mask(wide.with_name("ends.png"), (8, 32), np.s_[2:4, [0, 1, 28, 29, 30, 31]])
+    words = ("inpaint", wide, wide.with_name("ends.png"), "fish", "--grow", 0, "--model", bundle, "--force")
+    capsys.readouterr()
+    assert run(*words) == 0
+    assert f"2 crops of 4×4 cells, {calls_made[0]} calls of the model at most." in capsys.readouterr().out
+    assert run(*words, "--denoise", 0) == 0
+    assert "calls" not in capsys.readouterr().out
+    assert run(*words, "--denoise", 2) != 0
+    assert "calls" not in capsys.readouterr().out
+
+
+def test_a_long_extrapolation_says_what_it_costs(bundle, picture, calls_made, capsys):
     assert run("extrapolate", picture, "fish", "--factor", 5, "--steps", 384, "--model", bundle) == 0
-    assert "20×20 cells in 1 window, " in capsys.readouterr().out
+    assert f"20×20 cells in 1 window, {calls_made[0]} calls of the model." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["inpaint", "refine", "outpaint"])

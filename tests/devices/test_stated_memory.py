@@ -35,8 +35,7 @@ GRID = 8
 SIZE = {"width": 96, "layers": 2, "heads": 6, "codebook_size": 512, "classes": 4, "grid": GRID}
 FAMILIES = {
     "RandAR": lambda: RandAR(RandARConfig(**SIZE)),
-    # It draws one cell a call: a second layer would take as long as all layers of the others.
-    "RAR": lambda: RAR(RARConfig(**SIZE | {"layers": 1}, mlp_width=384)),
+    "RAR": lambda: RAR(RARConfig(**SIZE, mlp_width=384)),
     "LPD": lambda: LPD(LPDConfig(**SIZE)),
     "ARPG": lambda: ARPG(ARPGConfig(**SIZE | {"layers": 4})),
 }

@@ -278,6 +278,7 @@ class Fuzz:
     def measure(self) -> None:
         """Take the server's memory once models and results are released; fail where it keeps growing."""
         self.server.post("/free", {"unload_models": True, "free_memory": True})
+        self.server.post("/history", {"clear": True})  # of the last 10,000 graphs, with inputs and errors
         time.sleep(3)
         self.memory.append(self.server.memory())
         print(f"{sum(self.counts.values())} graphs, {self.memory[-1] / 2**20:.0f} MiB: {dict(self.counts)}", flush=True)

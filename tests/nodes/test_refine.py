@@ -58,15 +58,6 @@ def test_without_a_noise_mask_the_node_refines_as_the_core_does(pack, run, model
     assert told[-1] == counted[-1] and told == [call for call in counted if call in told]
 
 
-def test_memory_is_asked_for_by_the_crops_that_a_mask_needs(pack):
-    node = pack.module("nodes.inpaint")
-    mask = torch.zeros(2, 10, 200, dtype=torch.bool)
-    assert node.crops_and_known(mask, 3, 2.0, 8, 4) == ([], {0})
-    mask[1, 5, :1] = mask[1, 5, 150:160] = True
-    crops, known = node.crops_and_known(mask, 3, 2.0, 8, 4)
-    assert [crop.picture for crop in crops] == [1, 1] and max(known) < 16
-
-
 def test_scoring_a_large_picture_is_interrupted(pack, model, monkeypatch):
     import comfy.model_management as management
 

@@ -13,7 +13,7 @@ from randar_core.decoding.orders import Painted
 from randar_core.tasks.blending import dilate
 from randar_core.tasks.crops import crops_of, label_regions
 from randar_core.tasks.generate import generate
-from randar_core.tasks.inpaint import inpaint
+from randar_core.tasks.inpaint import crops_and_known, inpaint
 
 
 def native_ids(model, tokenizer, pixels, mask):
@@ -223,3 +223,11 @@ def test_many_squares_are_matched_in_pieces_as_together(model, tokenizer):
     )
     assert len(together.crops) > 2
     torch.testing.assert_close(together.pixels, apart.pixels, rtol=0, atol=1e-5)
+
+
+def test_the_crops_of_a_mask_and_their_known_cells_are_those_that_are_drawn():
+    mask = torch.zeros(2, 10, 200, dtype=torch.bool)
+    assert crops_and_known(mask, 3, 2.0, 8, 4) == ([], [])
+    mask[1, 5, :1] = mask[1, 5, 150:160] = True
+    crops, known = crops_and_known(mask, 3, 2.0, 8, 4)
+    assert [crop.picture for crop in crops] == [1, 1] and max(known) < 16

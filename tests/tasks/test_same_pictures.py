@@ -289,6 +289,7 @@ def editing_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
 def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
         "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
+        # With this seed no two tokens are as good as equal in float32, so that it isn't drawn in float64 as well.
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
             enlarge(subject, options(steps=4, guidance=SPATIAL, seed=5), count=2, boundary=1, drop_ratio=0.4)
         ),
@@ -347,8 +348,9 @@ def check_case(case: tuple[str, str], record: dict[str, Tensor]) -> None:
     if RECORD:
         record.update(found_in(case, torch.float64))
         return
+    found = found_in(case, torch.float32)
     try:
-        check(found_in(case, torch.float32), record)
+        check(found, record)
     except AssertionError:
         check(found_in(case, torch.float64), record)
 
