@@ -35,6 +35,10 @@ def listed_class(label: str) -> ClassLabel:
     if not label.startswith(OF_BUILTIN):
         raise ValueError(f"The class list has no entry '{label}'. Choose one of the list.")
     names = ", ".join(entry.removeprefix(OF_BUILTIN) for entry in entries if entry.startswith(OF_BUILTIN))
+    if not names:
+        raise ValueError(
+            f"'{label}' is a class of the built-in model, which this copy of the pack lacks. Install the pack again."
+        )
     raise ValueError(
         f"The built-in model doesn't know the class '{label.removeprefix(OF_BUILTIN)}'. Since version 0.2.0 it draws "
         f"landscapes: {names}. Choose one of these. A model of the shapes that it drew before can be trained, "

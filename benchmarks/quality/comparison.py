@@ -34,14 +34,14 @@ def schedules_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
 
 
 def compared_orders(records: Records, new: str, old: str) -> str:
-    """Whether the order `new` measures as well as `old` with the same call sizes and calls, in a sentence.
+    """Whether the order `new` measures as well as `old` with the same call sizes, calls and pictures, in a sentence.
 
     Shares are pooled over all settings that both were measured at, Fréchet distances averaged. Empty without any.
     """
     settings = {name: {} for name in (new, old)}
     for record in records.values():
         if record["order"] in settings:
-            settings[record["order"]][record["schedule"], record["calls"]] = record
+            settings[record["order"]][record["schedule"], record["calls"], record["count"]] = record
     both = settings[new].keys() & settings[old].keys()
     if not both:
         return ""
@@ -71,8 +71,11 @@ def pooled(records: Sequence[dict]) -> tuple[Interval, Interval]:
 
 def schedules_text(records: Records) -> str:
     counts = sorted({record["count"] for record in records.values()})
+    mixed = ""
+    if len(counts) > 1:
+        mixed = " Of fewer pictures a Fréchet distance is larger: those of different numbers can't be compared."
     return f"""Orders and call sizes at the same number of calls, {" or ".join(map(str, counts))} pictures each, default
-guidance. Recognised:
+guidance.{mixed} Recognised:
 
 {by_calls(records, ("order", "schedule"), share)}
 

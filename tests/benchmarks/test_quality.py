@@ -329,7 +329,8 @@ def test_orders_are_compared_by_schedules_and_calls(tmp_path):
 
 def test_orders_are_compared_over_the_settings_that_both_were_measured_at():
     def record(order: str, schedule: str, right: int, frechet: float) -> dict:
-        figures = {"count": 60, "right": right, "frechet": [frechet, frechet - 0.4, frechet + 0.3]}
+        figures = {"count": 60, "right": right, "share": wilson(right, 60)}
+        figures["frechet"] = [frechet, frechet - 0.4, frechet + 0.3]
         return {"order": order, "schedule": schedule, "calls": 16, **figures}
 
     old = {"a": record("raster", "cosine", 50, 3.0), "b": record("raster", "arccos", 54, 4.0)}
@@ -341,6 +342,9 @@ def test_orders_are_compared_over_the_settings_that_both_were_measured_at():
     assert "show no difference" in compared_orders(old | {"f": record("spiral", "cosine", 51, 3.1)}, "spiral", "raster")
     assert "raster measures worse than spiral" in compared_orders(old | better, "raster", "spiral").replace("\n", " ")
     assert compared_orders(old, "spiral", "raster") == ""
+    more = {name: value | {"count": 240} for name, value in better.items()}  # their distances are smaller in any case
+    assert compared_orders(old | more, "spiral", "raster") == ""
+    assert "can't be compared" in SCHEDULES.text(old | more) and "can't be" not in SCHEDULES.text(old | better)
     shares, distance = pooled(list(old.values()))
     assert shares == wilson(104, 120)
     assert distance == pytest.approx((3.5, 3.5 - 0.4 / 2**0.5, 3.5 + 0.3 / 2**0.5))

@@ -8,6 +8,7 @@ The banner shows drawn landscapes, as the built-in model was trained on, of whic
 there. The first picture is a screenshot of the workflow "01 Generate" after a run.
 """
 
+import argparse
 import io
 import json
 import os
@@ -100,5 +101,9 @@ BOX = """({nodes, groups}) => {
 }"""
 
 
+PICTURES = {"banner": banner, "first-picture": first_picture}
+
 if __name__ == "__main__":
-    {"banner": banner, "first-picture": first_picture}[sys.argv[1] if len(sys.argv) > 1 else "banner"]()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", choices=PICTURES)
+    PICTURES[parser.parse_args().picture]()

@@ -54,6 +54,16 @@ def test_an_entry_that_an_older_workflow_names_is_refused_with_what_there_is(pac
     assert said in str(error.value)
 
 
+def test_a_copy_without_the_built_in_model_says_so(pack, monkeypatch, tmp_path):
+    classes = pack.module("nodes.classes")
+    monkeypatch.setattr(classes, "BUILTIN", tmp_path / "lost.safetensors")
+    monkeypatch.setattr(classes, "listed_classes", classes.listed_classes.__wrapped__)
+    with pytest.raises(
+        ValueError, match="'built-in: castle' is a class of the built-in model, which this copy .* lacks"
+    ):
+        pack.run("RandARClass", class_name="built-in: castle")
+
+
 def test_an_older_entry_in_a_class_list_is_refused_too(pack):
     with pytest.raises(ValueError, match="doesn't know the class 'moon'. .*procedural-shapes"):
         pack.run("RandARClassList", class_list="built-in: castle, built-in: moon")
