@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..randar_core.decoding.guidance import Linear
-from ..randar_core.tasks.extrapolate import extrapolate
+from ..randar_core.tasks.extrapolate import check_settings, extrapolate
 from .convert import drawn_outputs, sampler_start
 from .run import Workload, run
 from .widgets import (
@@ -113,7 +113,9 @@ class RandARExtrapolate(io.ComfyNode):
         settings |= {"guidance": guidance or Linear(cfg, cfg), "spatial": Linear(spatial_cfg, spatial_cfg)}
         prompts, options = decoding_of(model, classes, start.batch_index, negative, cfg=cfg, **settings)
         boundary = model.defaults.boundary if boundary < 0 else boundary
-        model.transformer.enlarged(factor, boundary)  # a family that can't be says so before its weights are loaded
+        # What can't be drawn is refused before weights are loaded.
+        check_settings(factor, drop_ratio)
+        model.transformer.enlarged(factor, boundary)
 
         def task(options, progress):
             return extrapolate(

@@ -6,8 +6,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..randar_core.tasks.checks import check_mask
 from ..randar_core.tasks.crops import resize_square
-from ..randar_core.tasks.inpaint import THRESHOLD, crops_and_known, inpaint
+from ..randar_core.tasks.inpaint import THRESHOLD, check_settings, crops_and_known, inpaint
 from .convert import image_of, latent_of, masks_of, pixels_of, to_host
 from .run import Workload, run
 from .widgets import (
@@ -114,6 +115,9 @@ class RandARInpaint(io.ComfyNode):
         if not (masks > mask_threshold).any():
             # An empty mask has any size: Load Image gives 64×64 zeros for a picture without alpha.
             masks = masks.new_zeros(len(masks), *pixels.shape[2:])
+        # What can't be drawn is refused before weights are loaded.
+        check_mask(masks, pixels)
+        check_settings(denoise, grow_mask_by, seam, context, mask_threshold)
         pictures, (height, width) = max(len(pixels), len(masks), len(classes)), pixels.shape[2:]
         prompts, options = decoding_of(model, classes, range(pictures), negative, **settings)
 
@@ -145,8 +149,7 @@ class RandARInpaint(io.ComfyNode):
             passes=("score", "decode") if denoise < 1 else ("decode",),
             coded_size=(model.side, model.side),
             canvas_cells=height * width // model.vae.factor**2,
-            windows=max(Counter(crop.picture for crop in crops).values(), default=1) if denoise else 1,
-            windows_are="crops",
+            crops=max(Counter(crop.picture for crop in crops).values(), default=0) if denoise else 0,
             shared_bytes=pictures * height * width * SHARED_BYTES + squares * SQUARE_BYTES,
             pixel_bytes=pictures * height * width * PIXEL_BYTES + squares * SQUARE_BYTES + largest**2 * CROP_BYTES,
         )

@@ -39,7 +39,7 @@ class Workload:
     canvas_cells: of a picture that is drawn in several windows; None: a picture is one window.
     windows: that draw such a picture, at most. As many as fit run together; nothing is unloaded for more than one of
         each picture.
-    windows_are: what they are called.
+    crops: that draw a picture in place of windows, at most.
     low_cells: of a smaller version that is drawn first.
     shared_bytes: that all pictures together take while the networks work.
     pixel_bytes: that they take while none does, as where new pixels meet old ones.
@@ -53,7 +53,7 @@ class Workload:
     coded_size: tuple[int, int] | None = None
     canvas_cells: int | None = None
     windows: int = 1
-    windows_are: str = "windows"
+    crops: int = 0
     low_cells: int = 0
     shared_bytes: int = 0
     pixel_bytes: int = 0
@@ -82,13 +82,15 @@ class Workload:
     def cost(self, model: LoadedModel, options: DecodingOptions) -> str | None:
         """What a long run takes, in words. None where a picture is one window of the model's own size.
 
-        The calls are an upper bound: windows that run together share theirs, and one may know more cells than another.
+        The calls are an upper bound: windows and crops that run together share theirs, and one may know more cells than
+        another.
         """
         own = model.grid**2
         calls = len(sizes_for(model.transformer, options, self.cells, min(self.known)))
-        if self.windows > 1:
-            cells = min(self.canvas_cells, self.windows * self.cells)
-            drawn, calls = f"{self.windows} {self.windows_are} for {cells} cells", self.windows * calls
+        if self.crops > 1:
+            drawn, calls = f"{self.crops} crops of {self.cells} cells", self.crops * calls
+        elif self.windows > 1:
+            drawn, calls = f"{self.windows} windows for {self.canvas_cells} cells", self.windows * calls
         elif self.cells > own:
             drawn = f"{self.cells} cells at once, {self.cells // own} times the model's own"
             calls += len(sizes_for(model.transformer, options, self.low_cells)) if self.low_cells else 0

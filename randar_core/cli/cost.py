@@ -11,9 +11,9 @@ from ..decoding.conditions import PromptBatch
 from ..decoding.options import DecodingOptions
 from ..decoding.plan import sizes_for
 from ..decoding.windows import windows_of
+from ..tasks import extrapolate, inpaint
 from ..tasks.checks import check_mask
 from ..tasks.confidence import tiles
-from ..tasks.inpaint import check_settings, crops_and_known
 from ..tasks.outpaint import axes_of, known_cells
 from .from_arguments import extrapolation_of
 
@@ -40,9 +40,10 @@ class Cost:
 
     @classmethod
     def of_enlarging(
-        cls, model: Model, options: DecodingOptions, factor: int, boundary: int, low_calls: int = 0
+        cls, model: Model, options: DecodingOptions, factor: int, boundary: int, drop_ratio: float, low_calls: int = 0
     ) -> "Cost":
-        """Of `extrapolate`, of which the small version takes `low_calls`. Raises as `enlarged`, where it can't be."""
+        """Of `extrapolate`, of which the small version takes `low_calls`. Raises as it does for what can't be."""
+        extrapolate.check_settings(factor, drop_ratio)
         side = model.transformer.enlarged(factor, boundary).config.grid
         known = model.transformer.config.grid**2
         return cls(side, side, windows=1, calls=low_calls + calls_for(model, options, side**2, known))
@@ -77,8 +78,8 @@ def say_generation(
     if arguments.overlap is not None and not 0 <= arguments.overlap < grid:
         return  # the task refuses it
     if arguments.factor is not None:
-        boundary = extrapolation_of(arguments, model)["boundary"]
-        cost = Cost.of_enlarging(model, options, arguments.factor, boundary, calls_for(model, options, grid**2))
+        settings = extrapolation_of(arguments, model)
+        cost = Cost.of_enlarging(model, options, **settings, low_calls=calls_for(model, options, grid**2))
     else:
         sides = (arguments.height, arguments.width)
         height, width = (grid if side is None else -(-side // factor) for side in sides)
@@ -106,21 +107,20 @@ def say_inpainting(
 ) -> None:
     """The cost of an `inpaint` of `pixels` `[1, C, H, W]` where `mask` `[1, H, W]` is, where it is long."""
     check_mask(mask, pixels)
-    check_settings(arguments.denoise, arguments.grow, arguments.seam, arguments.context, arguments.threshold)
+    inpaint.check_settings(arguments.denoise, arguments.grow, arguments.seam, arguments.context, arguments.threshold)
     if arguments.denoise == 0:
         return  # nothing is drawn
     grid = model.transformer.config.grid
     size = grid * model.tokenizer.factor
-    crops, known = crops_and_known(mask > arguments.threshold, arguments.grow, arguments.context, size, grid)
+    crops, known = inpaint.crops_and_known(mask > arguments.threshold, arguments.grow, arguments.context, size, grid)
     calls = sum(calls_for(model, options, grid**2, count) for count in known)
     # Crops with as many masked cells share calls, and a denoise below 1 leaves fewer of them.
     Cost(grid, grid, len(crops), calls, crops=True).say(ending=" at most")
 
 
-def say_extrapolating(model: Model, options: DecodingOptions, factor: int, boundary: int) -> None:
-    """The cost of an `extrapolate`, where it is long. Raises as `enlarged`, where it can't be."""
-    if factor >= 2:  # otherwise the task refuses it
-        Cost.of_enlarging(model, options, factor, boundary).say()
+def say_extrapolating(model: Model, options: DecodingOptions, factor: int, boundary: int, drop_ratio: float) -> None:
+    """The cost of an `extrapolate`, where it is long. Raises as the task does for what can't be."""
+    Cost.of_enlarging(model, options, factor, boundary, drop_ratio).say()
 
 
 def say_refining(arguments: argparse.Namespace, model: Model, options: DecodingOptions, pixels: Tensor) -> None:

@@ -195,7 +195,7 @@ def run_outpaint(edit: Edit) -> Tensor:
 def run_extrapolate(edit: Edit) -> Tensor:
     ids = edit.model.tokenizer.encode(check_own_size(edit.pixels, edit.model))
     settings = extrapolation_of(edit.arguments, edit.model)
-    say_extrapolating(edit.model, edit.decoding, settings["factor"], settings["boundary"])
+    say_extrapolating(edit.model, edit.decoding, **settings)
     drawn = extrapolate(
         edit.model.transformer, edit.prompts, edit.decoding, ids=ids, on_step=edit.show_step, **settings
     )

@@ -45,10 +45,7 @@ def extrapolate(
     The cell (y, x) of the low-resolution picture lies at (factor y, factor x). Runs on the device of `prompts`.
     Raises ValueError for a factor below 2, a family of fixed size, and tokens or a context of another shape.
     """
-    if factor != int(factor) or factor < 2:
-        raise ValueError(
-            f"The factor is {factor}; extrapolating takes a whole number of 2 or more (1 is the trained size)."
-        )
+    check_settings(factor, drop_ratio)
     prompts = PromptBatch.of(prompts)
     factor, grid, batch, device = int(factor), model.config.grid, len(prompts), prompts.device
     large = model.enlarged(factor, boundary)
@@ -104,6 +101,16 @@ def extrapolate(
     )
 
 
+def check_settings(factor: float, drop_ratio: float) -> None:
+    """ValueError for a setting of `extrapolate` that is out of range."""
+    if factor != int(factor) or factor < 2:
+        raise ValueError(
+            f"The factor is {factor}; extrapolating takes a whole number of 2 or more (1 is the trained size)."
+        )
+    if not 0 <= drop_ratio <= 1:
+        raise ValueError(f"The drop ratio is {drop_ratio}; it must lie between 0 and 1.")
+
+
 def low_order(order: Order | Tensor | None, factor: int, grid: int, batch: int) -> Order | Tensor | None:
     """The low-resolution cells along an `order` of the large grid, as cells of the trained grid."""
     if order is None or callable(order):
@@ -117,8 +124,6 @@ def low_order(order: Order | Tensor | None, factor: int, grid: int, batch: int) 
 
 def draw_context_mask(options: DecodingOptions, batch: int, grid: int, drop_ratio: float) -> Tensor:
     """`[B, g, g]` bool on the CPU, False for `int(drop_ratio g²)` low-resolution tokens chosen by the seed."""
-    if not 0 <= drop_ratio <= 1:
-        raise ValueError(f"The drop ratio is {drop_ratio}; it must lie between 0 and 1.")
     mask = torch.ones(batch, grid * grid, dtype=torch.bool, device="cpu")
     for row, i in zip(mask, options.indices(batch), strict=True):
         generator = generator_for(options.seed, "context", i)

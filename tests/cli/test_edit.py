@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import tiny
+import tiny_devices
 from PIL import Image
 from tiny import NAMES
 from tiny_cli import pixels, run, save_mask
@@ -306,6 +308,22 @@ def test_an_edit_of_several_crops_says_what_it_costs(bundle, picture, calls_made
 def test_a_long_extrapolation_says_what_it_costs(bundle, picture, calls_made, capsys):
     assert run("extrapolate", picture, "fish", "--factor", 5, "--steps", 384, "--model", bundle) == 0
     assert f"20×20 cells in 1 window, {calls_made[0]} calls of the model." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["extrapolate", "generate"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--factor", 0), "The factor is 0"), (("--factor", 9, "--drop-ratio", 2), "The drop ratio is 2")],
+)
+@pytest.mark.parametrize("family", ["randar", "arpg", "lpd"])
+def test_an_extrapolation_that_is_refused_has_no_cost(tmp_path, picture, capsys, command, words, said, family):
+    networks = {"randar": tiny.randar, "arpg": tiny_devices.arpg, "lpd": tiny_devices.lpd}
+    save_bundle(tmp_path / "m.safetensors", networks[family](), tiny.tokenizer(), NAMES, Defaults(), "m")
+    target = ("star", "--out", tmp_path / "o") if command == "generate" else (picture, "star")
+    capsys.readouterr()
+    assert run(command, *target, "--model", tmp_path / "m.safetensors", "--steps", 900, *words) == 2
+    found = capsys.readouterr()
+    assert said in found.err and "calls of the model" not in found.out
 
 
 @pytest.mark.parametrize("command", ["inpaint", "refine", "outpaint"])

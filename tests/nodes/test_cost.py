@@ -27,7 +27,8 @@ def two_regions() -> torch.Tensor:
     return mask
 
 
-CELLS = {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8, "RandARInpaint": 2 * 16}
+CELLS = {"RandARCanvas": 40 * 4, "RandAROutpaint": 48 * 8, "RandARRefine": 16 * 8, "RandARInpaint": 16}
+PARTS = {"RandARInpaint": "crops of"}
 
 
 @pytest.mark.parametrize("node_id", CELLS)
@@ -35,10 +36,11 @@ def test_the_log_says_what_a_run_of_many_windows_costs(run, long_runs, reports, 
     with caplog.at_level(logging.INFO):
         run(node_id, **long_runs[node_id])
     said = re.search(
-        r"(\d+) (\w+) for (\d+) cells, up to (\d+) calls of the model, for each picture of a batch of 1", caplog.text
+        rf"(\d+) {PARTS.get(node_id, 'windows for')} (\d+) cells, up to (\d+) calls of the model, for each picture of "
+        "a batch of 1",
+        caplog.text,
     )
-    assert said.group(2) == ("crops" if node_id == "RandARInpaint" else "windows")
-    windows, cells, calls = (int(said.group(number)) for number in (1, 3, 4))
+    windows, cells, calls = map(int, said.groups())
     assert cells == CELLS[node_id]
     assert windows > 1 and max(total for _, total, _ in reports) <= calls
 
@@ -51,6 +53,22 @@ def test_the_log_says_what_an_enlarged_picture_costs(run, model, reports, caplog
         run("RandARExtrapolate", factor=2, **given)
     said = re.search(r"64 cells at once, 4 times the model's own, up to (\d+) calls of the model", caplog.text)
     assert max(total for _, total, _ in reports) == int(said.group(1))
+
+
+@pytest.mark.parametrize(
+    ("node_id", "inputs", "said"),
+    [
+        ("RandARInpaint", {"mask": torch.ones(1, 16, 70)}, "Scale or crop the mask"),
+        ("RandARInpaint", {"denoise": float("nan")}, "Denoise is nan"),
+        ("RandARInpaint", {"context": float("inf")}, "The context is inf"),
+        ("RandARExtrapolate", {"factor": 0}, "The factor is 0"),
+        ("RandARExtrapolate", {"factor": 2, "drop_ratio": 2.0}, "The drop ratio is 2"),
+    ],
+)
+def test_what_is_refused_has_no_cost(run, long_runs, caplog, node_id, inputs, said):
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match=said):
+        run(node_id, **long_runs.get(node_id, {}) | inputs)
+    assert "calls of the model" not in caplog.text
 
 
 @pytest.mark.parametrize(
