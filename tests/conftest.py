@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from own_process import RARELY
 
 if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
     from hypothesis import settings
@@ -27,6 +28,7 @@ def pytest_collection_finish():
     # What the modules hold lives as long as the process: collections needn't look through it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*RARELY)
 
 
 # torch is imported by what needs it: the process that hands the tests to the workers runs none of them.

@@ -6,6 +6,7 @@ cores. A worker of pytest-xdist runs only those of its own tests: it collects al
 own.
 """
 
+import gc
 import importlib.util
 import json
 import multiprocessing
@@ -22,6 +23,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+# How often Python looks for cycles. By its own thresholds that takes a twelfth of the time of these tests.
+RARELY = (50_000, 20, 50)
 COLLECTED: set[str] = set()  # the scripts whose tests run in this session
 
 
@@ -71,6 +74,7 @@ def forks():
 
 def work_of(script: str, sender: Connection) -> None:
     def work() -> dict[str, dict]:
+        gc.set_threshold(*RARELY)
         sys.path.insert(0, str(TESTS))
         spec = importlib.util.spec_from_file_location("own_process_script", script)
         module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
