@@ -85,17 +85,18 @@ class Workload:
         The calls are an upper bound: windows and crops that run together share theirs, and one may know more cells than
         another.
         """
-        own = model.grid**2
-        calls = len(sizes_for(model.transformer, options, self.cells, min(self.known)))
-        if self.crops > 1:
-            drawn, calls = f"{self.crops} crops of {self.cells} cells", self.crops * calls
-        elif self.windows > 1:
-            drawn, calls = f"{self.windows} windows for {self.canvas_cells} cells", self.windows * calls
-        elif self.cells > own:
-            drawn = f"{self.cells} cells at once, {self.cells // own} times the model's own"
-            calls += len(sizes_for(model.transformer, options, self.low_cells)) if self.low_cells else 0
-        else:
+        own, parts = model.grid**2, max(self.crops, self.windows)
+        if parts <= 1 and self.cells <= own:
             return None
+        calls = parts * len(sizes_for(model.transformer, options, self.cells, min(self.known)))
+        if self.crops > 1:
+            drawn = f"{self.crops} crops of {self.cells} cells"
+        elif self.windows > 1:
+            drawn = f"{self.windows} windows for {self.canvas_cells} cells"
+        else:
+            drawn = f"{self.cells} cells at once, {self.cells // own} times the model's own"
+        if self.low_cells:
+            calls += len(sizes_for(model.transformer, options, self.low_cells))
         return f"{drawn}, up to {calls} calls of the model, for each picture of a batch of {self.pictures}"
 
 

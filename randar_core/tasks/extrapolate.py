@@ -43,7 +43,7 @@ def extrapolate(
     on_step: sees the large canvas from the start.
 
     The cell (y, x) of the low-resolution picture lies at (factor y, factor x). Runs on the device of `prompts`.
-    Raises ValueError for a factor below 2, a family of fixed size, and tokens or a context of another shape.
+    Raises ValueError as `check_settings`, for a family of fixed size, and for tokens or a context of another shape.
     """
     check_settings(factor, drop_ratio)
     prompts = PromptBatch.of(prompts)

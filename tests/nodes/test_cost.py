@@ -77,6 +77,7 @@ def test_what_is_refused_has_no_cost(run, long_runs, caplog, node_id, inputs, sa
         ("RandARSampler", {}),
         ("RandARInpaint", {"mask": two_regions()[..., :32]}),
         ("RandARInpaint", {"mask": two_regions(), "denoise": 0.0}),
+        ("RandAROutpaint", {"image": torch.zeros(1, 16, 64, 3), "left": 0, "top": 0, "right": 0, "bottom": 0}),
     ],
 )
 def test_a_run_of_one_window_or_of_none_says_nothing(run, long_runs, caplog, node_id, inputs):
