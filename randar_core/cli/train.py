@@ -126,9 +126,6 @@ def run_train(arguments: argparse.Namespace) -> None:
         network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
-            if not family.network.traits.learning.grows:
-                growing = " or ".join(name for name, each in TRAINABLE.items() if each.network.traits.learning.grows)
-                raise ValueError(f"--start-from is for models of the family {growing}; {family.name} can't grow.")
             if fixed := network.keys() - {"layers"}:
                 raise ValueError(
                     f"--start-from keeps the network as it is but for added layers; leave out "

@@ -131,7 +131,14 @@ class ARPG(nn.Module):
         schedule="arccos",
         guidance_progress="after call",
         steps=64,
-        learning=Learning("tokens", output="head.weight", into_stream=("proj.weight", "ffn.w2.weight")),
+        learning=Learning(
+            "tokens",
+            output="head.weight",
+            into_stream=("proj.weight", "ffn.w2.weight"),
+            layers=("layers.self_dec", "layers.cross_dec"),
+            classes="embeddings.weight",
+            first_class=lambda config: config.codebook_size + 1,  # after the image tokens and the mask token
+        ),
     )
 
     def __init__(self, config: ARPGConfig, device=None, dtype=None, operations=layers):
@@ -161,7 +168,7 @@ class ARPG(nn.Module):
         return self.config.classes
 
     def class_embedding(self, classes: Tensor) -> Tensor:
-        return self.embeddings(self.config.codebook_size + 1 + classes)
+        return self.embeddings(self.traits.learning.first_class(self.config) + classes)
 
     def mask_token(self, device: torch.device) -> Tensor:
         """The vector `[1, 1, D]` that every query begins as."""

@@ -1,5 +1,6 @@
 """The contract of a model family. The decode loop, the tasks, scoring, memory and the nodes know nothing else of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -17,15 +18,12 @@ class Learning:
     """The weight of the output layer."""
     into_stream: tuple[str, ...]
     """Endings of the weights in a layer that add to the residual stream."""
-    layers: str | None = None
-    """The list of layers, where a trained model may begin with added ones; None: it can't grow."""
-    classes: str | None = None
-    """The table of class embeddings, the null class among its rows, of a model that can grow."""
-
-    @property
-    def grows(self) -> bool:
-        """Whether a training may begin with the weights of a model of fewer layers or other classes."""
-        return self.layers is not None
+    layers: tuple[str, ...]
+    """The lists of layers; each of them holds an equal share."""
+    classes: str
+    """The table with the class embeddings."""
+    first_class: Callable[["TransformerConfig"], int] = lambda config: 0
+    """The row of the first class in it."""
 
 
 @dataclass(frozen=True)

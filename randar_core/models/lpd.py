@@ -77,7 +77,13 @@ class LPD(nn.Module):
         schedule="lpd",
         guidance_progress="token",
         steps=20,
-        learning=Learning("groups", output="head.weight", into_stream=("attn.proj.weight", "mlp.fc2.weight")),
+        learning=Learning(
+            "groups",
+            output="head.weight",
+            into_stream=("attn.proj.weight", "mlp.fc2.weight"),
+            layers=("blocks",),
+            classes="class_emb.weight",
+        ),
     )
 
     def __init__(self, config: LPDConfig, device=None, dtype=None, operations=layers):

@@ -106,7 +106,7 @@ class RandAR(nn.Module):
             "tokens",
             output="output.weight",
             into_stream=("attention.wo.weight", "feed_forward.w2.weight"),
-            layers="layers",
+            layers=("layers",),
             classes="cls_embedding.embedding_table.weight",
         ),
     )

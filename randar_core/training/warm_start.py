@@ -18,16 +18,13 @@ class WarmStart:
 
 @torch.no_grad()
 def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) -> None:
-    """Give `model`, initialised before and of a family that can grow, the weights of `start`.
+    """Give `model`, initialised before, the weights of `start`.
 
     Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
     of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
-    et al., arXiv 1511.05641). Raises ValueError for a family that can't grow, and where `start` is of another one, has
-    more layers, or differs in anything else.
+    et al., arXiv 1511.05641). Raises ValueError where `start` is of another family, has more layers, or differs in
+    anything else.
     """
-    learning = model.traits.learning
-    if learning is None or not learning.grows:
-        raise ValueError(f"The family {type(model).__name__} can't begin with the weights of a trained one.")
     if type(start.transformer) is not type(model):
         raise ValueError(
             f"The model to begin with is of the family {type(start.transformer).__name__}, the one to be trained of "
@@ -46,15 +43,20 @@ def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) 
             f"The model to begin with has {layers} layers, the one to be trained {model.config.layers}: ask for "
             f"{layers} or more."
         )
+    learning = model.traits.learning
     weights = start.transformer.state_dict()
-    added = tuple(f"{learning.layers}.{index}." for index in range(layers, model.config.layers))
+    lists = len(learning.layers)
+    numbers = range(layers // lists, model.config.layers // lists)
+    added = tuple(f"{name}.{number}." for name in learning.layers for number in numbers)
     new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
     for name, weight in new.items():
         if name.endswith(learning.into_stream):
             weight.zero_()
     known, embeddings = weights[learning.classes], model.state_dict()[learning.classes].clone()
-    embeddings[model.null_class] = known[start.transformer.null_class]
-    for row, name in enumerate(class_names):
+    first = learning.first_class(model.config)
+    embeddings[:first] = known[:first]  # tokens
+    for row, name in enumerate(class_names, first):
         if name in start.class_names:
-            embeddings[row] = known[start.class_names.index(name)]
+            embeddings[row] = known[first + start.class_names.index(name)]
+    embeddings[first + model.config.classes :] = known[first + start.transformer.config.classes :]  # the null class
     model.load_state_dict(new | weights | {learning.classes: embeddings})

@@ -45,17 +45,18 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
 def test_other_families_learn_and_draw_as_their_authors_do(pictures, tmp_path, family, order, steps):
     short = ("--steps", 2, "--batch", 2, "--sample-every", 2, "--device", "cpu", "--size", 8)
     randar("train-tokenizer", pictures, "--out", tmp_path / "t", *short, *SMALL)
-    tiny = ("--family", family, "--width", 16, "--layers", 2, "--heads", 2, "--optimizer", "muon", "--first-cells", 5)
-    learn = ("train", pictures, "--tokenizer", tmp_path / "t" / trainings.TOKENIZER_FILE, *short, *tiny)
-    randar(*learn, "--out", tmp_path / family)
+    how = ("--family", family, "--optimizer", "muon", "--first-cells", 5)
+    learn = ("train", pictures, "--tokenizer", tmp_path / "t" / trainings.TOKENIZER_FILE, *short, *how)
+    randar(*learn, "--width", 16, "--layers", 2, "--heads", 2, "--out", tmp_path / family)
     model = load_model(tmp_path / family / trainings.MODEL_FILE)
     assert type(model.transformer) is TRAINABLE[family].network
     assert (model.defaults.order, model.defaults.steps) == (order, steps)
     assert (tmp_path / family / "samples-000002.png").exists()
     with pytest.raises(ValueError, match="begun with other settings.*family: "):
         randar(*learn, "--family", "randar", "--out", tmp_path / family, "--resume")
-    with pytest.raises(ValueError, match="--start-from is for models of the family randar"):
-        randar(*learn, "--out", tmp_path / "more", "--start-from", tmp_path / family / trainings.MODEL_FILE)
+    grown = ("--start-from", tmp_path / family / trainings.MODEL_FILE, "--layers", 4)
+    randar(*learn, *grown, "--out", tmp_path / "grown")
+    assert load_model(tmp_path / "grown" / trainings.MODEL_FILE).transformer.config.layers == 4
 
 
 def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):

@@ -1,30 +1,35 @@
 """A training that begins with trained weights."""
 
-from dataclasses import replace
 
 import pytest
 import torch
 
-from randar_core.models.arpg import ARPG, ARPGConfig
-from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.training.optimizers import make_optimizers
 from randar_core.training.settings import LoopSetting
-from randar_core.training.transformer import TransformerObjective, initialise
+from randar_core.training.transformer import TRAINABLE, initialise, objective_of
 from randar_core.training.warm_start import WarmStart, begin_with
 
+ORDER = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(i)) for i in range(4)])
+BATCH = {"classes": torch.tensor([0, 1, 2, 3]), "tokens": ORDER % 8, "order": ORDER}  # 3 is the null class
 
-def test_a_grown_transformer_begins_as_the_smaller_one_and_learns_in_its_new_layers():
-    config = RandARConfig(width=16, layers=1, heads=2, codebook_size=8, classes=3, grid=3)
-    small, large = RandAR(config), RandAR(replace(config, layers=3))
-    initialise(small, 0)
-    torch.nn.init.normal_(small.output.weight, generator=torch.Generator().manual_seed(0))
-    initialise(large, 1)
+
+def initialised(family: str, seed: int, layers: int = 2, classes: int = 3) -> torch.nn.Module:
+    """A model whose every weight says something."""
+    of = TRAINABLE[family]
+    model = of.network(of.config(width=16, layers=layers, heads=2, codebook_size=8, classes=classes, grid=3))
+    initialise(model, seed)
+    output = model.get_parameter(model.traits.learning.output)
+    torch.nn.init.normal_(output, generator=torch.Generator().manual_seed(seed))
+    return model
+
+
+@pytest.mark.parametrize("family", TRAINABLE)
+def test_a_grown_transformer_begins_as_the_smaller_one_and_learns_in_its_new_layers(family):
+    small, large = initialised(family, 0, layers=2), initialised(family, 1, layers=6)
     begin_with(large, "abc", WarmStart(small, "abc"))
-    order = torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(i)) for i in range(4)])
-    batch = {"classes": torch.tensor([0, 1, 2, 3]), "tokens": order % 8, "order": order}
-    expected, found = (TransformerObjective(model)(batch, 0)[0] for model in (small, large))
+    expected, found = (objective_of(model, 0)(BATCH, 0)[0] for model in (small, large))
     assert found == expected
-    objective = TransformerObjective(large)
+    objective, batch = objective_of(large, 0), BATCH
     before = {name: weight.clone() for name, weight in large.named_parameters()}
     optimizers = make_optimizers(large, LoopSetting(2, 4, 0.01, 0, 0.0, optimizer="muon"))
     for step in range(2):  # in the first one only what adds to the stream has a gradient
@@ -38,10 +43,22 @@ def test_a_grown_transformer_begins_as_the_smaller_one_and_learns_in_its_new_lay
         assert weight.isfinite().all() and not torch.equal(weight, before[name]), name
 
 
-def test_only_a_model_of_a_family_that_grows_begins_with_one_of_its_own():
-    randar = RandAR(RandARConfig(width=16, layers=2, heads=2, codebook_size=8, classes=3, grid=3))
-    arpg = ARPG(ARPGConfig(width=16, layers=2, heads=2, codebook_size=8, classes=3, grid=3))
-    with pytest.raises(ValueError, match="The family ARPG can't begin with"):
-        begin_with(arpg, "abc", WarmStart(arpg, "abc"))
+@pytest.mark.parametrize("family", TRAINABLE)
+def test_classes_are_known_by_their_names_and_new_ones_are_as_initialised(family):
+    trained, model = initialised(family, 0, classes=3), initialised(family, 1, classes=4)
+    own = model.class_embedding(torch.arange(5))
+    begin_with(model, ["new", "c", "other", "a"], WarmStart(trained, ["a", "b", "c"]))
+    found, learnt = model.class_embedding(torch.arange(5)), trained.class_embedding(torch.arange(4))
+    expected = torch.stack([own[0], learnt[2], own[2], learnt[0], learnt[3]])
+    assert torch.equal(found, expected)
+    known = {name: weight for name, weight in trained.state_dict().items() if name != model.traits.learning.classes}
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in known.items())
+    state = model.state_dict()[model.traits.learning.classes], trained.state_dict()[model.traits.learning.classes]
+    first = model.traits.learning.first_class(model.config)
+    assert torch.equal(state[0][:first], state[1][:first])
+
+
+def test_a_model_begins_with_one_of_its_own_family():
+    randar, arpg = initialised("randar", 0), initialised("arpg", 0)
     with pytest.raises(ValueError, match="is of the family ARPG, the one to be trained of RandAR"):
         begin_with(randar, "abc", WarmStart(arpg, "abc"))
