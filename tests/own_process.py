@@ -43,7 +43,7 @@ def print_found(found: dict[str, dict]) -> None:
 
 def run_script(script: str) -> dict[str, dict]:
     """What the cases of `script` found, in a process of their own, forked where that is possible."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():  # as on Windows
+    if not can_fork():
         paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         process = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
@@ -67,9 +67,15 @@ def run_script(script: str) -> dict[str, dict]:
 @cache
 def forks():
     """Processes that begin with torch: to import it takes as long as many of the cases."""
+    if not can_fork():
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torch.utils.backend_registration", "pytest"])
     return context
+
+
+def can_fork() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
 
 
 def work_of(script: str, sender: Connection) -> None:

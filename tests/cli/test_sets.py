@@ -2,16 +2,13 @@
 
 import errno
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny import NAMES
+from two_processes import draw, launch
 
 from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model
@@ -80,30 +77,10 @@ def test_a_picture_of_a_set_can_be_drawn_alone(words, whole, bundle, tmp_path):
 
 
 def test_two_processes_write_the_set_of_one(words, whole, tmp_path):
-    """They begin as torchrun begins them. A training of two processes covers its launcher, which imports torch too."""
     path = tmp_path / "new" / "set.npz"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "set"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "randar_core", *words, "--npz", str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | common | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    try:
-        said, errors = zip(*(process.communicate(timeout=300) for process in processes), strict=True)
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], errors
+    said = launch(draw, [*words, "--npz", str(path)])
     assert same(path, whole)
-    assert "".join(said).count("12 pictures in") == 1
+    assert "".join(said.values()).count("12 pictures in") == 1
     assert [file.name for file in path.parent.iterdir()] == ["set.npz"]
 
 

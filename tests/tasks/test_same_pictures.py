@@ -183,8 +183,9 @@ def painted(result) -> dict[str, Tensor]:
 
 
 def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
+    # Seeds with which no two tokens are as good as equal in float32: otherwise a case is drawn in float64 as well.
     cases = {
-        f"generate, {name}": lambda subject, name=name: drawn(draw(subject, options(steps=4, order=name)))
+        f"generate, {name}": lambda subject, name=name: drawn(draw(subject, options(steps=4, seed=4, order=name)))
         for name in ORDERS
     }
     return cases | {
@@ -202,7 +203,7 @@ def generate_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
             draw(subject, options(order=torch.arange(subject.grid**2).flip(0)))
         ),
         "generate, batch index": lambda subject: drawn(
-            draw(subject, options(steps=3, batch_index=[7, 2, 7], batch_size=2), 3)
+            draw(subject, options(steps=3, seed=5, batch_index=[7, 2, 7], batch_size=2), 3)
         ),
         "canvas, larger": lambda subject: drawn(
             draw(subject, options(steps=4), 1, subject.grid + 2, subject.grid * 5 // 4)
@@ -289,7 +290,6 @@ def editing_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
 def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
         "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
-        # With this seed no two tokens are as good as equal in float32, so that it isn't drawn in float64 as well.
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
             enlarge(subject, options(steps=4, guidance=SPATIAL, seed=5), count=2, boundary=1, drop_ratio=0.4)
         ),

@@ -1,6 +1,5 @@
 """A training that begins with trained weights."""
 
-
 import pytest
 import torch
 
