@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quality import cost
 from quality import judge as judge_module
 from quality import run as quality
 from quality.bench import Bench, Row, Scope
 from quality.comparison import FAMILIES, SCHEDULES, compared_orders, pooled
 from quality.conditions import blended, in_stripes, judged_halves, of_nothing, stripes, within_rows
-from quality.cost import COST
+from quality.cost import COST, timed
 from quality.editing import exchanged, separation
 from quality.generation import CONTEXT, FLOORS, context_cells
 from quality.intervals import Reference, wilson
@@ -237,7 +238,9 @@ def test_every_section_runs_is_kept_and_is_not_measured_again(tmp_path, monkeypa
     for order in set(ORDERS) - {"random", "raster", "locality-aware"}:
         monkeypatch.delitem(ORDERS, order)
     scope = Scope(1, ("random", "raster"), ("cosine", "arccos"), (4,), (path,), (4, 8))
-    monkeypatch.setitem(quality.STYLE, "savefig.dpi", 40)  # nobody looks at these plots
+    # Nobody looks at these plots and these seconds.
+    monkeypatch.setitem(quality.STYLE, "savefig.dpi", 40)
+    monkeypatch.setattr(cost, "timed", lambda task, repeats=1, warm_up=False: timed(task, 1, warm_up=False))
     quality.run(bench, scope, quality.SECTIONS, tmp_path / "report")
     report = json.loads((tmp_path / "report" / "quality.json").read_text())
     assert set(report["complete"]) == {section.name for section in quality.SECTIONS}
