@@ -15,8 +15,16 @@ if importlib.util.find_spec("hypothesis"):  # ComfyUI's own Python has none
     settings.load_profile("untimed")
 
 
-# What takes longest begins first, so that no worker is left alone with it at the end.
-LONGEST = ("devices", "benchmarks", "tasks/test_same_pictures.py", "training/test_training_loop.py")
+# Files that take seconds begin first, so that no worker is left alone with one at the end.
+LONGEST = (
+    "devices",
+    "benchmarks",
+    "tasks/test_same_pictures.py",
+    "training",
+    "cli",
+    "test_public_face.py",
+    "test_golden.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -291,7 +291,14 @@ def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
         "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
-            enlarge(subject, options(steps=4, guidance=SPATIAL, seed=5), count=2, boundary=1, drop_ratio=0.4)
+            # One picture of a large model: each takes seconds.
+            enlarge(
+                subject,
+                options(steps=4, guidance=SPATIAL, seed=5),
+                count=1 if subject.grid == 16 else 2,
+                boundary=1,
+                drop_ratio=0.4,
+            )
         ),
         "extrapolate, from picture": lambda subject: drawn(
             enlarge(subject, options(steps=4, order="hierarchical", guidance=SPATIAL), ids=some_ids(subject, count=1))
