@@ -49,7 +49,7 @@ def run_script(script: str) -> dict[str, dict]:
         process = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
         assert process.returncode == 0, process.stderr
         return json.loads(process.stdout.splitlines()[-1])
-    context = forks()
+    context = process_context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=work_of, args=(script, sender))
     process.start()
@@ -65,8 +65,8 @@ def run_script(script: str) -> dict[str, dict]:
 
 
 @cache
-def forks():
-    """Processes that begin with torch: to import it takes as long as many of the cases."""
+def process_context():
+    """Of processes that begin with torch where they can fork: to import it takes as long as many of the cases."""
     if not can_fork():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

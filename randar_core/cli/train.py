@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.build import build
-from ..checkpoints.families import Family, family_of
+from ..checkpoints.families import family_of
 from ..checkpoints.locate import locate
 from ..checkpoints.model import load_tokenizer, open_model
 from ..checkpoints.releases import Defaults
@@ -30,6 +30,7 @@ from ..training.warm_start import WarmStart
 from .from_arguments import device_of
 from .outputs import check_free, folder_to_write, locked
 from .train_options import (
+    FAMILY,
     MULTIPLIERS,
     PROCEDURAL,
     PROCEDURAL_PICTURES,
@@ -122,7 +123,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         tokenizer = load_tokenizer(locate(arguments.tokenizer), device)
         check_size(arguments.size, tokenizer.factor)
         pictures = pictures_of(arguments)
-        family, names = TRAINABLE[arguments.family], TRANSFORMER_NETWORK
+        family, names = TRAINABLE[arguments.family or FAMILY], TRANSFORMER_NETWORK
         network = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
         start = None
         if arguments.start_from is not None:
@@ -131,7 +132,8 @@ def run_train(arguments: argparse.Namespace) -> None:
                     f"--start-from keeps the network as it is but for added layers; leave out "
                     f"--{', --'.join(sorted(fixed))}."
                 )
-            start = warm_start(arguments, family, tokenizer, device)
+            start = warm_start(arguments, tokenizer, device)
+            family = family_of(start.transformer.config)
             network = {name: getattr(start.transformer.config, name) for name in names} | network
         config = family.config(
             **TRANSFORMER_NETWORK | network,
@@ -157,13 +159,24 @@ def run_train(arguments: argparse.Namespace) -> None:
         )
 
 
-def warm_start(arguments: argparse.Namespace, family: Family, tokenizer: Tokenizer, device: torch.device) -> WarmStart:
-    """The trained transformer that --start-from names. ValueError unless it continues with `family` and `tokenizer`."""
+def warm_start(arguments: argparse.Namespace, tokenizer: Tokenizer, device: torch.device) -> WarmStart:
+    """The trained transformer that --start-from names.
+
+    ValueError unless its family learns here and is that of --family, and it learnt the ids of `tokenizer`.
+    """
     opened = open_model(arguments.start_from, arguments.tokenizer)
     model = opened.build(device, torch.float32)
     found = family_of(model.transformer.config)
-    if found is not family:
-        raise ValueError(f"'{arguments.start_from}' is a model of the family {found.name}, not {family.name}.")
+    if found.name not in TRAINABLE:
+        raise ValueError(
+            f"'{arguments.start_from}' is a model of the family {found.name}, which can't be trained here. There are: "
+            f"{', '.join(TRAINABLE)}."
+        )
+    if arguments.family not in (None, found.name):
+        raise ValueError(
+            f"'{arguments.start_from}' is a model of the family {found.name}, not {arguments.family}: leave --family "
+            "out."
+        )
     bundled = opened.bundled_tokenizer
     if bundled is not None and not makes_same_ids(build(bundled, device), tokenizer):
         raise ValueError(

@@ -95,7 +95,8 @@ def add_transformer_options(parser: argparse.ArgumentParser) -> None:
         "--start-from",
         metavar="MODEL",
         help="begin with the weights of this trained model, which has the same tokenizer; its file, or the name of a "
-        "downloaded release (default: a new transformer, of the network below). With --layers it grows to that number",
+        "downloaded release (default: a new transformer, of the network below). With --layers it grows to that number. "
+        "Its family is trained",
     )
     learning.add_argument(
         "--oversample",
@@ -108,7 +109,7 @@ def add_transformer_options(parser: argparse.ArgumentParser) -> None:
         "(default: every picture once an epoch)",
     )
     network = parser.add_argument_group("network")
-    network.add_argument("--family", choices=TRAINABLE, default=FAMILY, help=f"default: {FAMILY}")
+    network.add_argument("--family", choices=TRAINABLE, help=f"default: that of --start-from, or {FAMILY}")
     for name, value in TRANSFORMER_NETWORK.items():
         network.add_argument(f"--{name}", type=options.at_least(1), help=f"default: {value}")
     steps = ", ".join(f"{family.network.traits.steps} of {name}" for name, family in TRAINABLE.items())

@@ -160,19 +160,19 @@ def window_parts(
     At its edges a window draws what is seen at the edge of a picture, for the model has seen nothing else there: cells
     that look like an end, or like a line once the picture continues. Where it continues, the next window doesn't know
     these outermost cells, `EDGE` deep, but draws them again. A window's wave comes after those of all windows that drew
-    in its square before. Planned in numpy, whose functions take a few cells in a third of torch's time.
+    in its square before. All of it lies on the CPU.
     """
     # At least one cell of an overlap stays known, and one of a window that continues on all sides.
     depth = max(min(EDGE, overlap - 1, (grid - 1) // 2), 0)
-    positions = window_positions(known, grid, overlap)
+    # In numpy, whose functions take so few cells in a third of torch's time.
     last_wave = np.full(known.shape, -1)
-    seen = np.ones(known.shape, dtype=bool) if shown is None else shown.numpy()
+    shown_cells = np.ones(known.shape, dtype=bool) if shown is None else shown.numpy()
     unknown = np.pad(~known.numpy(), 1)  # outside of the canvas there is nothing to draw
-    for top, left in positions:
+    for top, left in window_positions(known, grid, overlap):
         square = slice(top, top + grid), slice(left, left + grid)
         with_neighbours = unknown[top : top + grid + 2, left : left + grid + 2]
         part = with_neighbours[1:-1, 1:-1]
-        if not (part & seen[square]).any():
+        if not (part & shown_cells[square]).any():
             continue
         window_unknown, wave = part.copy(), int(last_wave[square].max()) + 1
         last_wave[square][window_unknown] = wave
@@ -181,7 +181,7 @@ def window_parts(
 
 
 def border_facing_unknown(unknown: np.ndarray, depth: int) -> np.ndarray:
-    """The outermost cells of a window, `depth` deep where an unknown one lies outside: `[g, g]`.
+    """The outermost cells of a window, `depth` ≥ 1 of them deep where an unknown one lies outside: `[g, g]`.
 
     `unknown` `[g + 2, g + 2]` is the window with the cells around it.
     """

@@ -137,7 +137,7 @@ class ARPG(nn.Module):
             into_stream=("proj.weight", "ffn.w2.weight"),
             layers=("layers.self_dec", "layers.cross_dec"),
             classes="embeddings.weight",
-            first_class=lambda config: config.codebook_size + 1,  # after the image tokens and the mask token
+            rows_after_classes=2,
         ),
     )
 
@@ -168,7 +168,7 @@ class ARPG(nn.Module):
         return self.config.classes
 
     def class_embedding(self, classes: Tensor) -> Tensor:
-        return self.embeddings(self.traits.learning.first_class(self.config) + classes)
+        return self.embeddings(self.config.codebook_size + 1 + classes)
 
     def mask_token(self, device: torch.device) -> Tensor:
         """The vector `[1, 1, D]` that every query begins as."""

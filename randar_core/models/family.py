@@ -1,6 +1,5 @@
 """The contract of a model family. The decode loop, the tasks, scoring, memory and the nodes know nothing else of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -19,11 +18,11 @@ class Learning:
     into_stream: tuple[str, ...]
     """Endings of the weights in a layer that add to the residual stream."""
     layers: tuple[str, ...]
-    """The lists of layers; each of them holds an equal share."""
+    """The lists of layers; each of them holds an equal share. They lie in one of `training.optimizers.LAYERS`."""
     classes: str
-    """The table with the class embeddings."""
-    first_class: Callable[["TransformerConfig"], int] = lambda config: 0
-    """The row of the first class in it."""
+    """The table with a row for each class, by its id. Other rows may lie before and after them."""
+    rows_after_classes: int
+    """Of that table: the null class, where it lies there, and rows that nothing uses."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class LPD(nn.Module):
             into_stream=("attn.proj.weight", "mlp.fc2.weight"),
             layers=("blocks",),
             classes="class_emb.weight",
+            rows_after_classes=0,
         ),
     )
 

@@ -108,6 +108,7 @@ class RandAR(nn.Module):
             into_stream=("attention.wo.weight", "feed_forward.w2.weight"),
             layers=("layers",),
             classes="cls_embedding.embedding_table.weight",
+            rows_after_classes=1,
         ),
     )
 

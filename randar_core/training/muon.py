@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal before each step."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,8 +23,8 @@ class Muon(torch.optim.Optimizer):
 
     Takes AdamW's learning rates: an update has the size of AdamW's. `torch.optim.Muon` is the same step in bfloat16,
     matrix by matrix; this takes several matrices of one shape together and computes in the device's quick dtype, since
-    a CPU that emulates bfloat16 would spend most of a training here. Processes share the matrices: the step of a small
-    transformer takes as long as a third of its gradients.
+    a CPU that emulates bfloat16 would spend most of a training here. Processes share the matrices: this is more than a
+    third of a training step of a small transformer.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.1):
@@ -32,17 +32,17 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        turn = 0  # matrices so far: each process takes those whose turn it is
+        first = 0  # the number of a chunk's first matrix among all
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is not None:
                     alike[matrix.shape].append(matrix)
             for shape, matrices in alike.items():
-                at_once = max(1, ELEMENTS_AT_ONCE // shape.numel())
+                at_once = max(1, ELEMENTS_AT_ONCE // shape.numel()) * rank_and_world_size()[1]
                 for chunk in (matrices[start : start + at_once] for start in range(0, len(matrices), at_once)):
-                    updates = orthogonal_together(torch.stack([self._momentum(matrix) for matrix in chunk]), turn)
-                    turn += len(chunk)
+                    updates = orthogonal_together([self._momentum(matrix) for matrix in chunk], first)
+                    first += len(chunk)
                     for matrix, update in zip(chunk, updates, strict=True):
                         matrix.mul_(1 - group["lr"] * group["weight_decay"])
                         matrix.add_(update, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
@@ -56,15 +56,19 @@ class Muon(torch.optim.Optimizer):
         return matrix.grad.lerp(state["momentum_buffer"], MOMENTUM)
 
 
-def orthogonal_together(matrices: Tensor, turn: int = 0) -> Tensor:
-    """As `orthogonal`, each process doing its share of `[n, a, b]`; matrix `turn` of all is the first of these."""
+def orthogonal_together(matrices: Sequence[Tensor], first: int) -> Tensor:
+    """`orthogonal` of the n `matrices` `[a, b]`, `[n, a, b]` in every process, each of which does its share.
+
+    `first` is the number of the first of them among all matrices. Matrix k is the work of process k modulo the number
+    of processes.
+    """
     rank, processes = rank_and_world_size()
     if processes == 1:
-        return orthogonal(matrices)
-    updates = torch.zeros_like(matrices)
-    own = slice((rank - turn) % processes, None, processes)
-    if matrices[own].numel():
-        updates[own] = orthogonal(matrices[own])
+        return orthogonal(torch.stack(matrices))
+    updates = torch.zeros(len(matrices), *matrices[0].shape, dtype=matrices[0].dtype, device=matrices[0].device)
+    own = slice((rank - first) % processes, None, processes)
+    if matrices[own]:
+        updates[own] = orthogonal(torch.stack(matrices[own]))
     return sum_over_processes(updates)
 
 

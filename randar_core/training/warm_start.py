@@ -22,8 +22,8 @@ def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) 
 
     Classes are known by their names: those that `start` doesn't know stay as they were initialised. Layers beyond those
     of `start` add nothing to the residual stream at first: the model begins as good as `start` is, as in Net2Net (Chen
-    et al., arXiv 1511.05641). Raises ValueError where `start` is of another family, has more layers, or differs in
-    anything else.
+    et al., arXiv 1511.05641). Raises ValueError where `start` is of another family, has more layers, or another
+    width, number of heads, codebook size or grid.
     """
     if type(start.transformer) is not type(model):
         raise ValueError(
@@ -50,13 +50,13 @@ def begin_with(model: TokenModel, class_names: Sequence[str], start: WarmStart) 
     added = tuple(f"{name}.{number}." for name in learning.layers for number in numbers)
     new = {name: weight for name, weight in model.state_dict().items() if name.startswith(added)}
     for name, weight in new.items():
-        if name.endswith(learning.into_stream):
+        if name.endswith(learning.into_stream):  # their biases are zero already, see `initialise`
             weight.zero_()
     known, embeddings = weights[learning.classes], model.state_dict()[learning.classes].clone()
-    first = learning.first_class(model.config)
-    embeddings[:first] = known[:first]  # tokens
+    first = len(known) - start.transformer.config.classes - learning.rows_after_classes
+    embeddings[:first] = known[:first]
     for row, name in enumerate(class_names, first):
         if name in start.class_names:
             embeddings[row] = known[first + start.class_names.index(name)]
-    embeddings[first + model.config.classes :] = known[first + start.transformer.config.classes :]  # the null class
+    embeddings[first + model.config.classes :] = known[first + start.transformer.config.classes :]
     model.load_state_dict(new | weights | {learning.classes: embeddings})

@@ -54,9 +54,16 @@ def test_other_families_learn_and_draw_as_their_authors_do(pictures, tmp_path, f
     assert (tmp_path / family / "samples-000002.png").exists()
     with pytest.raises(ValueError, match="begun with other settings.*family: "):
         randar(*learn, "--family", "randar", "--out", tmp_path / family, "--resume")
-    grown = ("--start-from", tmp_path / family / trainings.MODEL_FILE, "--layers", 4)
-    randar(*learn, *grown, "--out", tmp_path / "grown")
-    assert load_model(tmp_path / "grown" / trainings.MODEL_FILE).transformer.config.layers == 4
+    start = ("--start-from", tmp_path / family / trainings.MODEL_FILE)
+    without_family = [word for word in learn if word not in ("--family", family)]
+    randar(*without_family, *start, "--layers", 4, "--out", tmp_path / "grown")
+    grown = load_model(tmp_path / "grown" / trainings.MODEL_FILE).transformer
+    assert type(grown) is TRAINABLE[family].network and grown.config.layers == 4
+    with pytest.raises(ValueError, match=f"of the family {family}, not randar: leave --family out"):
+        randar(*without_family, *start, "--family", "randar", "--out", tmp_path / "other")
+    if family == "arpg":
+        with pytest.raises(ValueError, match="Take an even number"):
+            randar(*without_family, *start, "--layers", 3, "--out", tmp_path / "odd")
 
 
 def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):

@@ -57,6 +57,11 @@ class Subject:
         return self.transformer.config.grid
 
     @property
+    def is_small(self) -> bool:
+        """Whether an enlarged picture is drawn at once. Those of the built-in model take seconds."""
+        return self.transformer.config.layers <= 2
+
+    @property
     def side(self) -> int:
         return self.grid * self.tokenizer.factor
 
@@ -291,11 +296,10 @@ def extrapolation_cases() -> dict[str, Callable[[Subject], dict[str, Tensor]]]:
     return {
         "extrapolate, from class": lambda subject: drawn(enlarge(subject, options(steps=4, guidance=LINEAR))),
         "extrapolate, from class, spatial guidance": lambda subject: drawn(
-            # One picture of a large model: each takes seconds.
             enlarge(
                 subject,
                 options(steps=4, guidance=SPATIAL, seed=5),
-                count=1 if subject.grid == 16 else 2,
+                count=2 if subject.is_small else 1,
                 boundary=1,
                 drop_ratio=0.4,
             )

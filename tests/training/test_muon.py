@@ -1,8 +1,13 @@
-"""Muon, against torch's."""
+"""Muon, against torch's, and shared by processes."""
+
+from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from randar_core.training import muon
 from randar_core.training.muon import Muon, orthogonal
 
 
@@ -29,3 +34,25 @@ def test_an_update_of_muon_is_near_to_orthogonal():
     updates = orthogonal(torch.randn(3, 6, 24, generator=torch.Generator().manual_seed(0)))
     values = torch.linalg.svdvals(updates)
     assert values.min() > 0.6 and values.max() < 1.3
+
+
+@given(processes=st.integers(2, 5), first=st.integers(0, 7), counts=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@settings(max_examples=30)
+def test_processes_share_the_matrices_evenly_and_all_get_all_updates(processes, first, counts):
+    generator = torch.Generator().manual_seed(0)
+    groups = [list(torch.randn(count, 3, 4, generator=generator)) for count in counts]
+    shares = [[] for _ in range(processes)]  # of each process: what it makes of the matrices of every group
+    for rank, own in enumerate(shares):
+        with (
+            mock.patch.object(muon, "rank_and_world_size", lambda rank=rank: (rank, processes)),
+            mock.patch.object(muon, "sum_over_processes", lambda values: values),
+        ):
+            before = first
+            for group in groups:
+                own.append(muon.orthogonal_together(group, before))
+                before += len(group)
+    done = [sum(int(update.any()) for part in own for update in part) for own in shares]
+    assert sum(done) == sum(counts) and max(done) - min(done) <= 1
+    for number, group in enumerate(groups):
+        found = torch.stack([own[number] for own in shares]).sum(0)
+        torch.testing.assert_close(found, orthogonal(torch.stack(group)))
