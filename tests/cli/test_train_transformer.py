@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from tiny_cli import randar
 from tiny_pictures import class_folders, save_picture
 from tiny_trainings import NETWORK, SHORT, SMALL
 
+from randar_core.checkpoints.bundle import save_bundle
 from randar_core.checkpoints.model import load_model
 from randar_core.models.randar import RandAR
 from randar_core.training import train as trainings
@@ -122,6 +124,12 @@ def test_a_start_with_the_ids_of_another_tokenizer_is_refused(trained, tmp_path)
     with pytest.raises(ValueError, match="learnt the ids of another tokenizer"):
         other = ("--tokenizer", tmp_path / "t" / trainings.TOKENIZER_FILE)
         trained.train(tmp_path / "d", "--start-from", trained.model, *other)
+
+
+def test_a_start_of_a_family_that_does_not_learn_here_is_refused(trained, tmp_path):
+    save_bundle(tmp_path / "rar.safetensors", tiny.rar(codebook_size=8), tiny.tokenizer(codebook_size=8), tiny.NAMES)
+    with pytest.raises(ValueError, match="of the family rar, which can't be trained here. There are: randar"):
+        trained.train(tmp_path / "d", "--start-from", tmp_path / "rar.safetensors")
 
 
 def test_a_start_is_noticed_at_a_resume(trained):
