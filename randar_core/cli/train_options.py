@@ -95,8 +95,7 @@ def add_transformer_options(parser: argparse.ArgumentParser) -> None:
         "--start-from",
         metavar="MODEL",
         help="begin with the weights of this trained model, which has the same tokenizer; its file, or the name of a "
-        "downloaded release (default: a new transformer, of the network below). With --layers it grows to that number. "
-        "Its family is trained",
+        "downloaded release (default: a new transformer, of the network below). With --layers it grows to that number",
     )
     learning.add_argument(
         "--oversample",

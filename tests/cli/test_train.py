@@ -45,25 +45,25 @@ def test_from_a_folder_to_a_model_that_loads(pictures, tmp_path, capsys):
 def test_other_families_learn_and_draw_as_their_authors_do(pictures, tmp_path, family, order, steps):
     short = ("--steps", 2, "--batch", 2, "--sample-every", 2, "--device", "cpu", "--size", 8)
     randar("train-tokenizer", pictures, "--out", tmp_path / "t", *short, *SMALL)
-    how = ("--family", family, "--optimizer", "muon", "--first-cells", 5)
+    how = ("--optimizer", "muon", "--first-cells", 5)
     learn = ("train", pictures, "--tokenizer", tmp_path / "t" / trainings.TOKENIZER_FILE, *short, *how)
-    randar(*learn, "--width", 16, "--layers", 2, "--heads", 2, "--out", tmp_path / family)
+    new = ("--family", family, "--width", 16, "--layers", 2, "--heads", 2)
+    randar(*learn, *new, "--out", tmp_path / family)
     model = load_model(tmp_path / family / trainings.MODEL_FILE)
     assert type(model.transformer) is TRAINABLE[family].network
     assert (model.defaults.order, model.defaults.steps) == (order, steps)
     assert (tmp_path / family / "samples-000002.png").exists()
     with pytest.raises(ValueError, match="begun with other settings.*family: "):
-        randar(*learn, "--family", "randar", "--out", tmp_path / family, "--resume")
+        randar(*learn, *new, "--family", "randar", "--out", tmp_path / family, "--resume")
     start = ("--start-from", tmp_path / family / trainings.MODEL_FILE)
-    without_family = [word for word in learn if word not in ("--family", family)]
-    randar(*without_family, *start, "--layers", 4, "--out", tmp_path / "grown")
+    randar(*learn, *start, "--layers", 4, "--out", tmp_path / "grown")
     grown = load_model(tmp_path / "grown" / trainings.MODEL_FILE).transformer
     assert type(grown) is TRAINABLE[family].network and grown.config.layers == 4
     with pytest.raises(ValueError, match=f"of the family {family}, not randar: leave --family out"):
-        randar(*without_family, *start, "--family", "randar", "--out", tmp_path / "other")
+        randar(*learn, *start, "--family", "randar", "--out", tmp_path / "other")
     if family == "arpg":
         with pytest.raises(ValueError, match="Take an even number"):
-            randar(*without_family, *start, "--layers", 3, "--out", tmp_path / "odd")
+            randar(*learn, *start, "--layers", 3, "--out", tmp_path / "odd")
 
 
 def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):
