@@ -13,7 +13,7 @@ from ..decoding.lpd_groups import LPD_GROUPS
 from ..decoding.schedule import call_sizes
 from ..decoding.seeding import generator_for
 from ..models.family import TokenModel
-from .cpu_attention import QuickCausalAttention
+from .cpu_attention import QuickAttention
 
 TRAINABLE = {
     family.name: family
@@ -35,8 +35,8 @@ class TransformerObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """batch: `classes` [B], `tokens` [B, n] along `order` [B, n] -> the mean loss in nats a token, and n."""
-        with QuickCausalAttention():
-            condition = self.model.class_embedding(batch["classes"])
+        condition = self.model.class_embedding(batch["classes"])
+        with QuickAttention():
             logits = self.model(condition, batch["tokens"], batch["order"])
         return loss_of(logits, batch["tokens"]), {"cells": batch["order"].shape[1]}
 
@@ -62,7 +62,8 @@ class GroupObjective(TransformerObjective):
         drawn = int(torch.randint(len(self.calls), (), generator=generator_for(self.seed, "groups", step)))
         sizes = first_groups(call_sizes(self.model.config.cells, self.calls[drawn], schedule="lpd"), cells)
         condition = self.model.class_embedding(batch["classes"])
-        logits = self.model(condition, batch["tokens"], batch["order"], group_sizes=sizes)
+        with QuickAttention():
+            logits = self.model(condition, batch["tokens"], batch["order"], group_sizes=sizes)
         return loss_of(logits, batch["tokens"]), {"cells": cells, "groups": len(sizes)}
 
 
