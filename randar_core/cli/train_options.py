@@ -148,6 +148,13 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         "--count", type=options.at_least(1), help=f"pictures of a drawn set (default: {PROCEDURAL_PICTURES})"
     )
     group.add_argument(
+        "--views",
+        type=options.share,
+        metavar="SHARE",
+        help=f"share of the pictures of '{PROCEDURAL}' that show another part of their scene, beside it, above it, "
+        "below it or at twice its size: a model learns what outpainted pictures hold (default: 0)",
+    )
+    group.add_argument(
         "--turn",
         type=options.at_least(0, whole=False),
         metavar="DEGREES",

@@ -76,7 +76,9 @@ def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):
         torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
     )
     monkeypatch.setattr("randar_core.training.folder.check_picture", None)  # nothing is read
-    arguments = SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
+    arguments = SimpleNamespace(
+        pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None, views=None
+    )
     assert command.pictures_of(arguments).pictures == found
     assert capsys.readouterr().out == ""
     heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
@@ -88,7 +90,7 @@ def test_what_is_left_out_is_named_and_counted_before_a_training(pictures, tmp_p
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     save_picture(pictures / "blue" / "small.png", 15, 40)
     command.pictures_of(
-        SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None)
+        SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None, views=None)
     )
     said = capsys.readouterr().out
     assert "6 pictures in 2 classes: blue, red" in said and "Left out in all: 2." in said
@@ -120,6 +122,9 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
         with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural-shapes'"):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
+    for drawn in (pictures, "procedural-shapes"):
+        with pytest.raises(ValueError, match="--views is for 'procedural'"):
+            randar("train-tokenizer", drawn, "--out", tmp_path, "--size", 16, "--views", 0.5)
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):

@@ -9,11 +9,13 @@ import torch
 
 from randar_core.procedural.landscape.layout import CELL, NIGHTS, layout
 from randar_core.procedural.landscape.moods import MOODS
+from randar_core.procedural.landscape.painter import SCENE, View
 from randar_core.procedural.landscape.painters import CLASSES as PAINTERS
 from randar_core.procedural.landscape.painters import middle_of, spread
-from randar_core.procedural.landscape.pictures import CLASSES, Landscapes, picture
+from randar_core.procedural.landscape.pictures import CLASSES, Landscapes, other_view, picture
 
 SCENES = range(24)
+SIZE = 64
 
 
 def test_the_twelve_classes_keep_their_ids():
@@ -82,7 +84,7 @@ def test_every_mood_and_backdrop_is_drawn_and_the_sun_shows_in_about_half_of_the
     assert {scene.far for scene in scenes} == {scene.accent for scene in scenes} == {0, 1, 2}
     shown = np.mean([scene.sun_radius > 0 and 0 < scene.sun[0] < 1 for scene in scenes])
     assert 0.4 < shown < 0.55
-    assert {len(scene.clouds) for scene in scenes} == {0, 1, 2}
+    assert {len([y for _, y, _ in scene.clouds if y > 0]) for scene in scenes} == {0, 1, 2}
 
 
 def test_places_are_whole_cells_or_half_ones_and_sizes_are_few():
@@ -116,6 +118,46 @@ def test_a_larger_picture_is_the_same_picture():
         small, large = picture(3, index, size=64)[0], picture(3, index, size=256)[0]
         reduced = large.reshape(64, 4, 64, 4, 3).mean((1, 3))
         assert np.abs(reduced - small).mean() < 2.5
+
+
+@pytest.mark.parametrize("label", range(12))
+@pytest.mark.parametrize(
+    ("view", "of_scene", "of_view"),
+    [
+        (View(top=-0.5), np.s_[: SIZE // 2], np.s_[SIZE // 2 :]),
+        (View(top=0.5), np.s_[SIZE // 2 :], np.s_[: SIZE // 2]),
+        (View(0.25, 0.5, 0.5), np.s_[SIZE // 2 :, SIZE // 4 : 3 * SIZE // 4], np.s_[:]),
+    ],
+    ids=["above", "below", "a part"],
+)
+def test_a_view_shows_a_part_of_the_scene_that_it_shares_with_the_whole_one(label, view, of_scene, of_view):
+    whole, _ = picture(6, label, label, SIZE)
+    seen, _ = picture(6, label, label, round(SIZE * view.side), view)  # in pixels as large as those of the whole
+    if CLASSES[label] == "sea" and view.bottom > 1:
+        whole, seen = whole[: SIZE * 3 // 4], seen[: SIZE // 4]  # waves below the scene reach into it
+    assert np.abs(whole[of_scene].astype(int) - seen[of_view].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["mountains", "desert", "forest", "city", "aurora"])
+@pytest.mark.parametrize("left", [-3, 3])
+def test_rows_of_things_go_on_beside_the_scene(name, left):
+    def edges(view: View) -> float:
+        """How much there is to see in the lower half."""
+        drawn = [picture(6, index, CLASSES.index(name), SIZE, view)[0] for index in range(6)]
+        return np.abs(np.diff(np.stack(drawn)[:, SIZE // 2 :].astype(int), axis=2)).mean()
+
+    assert edges(View(left)) > 0.8 * edges(SCENE)
+
+
+def test_a_share_of_the_pictures_has_other_views_and_the_others_stay():
+    plain, viewed = Landscapes(9, 200, 32), Landscapes(9, 200, 32, views=0.15)
+    views = [other_view(9, index, 0.15) for index in range(200)]
+    assert 15 <= sum(view != SCENE for view in views) <= 45
+    assert {view.side for view in views} == {0.5, 1.0}
+    for index in range(0, 200, 7):
+        same = np.array_equal(plain[index][0], viewed[index][0])
+        assert same == (views[index] == SCENE) and plain[index][1] == viewed[index][1]
+    assert plain.facts().items() < viewed.facts().items()
 
 
 @pytest.mark.parametrize("label", [-1, 12])

@@ -14,9 +14,10 @@ def paint_skyline(painter: Painter, scene: Layout, random: np.random.Generator, 
     """A row of towers from edge to edge."""
     painter.part = "towers"
     width, haze = layer.spacing, layer.haze
-    x = snap(-width * random.random() - width)
+    left, right = painter.across()
+    x = snap(left - width * random.random() - width)
     glass = lerp(MATERIALS["window"], rgb(scene.mood.haze), haze)
-    while x < 1.0 + width:
+    while x < right + width:
         wide, tall, kind, wall = random.random(4).tolist()
         half = CELL if wide < 0.6 else 1.5 * CELL
         tall = snap(layer.height * (0.5 + 0.5 * tall), CELL / 2)

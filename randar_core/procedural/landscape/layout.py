@@ -20,7 +20,7 @@ class Layout:
     light: float
     """-1 where the light comes from the left, 1 from the right."""
     clouds: tuple[tuple[float, float, float], ...]
-    """Of each cloud its centre and half its length."""
+    """Of each cloud its centre and half its length. One may be above the scene, where only some views show it."""
     haze: float
     """Share of the haze in the farthest layer."""
     far: int
@@ -81,7 +81,7 @@ def layout(seed: int, index: int, moods: tuple[Mood, ...] = MOODS) -> Layout:
     sun_x = snap(-0.4 + 1.8 * sun_x)
     clouds = tuple(
         (snap(x * 1.2 - 0.1), snap(0.1 + 0.24 * number + 0.1 * y), (0.15, 0.2, 0.25)[int(3 * length)])
-        for number, (shows, x, y, length) in enumerate((drawn[12:16], drawn[16:20]))
+        for number, (shows, x, y, length) in ((0, drawn[12:16]), (1, drawn[16:20]), (-2, drawn[20:]))
         if shows < 0.6
     )
     return Layout(

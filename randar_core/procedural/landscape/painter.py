@@ -1,6 +1,7 @@
 """A canvas that layers and shapes are painted on, from the sky to the foreground."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -28,15 +29,37 @@ Shapes = Iterable[tuple[Field, Colour]]
 """Distances in the units of the shape's own frame, and a colour, in the order they are painted."""
 
 
+@dataclass(frozen=True)
+class View:
+    """The square of a scene that a picture shows. Lengths are in sides of the scene, y down."""
+
+    left: float = 0.0
+    top: float = 0.0
+    side: float = 1.0
+
+    @property
+    def right(self) -> float:
+        return self.left + self.side
+
+    @property
+    def bottom(self) -> float:
+        return self.top + self.side
+
+
+SCENE = View()
+
+
 class Painter:
-    """`pixels` [H, W, 3] float32. Coordinates are in sides of the picture, y down."""
+    """`pixels` [H, W, 3] float32, of the part of a scene in `view`. Coordinates are in sides of the scene, y down."""
 
     part = "sky"
     """What is being painted, in a word. A function that paints a whole layer or thing sets it."""
 
-    def __init__(self, size: int):
-        self.size = size
-        self.x, self.y = pixel_centres(size)[None, :], pixel_centres(size)[:, None]
+    def __init__(self, size: int, view: View = SCENE):
+        self.size, self.view = size, view
+        self.scale = size / view.side  # pixels a side of the scene
+        centres = pixel_centres(size) * np.float32(view.side)
+        self.x, self.y = (np.float32(view.left) + centres)[None, :], (np.float32(view.top) + centres)[:, None]
         self.pixels = np.zeros((size, size, 3), dtype=np.float32)
 
     def picture(self) -> np.ndarray:
@@ -46,18 +69,31 @@ class Painter:
     def crop(self, left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
         """Rows and columns of the pixels in a box."""
         top, bottom, left, right = (
-            int(np.clip(np.floor(at * self.size) + beyond, 0, self.size))
-            for at, beyond in ((top, -1), (bottom, 2), (left, -1), (right, 2))
+            int(np.clip(np.floor((at - start) * self.scale) + beyond, 0, self.size))
+            for at, start, beyond in (
+                (top, self.view.top, -1),
+                (bottom, self.view.top, 2),
+                (left, self.view.left, -1),
+                (right, self.view.left, 2),
+            )
         )
         return slice(top, bottom), slice(left, right)
 
     def below(self, ridge: Field, colour: Colour) -> None:
         """Paint all below `ridge` [W], heights of a line from left to right, with `colour` [3] or [H, 1, 3]."""
-        rows, columns = self.crop(0.0, float(ridge.min()), 1.0, 1.0)
+        rows, columns = self.crop(self.view.left, float(ridge.min()), self.view.right, self.view.bottom)
         # The distance to a slope is shorter than that straight down.
-        slope = np.gradient(ridge) * self.size
-        coverage = np.clip((self.y[rows] - ridge) * self.size / np.sqrt(1 + slope * slope) + np.float32(0.5), 0, 1)
+        slope = np.gradient(ridge) * self.scale
+        coverage = np.clip((self.y[rows] - ridge) * self.scale / np.sqrt(1 + slope * slope) + np.float32(0.5), 0, 1)
         self.paint(coverage, colour[rows] if colour.ndim == 3 else colour, rows, columns)
+
+    def level(self, height: float) -> Field:
+        """[W]: a line at one height, as `below` takes it."""
+        return np.full(self.size, height, dtype=np.float32)
+
+    def across(self) -> tuple[float, float]:
+        """From where to where rows of things go: through the scene and through the view."""
+        return min(0.0, self.view.left), max(1.0, self.view.right)
 
     def paint(self, coverage: Field, colour: Colour, rows: slice = WHOLE, columns: slice = WHOLE) -> None:
         under = self.pixels[rows, columns]
@@ -90,5 +126,5 @@ class Painter:
         if not u.size:
             return
         for distance, colour in draw(u, v):
-            coverage = np.clip(0.5 - distance * np.float32(unit * self.size), 0, 1) * np.float32(opacity)
+            coverage = np.clip(0.5 - distance * np.float32(unit * self.scale), 0, 1) * np.float32(opacity)
             self.paint(coverage, colour, rows, columns)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .layout import NIGHTS, layout
+from .layout import CELL, NIGHTS, layout, snap
 from .moods import MOODS
-from .painter import Painter
+from .painter import SCENE, Painter, View
 from .painters import CLASSES as PAINTERS
 
 CLASSES = tuple(PAINTERS)
@@ -15,12 +15,16 @@ DRAWING = 2
 """Counts the ways in which a seed's pictures were drawn. In the first, things lay anywhere, not in whole cells."""
 
 
-def picture(seed: int, index: int, label: int | None = None, size: int = 128) -> tuple[np.ndarray, int]:
+def picture(
+    seed: int, index: int, label: int | None = None, size: int = 128, view: View = SCENE
+) -> tuple[np.ndarray, int]:
     """Picture `index` of the endless set `seed`: (uint8 [H, W, 3], label). Labels take turns unless one is given.
 
     Depends on its arguments alone. Raises ValueError for a label that no class has and for a negative seed or index.
+
+    view: the part of the scene that it shows, which may lie beyond the whole one.
     """
-    painter = Painter(size)
+    painter = Painter(size, view)
     label = paint(painter, seed, index, label)
     return painter.picture(), label
 
@@ -37,18 +41,42 @@ def paint(painter: Painter, seed: int, index: int, label: int | None = None) -> 
     return label
 
 
+MOST_ACROSS, MOST_UP = 8, 10
+"""How many cells a view lies beside the scene, above it or below it at most."""
+
+
+def other_view(seed: int, index: int, share: float) -> View:
+    """What picture `index` shows where a `share` of the pictures shows something else than the whole scene.
+
+    Two thirds of them lie beside, above or below it, where outpainting goes; one third shows a part at twice its size,
+    as enlarged pictures do.
+    """
+    shown, kind, across, up = np.random.default_rng((seed, index, len(CLASSES))).random(4).tolist()
+    if shown >= share:
+        return SCENE
+    if kind < 2 / 3:
+        return View(snap((2 * across - 1) * MOST_ACROSS * CELL), snap((2 * up - 1) * MOST_UP * CELL))
+    return View(snap(0.5 * across, CELL / 2), snap(0.5 * up, CELL / 2), 0.5)
+
+
 @dataclass(frozen=True)
 class Landscapes:
-    """The first `count` pictures as a map-style dataset of (uint8 [H, W, 3], label)."""
+    """The first `count` pictures as a map-style dataset of (uint8 [H, W, 3], label).
+
+    views: share of the pictures that show another part of their scene than the whole, see `other_view`. Its thing may
+    be cut or missing there, so few of them are enough.
+    """
 
     seed: int
     count: int
     size: int = 128
+    views: float = 0.0
     classes = CLASSES
 
     def facts(self) -> dict:
         """What must be the same when a training resumes."""
-        return {"landscapes_seed": self.seed, "pictures": self.count, "size": self.size, "drawing": DRAWING}
+        facts = {"landscapes_seed": self.seed, "pictures": self.count, "size": self.size, "drawing": DRAWING}
+        return facts | ({"views": self.views} if self.views else {})
 
     def __len__(self) -> int:
         return self.count
@@ -56,4 +84,4 @@ class Landscapes:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         if not 0 <= index < self.count:
             raise IndexError(f"picture {index} of {self.count}")
-        return picture(self.seed, index, size=self.size)
+        return picture(self.seed, index, size=self.size, view=other_view(self.seed, index, self.views))

@@ -31,9 +31,10 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
     """Mountains with a lit and a shaded face each, and with snow on the upper share `snow`."""
     painter.part = "peaks"
     spacing, base, haze = layer.spacing, layer.base, layer.haze
-    start = -spacing * (1 + random.random())
+    left, right = painter.across()
+    start = left - spacing * (1 + random.random())
     base = snap(base, CELL / 2)
-    count = int(1.4 / spacing) + 4
+    count = int((right - left + 0.4) / spacing) + 4
     drawn = random.random((count, 5)).tolist()
     light, shade = lit(scene.mood, "rock", haze), shaded(scene.mood, "rock", haze)
     white, grey = lit(scene.mood, "snow", haze * 0.5), shaded(scene.mood, "snow", haze * 0.6)
@@ -48,14 +49,14 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
         rows, columns = painter.crop(centre - half, top, centre + half, base + 0.3)
         x, y = painter.x[:, columns] - np.float32(centre), painter.y[rows] - np.float32(top)
         ridge = np.abs(x) / np.float32(steep)
-        coverage = np.clip((y - ridge) * np.float32(painter.size / np.sqrt(1 + 1 / steep**2)) + 0.5, 0, 1)
+        coverage = np.clip((y - ridge) * np.float32(painter.scale / np.sqrt(1 + 1 / steep**2)) + 0.5, 0, 1)
         # The edge between the faces runs down from the top, winding ever farther.
         fold = y * np.float32(0.16 * (2 * bend - 1)) + 0.14 * y * np.sin(y * 22 + 6 * bend)
-        side = np.clip((x - fold) * np.float32(scene.light * painter.size) + 0.5, 0, 1)[..., None]
+        side = np.clip((x - fold) * np.float32(scene.light * painter.scale) + 0.5, 0, 1)[..., None]
         body = shade + side * (light - shade)
         if snow:
             line = tall * snow + 0.035 * np.abs((x * 8 + cap) % 1 * 2 - 1) - 0.0175
-            covered = np.clip((line - y) * painter.size * 0.87 + 0.5, 0, 1)[..., None]
+            covered = np.clip((line - y) * painter.scale * 0.87 + 0.5, 0, 1)[..., None]
             body = body + covered * (grey + side * (white - grey) - body)
         foot = 0.6 * np.clip((y - tall * 0.5) / (tall * 0.6), 0, 1)[..., None]
         painter.paint(coverage, body + foot * (mist - body), rows, columns)
@@ -68,9 +69,10 @@ def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, la
     x, y = painter.x, painter.y
     light, shade = lit(scene.mood, "sand", layer.haze), shaded(scene.mood, "sand", layer.haze)
     light = lerp(light, shade, 0.3 * near)
-    painter.below(np.full(painter.size, base, dtype=np.float32), light)
-    start = -spacing * (0.5 + random.random())
-    for number in range(int(1.8 / spacing) + 2):
+    painter.below(painter.level(base), light)
+    left, right = painter.across()
+    start = left - spacing * (0.5 + random.random())
+    for number in range(int((right - left + 0.8) / spacing) + 2):
         shift, tall, bend = random.random(3).tolist()
         centre = snap(start + spacing * (number + 0.4 * shift))
         tall, bend = snap(layer.height * (0.6 + 0.4 * tall), CELL / 2), one_of(bend, 2)
@@ -79,9 +81,9 @@ def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, la
         away = (x[:, columns] - np.float32(centre)) * np.float32(-scene.light)  # positive in shade
         width = np.where(away > 0, np.float32(spacing * 0.34), np.float32(spacing * 0.62))
         ridge = np.float32(base + 0.02) - np.float32(tall + 0.02) * np.exp(-(np.abs(away / width) ** np.float32(1.5)))
-        slope = np.gradient(ridge[0]) * painter.size if ridge.size > 1 else np.zeros(1)
-        coverage = np.clip((y[rows] - ridge) * painter.size / np.sqrt(1 + slope * slope) + 0.5, 0, 1)
+        slope = np.gradient(ridge[0]) * painter.scale if ridge.size > 1 else np.zeros(1)
+        coverage = np.clip((y[rows] - ridge) * painter.scale / np.sqrt(1 + slope * slope) + 0.5, 0, 1)
         down = np.maximum(y[rows] - np.float32(base - tall), 0)
         crest = (0.5 + 0.5 * bend) * down * 0.8 - 0.05 * np.sin(down * (16 + 6 * bend))
-        side = np.clip((away - crest) * painter.size + 0.5, 0, 1) * np.clip(1 - down / (tall * 1.7), 0, 1) ** 0.5
+        side = np.clip((away - crest) * painter.scale + 0.5, 0, 1) * np.clip(1 - down / (tall * 1.7), 0, 1) ** 0.5
         painter.paint(coverage, light + side[..., None] * (shade - light), rows, columns)

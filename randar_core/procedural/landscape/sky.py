@@ -34,7 +34,7 @@ def paint_sun(painter: Painter, scene: Layout) -> None:
     painter.part = "sun"
     # A flat ring, as a poster has it.
     distance /= np.float32(scene.sun_radius)
-    pixels = np.float32(scene.sun_radius * painter.size)
+    pixels = np.float32(scene.sun_radius * painter.scale)
     painter.paint(0.28 * np.clip((1.75 - distance) * pixels + 0.5, 0, 1), glow)
     painter.paint(np.clip((1 - distance) * pixels + 0.5, 0, 1), rgb(scene.mood.sun))
 

@@ -1,5 +1,7 @@
 """Water: it holds the colours of the sky, the light of the sun, waves and what is mirrored."""
 
+import math
+
 import numpy as np
 
 from ..sdf import box
@@ -12,7 +14,7 @@ def paint_water(painter: Painter, scene: Layout, level: float) -> None:
     """Everything below `level`, with a path of light below the sun."""
     painter.part = "water"
     near, far = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.deep), 0.4)
-    painter.below(np.full(painter.size, level, dtype=np.float32), painter.gradient(level, 0.95, far, near))
+    painter.below(painter.level(level), painter.gradient(level, 0.95, far, near))
     if not scene.sun_radius:
         return
     x = scene.sun[0]
@@ -32,8 +34,9 @@ def paint_waves(painter: Painter, scene: Layout, random: np.random.Generator, le
     painter.part = "water"
     deep, light = rgb(scene.mood.deep), lerp(rgb(scene.mood.sky[2]), rgb(scene.mood.sun), 0.3)
     x = painter.x[0]
-    for number in range(rows):
-        near = (number + 1) / rows
+    below = max(0.0, painter.view.bottom - 1.0)
+    for number in range(rows + math.ceil(below / (1.0 - level) * rows / 0.74)):
+        near = min((number + 1) / rows, 1.0)
         base = snap(level + (1.0 - level) * (0.26 + 0.74 * number / rows), CELL / 2)
         length = snap(0.24 + 0.26 * near)
         at = ((x + np.float32(snap(random.random()))) / np.float32(length)) % 1

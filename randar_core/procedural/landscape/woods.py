@@ -32,14 +32,15 @@ def paint_row_of_firs(painter: Painter, scene: Layout, random: np.random.Generat
     """Firs from edge to edge, and the ground below them."""
     painter.part = "firs"
     base, spacing, haze = snap(layer.base, CELL / 2), layer.spacing, layer.haze
-    start = -spacing * (1 + random.random())
-    for number in range(int(1.3 / spacing) + 3):
+    left, right = painter.across()
+    start = left - spacing * (1 + random.random())
+    for number in range(int((right - left + 0.3) / spacing) + 3):
         shift, tall = random.random(2).tolist()
         x = snap(start + spacing * (number + 0.5 * shift))
         paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * one_of(tall, 3)), haze)
     colour = lerp(lit(scene.mood, "fir", haze), shaded(scene.mood, "fir", haze), 0.6)
     foot = lerp(colour, rgb(scene.mood.haze), 0.45 * haze)
-    painter.below(np.full(painter.size, base, dtype=np.float32), painter.gradient(base, base + 0.2, colour, foot))
+    painter.below(painter.level(base), painter.gradient(base, base + 0.2, colour, foot))
 
 
 LEAVES = (("leaf", "leaf"), ("yellow", "brick"), ("red", "red"))
