@@ -15,7 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -62,6 +62,12 @@ def run_script(script: str) -> dict[str, dict]:
     process.join()
     assert "error" not in found, found["error"]
     return found["value"]
+
+
+def in_own_process(function: Callable, *arguments):
+    """What `function`, of a module that lies directly in tests/, returns in a process of its own."""
+    with ProcessPoolExecutor(1, process_context()) as process:
+        return process.submit(function, *arguments).result()
 
 
 @cache

@@ -1,13 +1,14 @@
 """The speed benchmarks: what they write, and how another implementation is timed in the same run."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from own_process import in_own_process
+from processes import printed_by
 from speed import decode as decode_module
 from speed import linear_layers, machine
 from speed import tokenizer as tokenizer_module
@@ -260,22 +261,15 @@ def test_what_was_on_a_gpu_before_is_not_part_of_a_peak(monkeypatch):
     assert machine.peak(device) == machine.held(device) == 0  # where torch doesn't count, as on MPS
 
 
-def in_a_process(case: str) -> str:
-    """What a case prints, run as the benchmark runs all of them."""
-    command = [sys.executable, str(BENCHMARKS / "speed"), "tokenizer", "--case", case]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_tokenizers_are_measured_against_float32(tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     sizes = {"channels": 8, "multipliers": (1, 1), "res_blocks": 1, "codebook_size": 16, "codebook_dim": 4}
     save_bundle(tmp_path / "tiny.safetensors", tokenizer=MaskGITTokenizer(MaskGITConfig(**sizes, norm_groups=4)))
     common = {"tokenizer": str(tmp_path / "tiny.safetensors"), "batch": 2, "layout": "channels_last", "pixels": 32}
     common |= {"device": "cpu", "threads": 1, "repeats": 1, "limit": 5, "whole": False}
-    measured = {"float32": json.loads(in_a_process(json.dumps({**common, "dtype": "float32"})))}
-    # The other one here: a process imports torch, which takes longer than the measurement.
+    # One in a process of its own, as the benchmark runs all of them.
+    words = ["tokenizer", "--case", json.dumps({**common, "dtype": "float32"})]
+    measured = {"float32": json.loads(in_own_process(printed_by, BENCHMARKS / "speed", words))}
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     tokenizer_module.main(["--case", json.dumps({**common, "dtype": "bfloat16"})])
     measured["bfloat16"] = json.loads(capsys.readouterr().out)

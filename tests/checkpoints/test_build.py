@@ -1,13 +1,13 @@
 """Networks from weights: what doesn't fit is named, nothing is held twice."""
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from own_process import in_own_process
+from processes import memory_of_loading
 from safetensors.torch import save_file
 from tiny_checkpoints import DECODER, KEYS, filled, same_weights, save_raw
 from torch import nn
@@ -94,34 +94,6 @@ def test_the_host_hands_in_its_own_layers(tmp_path, decoder):
     assert any(isinstance(module, HostLinear) for module in loaded.modules())
 
 
-# Prints how far anonymous memory rises while the file is loaded in each dtype.
-MEMORY = """
-import sys, threading, torch
-from randar_core.checkpoints.model import load_transformer
-from randar_core.models.randar import RandAR, RandARConfig
-
-def anonymous():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
-
-def watch(done, seen):
-    while not done.wait(0.001):
-        seen.append(anonymous())
-
-torch.set_num_threads(1)
-RandAR(RandARConfig(32, 1, 2, 8), device="meta")  # torch loads what it needs for this once
-for path, dtype in zip(sys.argv[1::2], sys.argv[2::2]):
-    done, seen = threading.Event(), [anonymous()]
-    thread = threading.Thread(target=watch, args=(done, seen))
-    thread.start()
-    decoder = load_transformer(path, dtype=getattr(torch, dtype))
-    done.set()
-    thread.join()
-    print(max(*seen, anonymous()) - seen[0])
-    del decoder
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of anonymous memory")
 def test_loading_makes_no_second_copy_of_the_weights(tmp_path):
     """Memory rises by the loaded weights alone, in the file's own dtype as in another."""
@@ -130,10 +102,7 @@ def test_loading_makes_no_second_copy_of_the_weights(tmp_path):
     weights = {key: torch.zeros(value.shape, dtype=torch.bfloat16) for key, value in shapes.items()}
     path = tmp_path / "model.safetensors"
     save_file(weights, path, {"config": json.dumps(asdict(config))})
-    runs = [(path, "bfloat16"), (path, "float16")]
-    command = [sys.executable, "-c", MEMORY, *[str(word) for run in runs for word in run]]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    own, converted = map(int, printed.split())
+    own, converted = in_own_process(memory_of_loading, [(path, torch.bfloat16), (path, torch.float16)])
     size = path.stat().st_size
     assert 0.8 * size <= own <= 1.2 * size
     assert 0.8 * size <= converted <= 1.2 * size
