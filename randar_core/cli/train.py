@@ -202,8 +202,9 @@ def check_size(size: int, factor: int) -> None:
 def pictures_of(arguments: argparse.Namespace) -> PictureSet:
     """The pictures that the options name."""
     count = arguments.count or PROCEDURAL_PICTURES
-    if arguments.views is not None and arguments.pictures != PROCEDURAL:
-        raise ValueError(f"--views is for '{PROCEDURAL}', not for '{arguments.pictures}'. Leave it out.")
+    for name in ("views", "foreign"):
+        if getattr(arguments, name) is not None and arguments.pictures != PROCEDURAL:
+            raise ValueError(f"--{name} is for '{PROCEDURAL}', not for '{arguments.pictures}'. Leave it out.")
     if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
@@ -212,7 +213,9 @@ def pictures_of(arguments: argparse.Namespace) -> PictureSet:
         if getattr(arguments, name.replace("-", "_")) is not None:
             raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
     if arguments.pictures == PROCEDURAL:
-        return PictureSet.of(Landscapes(arguments.seed, count, arguments.size, arguments.views or 0.0))
+        return PictureSet.of(
+            Landscapes(arguments.seed, count, arguments.size, arguments.views or 0.0, arguments.foreign or 0.0)
+        )
     if arguments.count is not None:
         raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.

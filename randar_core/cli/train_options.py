@@ -155,6 +155,13 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         "below it or at twice its size: a model learns what outpainted pictures hold (default: 0)",
     )
     group.add_argument(
+        "--foreign",
+        type=options.share,
+        metavar="SHARE",
+        help=f"share of the things of '{PROCEDURAL}' that stand in the scene of another class, a castle at the sea: a "
+        "model learns what edits of the class ask for (default: 0)",
+    )
+    group.add_argument(
         "--turn",
         type=options.at_least(0, whole=False),
         metavar="DEGREES",

@@ -1,5 +1,6 @@
 """The commands that train, as a user meets them."""
 
+import itertools
 import shutil
 from types import SimpleNamespace
 
@@ -19,6 +20,9 @@ from randar_core.training import train as trainings
 from randar_core.training.folder import open_folder
 from randar_core.training.optimizers import OPTIMIZERS
 from randar_core.training.transformer import TRAINABLE
+
+NOT_GIVEN = dict.fromkeys(("count", "turn", "extent", "one_way", "views", "foreign"))
+"""What the options of drawn sets are without them."""
 
 
 def test_the_command_offers_every_optimizer(capsys):
@@ -76,9 +80,7 @@ def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):
         torch.distributed, "broadcast_object_list", lambda answer: answer.__setitem__(slice(None), heard)
     )
     monkeypatch.setattr("randar_core.training.folder.check_picture", None)  # nothing is read
-    arguments = SimpleNamespace(
-        pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None, views=None
-    )
+    arguments = SimpleNamespace(pictures=str(pictures), size=16, **NOT_GIVEN)
     assert command.pictures_of(arguments).pictures == found
     assert capsys.readouterr().out == ""
     heard[:] = None, ValueError("The class folder 'green' holds no pictures.")
@@ -89,9 +91,7 @@ def test_rank_0_reads_the_folder_for_all(pictures, monkeypatch, capsys):
 def test_what_is_left_out_is_named_and_counted_before_a_training(pictures, tmp_path, capsys):
     (pictures / "red" / "noise.png").write_bytes(b"no picture")
     save_picture(pictures / "blue" / "small.png", 15, 40)
-    command.pictures_of(
-        SimpleNamespace(pictures=str(pictures), size=16, count=None, turn=None, extent=None, one_way=None, views=None)
-    )
+    command.pictures_of(SimpleNamespace(pictures=str(pictures), size=16, **NOT_GIVEN))
     said = capsys.readouterr().out
     assert "6 pictures in 2 classes: blue, red" in said and "Left out in all: 2." in said
     assert "noise.png: it isn't a picture" in said and "small.png: it has 15×40 pixels" in said
@@ -122,9 +122,9 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
         with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural-shapes'"):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
-    for drawn in (pictures, "procedural-shapes"):
-        with pytest.raises(ValueError, match="--views is for 'procedural'"):
-            randar("train-tokenizer", drawn, "--out", tmp_path, "--size", 16, "--views", 0.5)
+    for drawn, option in itertools.product((pictures, "procedural-shapes"), ("--views", "--foreign")):
+        with pytest.raises(ValueError, match=f"{option} is for 'procedural'"):
+            randar("train-tokenizer", drawn, "--out", tmp_path, "--size", 16, option, 0.5)
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):

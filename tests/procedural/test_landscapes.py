@@ -9,10 +9,11 @@ import torch
 
 from randar_core.procedural.landscape.layout import CELL, NIGHTS, layout
 from randar_core.procedural.landscape.moods import MOODS
-from randar_core.procedural.landscape.painter import SCENE, View
+from randar_core.procedural.landscape.painter import SCENE, Painter, View
 from randar_core.procedural.landscape.painters import CLASSES as PAINTERS
-from randar_core.procedural.landscape.painters import middle_of, spread
-from randar_core.procedural.landscape.pictures import CLASSES, Landscapes, other_view, picture
+from randar_core.procedural.landscape.painters import other_scenes, paint_in
+from randar_core.procedural.landscape.pictures import CLASSES, Landscapes, other_scene, other_view, picture
+from randar_core.procedural.landscape.things import middle_of, spread
 
 SCENES = range(24)
 SIZE = 64
@@ -158,6 +159,28 @@ def test_a_share_of_the_pictures_has_other_views_and_the_others_stay():
         same = np.array_equal(plain[index][0], viewed[index][0])
         assert same == (views[index] == SCENE) and plain[index][1] == viewed[index][1]
     assert plain.facts().items() < viewed.facts().items()
+
+
+@pytest.mark.parametrize(("thing", "place"), [(thing, place) for thing in CLASSES for place in other_scenes(thing)])
+def test_a_thing_in_another_scene_leaves_the_scene_around_it(thing, place):
+    for index in range(3):
+        scene = layout(8, index, NIGHTS if place == "aurora" else MOODS)
+        plain, both = Painter(SIZE), Painter(SIZE)
+        PAINTERS[place](plain, scene, np.random.default_rng(index))
+        paint_in(place, thing, both, scene, np.random.default_rng(index))
+        kept = (plain.pixels == both.pixels).all(2)
+        assert 0.3 < kept.mean() < 0.95 and kept[0].all()
+
+
+def test_a_share_of_the_things_stands_in_other_scenes_and_the_other_pictures_stay():
+    plain, mixed = Landscapes(9, 240, 32), Landscapes(9, 240, 32, foreign=0.25)
+    places = [other_scene(9, index, 0.25) for index in range(240)]
+    assert 15 <= sum(place is not None for place in places) <= 45
+    for index in range(0, 240, 7):
+        assert np.array_equal(plain[index][0], mixed[index][0]) == (places[index] is None)
+    assert all(places[index] is None for index in range(240) if index % 12 < 6)  # scenes
+    assert {places[index] for index in range(9, 240, 12)} <= {None, "sea", "city"}  # a boat needs water
+    assert plain.facts().items() < mixed.facts().items()
 
 
 @pytest.mark.parametrize("label", [-1, 12])
