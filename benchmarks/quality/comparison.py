@@ -4,14 +4,16 @@ What they range over is chosen on the command line: `--orders`, `--schedules`, `
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from quality import plots
-from quality.bench import Bench, Row, Scope
+from quality.bench import EXTRAPOLATION_GUIDANCE, Bench, Row, Scope
 from quality.cost import seconds_alone
-from quality.editing import judged_inpainting
+from quality.editing import judged_extrapolation, judged_inpainting
 from quality.intervals import Interval, difference, wilson
 from quality.report import Plot, Records, Section, by_calls, distance, interval, percent, seconds, share, table
 
@@ -92,15 +94,20 @@ SCHEDULES = Section("schedules", "Orders and call sizes", schedules_rows, schedu
 # --- families --------------------------------------------------------------------------------------------------------
 
 
-def families_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
-    """Models of other families on the same pictures: quality, seconds and inpainting by the number of calls."""
+def opened(bench: Bench, scope: Scope) -> Iterator[tuple[Path, Callable[[], Bench], str]]:
+    """Of every file in `scope.models` its path, what opens it and its hash."""
     for path in scope.models:
 
         @cache
         def tested(path=path) -> Bench:
             return Bench.open(path, bench.judge, bench.batch, bench.precision)
 
-        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield path, tested, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def families_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
+    """Models of other families on the same pictures: quality, seconds and inpainting by the number of calls."""
+    for path, tested, fingerprint in opened(bench, scope):
         for calls in scope.family_calls:
 
             def measure(calls=calls, tested=tested) -> dict:
@@ -165,3 +172,36 @@ FAMILIES = Section(
     families_text,
     plot=Plot("families", "Fréchet distance of every model by calls and by seconds", plots.families, ("families",)),
 )
+
+
+# --- families, enlarged ----------------------------------------------------------------------------------------------
+
+
+def enlarged_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
+    """Pictures of twice the trained size by each of the models, without spatial guidance; a refusal in its words."""
+    plain = replace(EXTRAPOLATION_GUIDANCE, spatial=None)
+    for path, tested, fingerprint in opened(bench, scope):
+
+        def measure(tested=tested) -> dict:
+            other = tested()
+            try:
+                other.model.transformer.enlarged(2, other.model.defaults.boundary)
+            except ValueError as error:
+                return {"model": other.model.name, "refused": str(error)}
+            figures = judged_extrapolation(other, scope.few, f"{other.model.name}, ×2", 2, plain)
+            return {"model": other.model.name, "calls": other.model.defaults.steps, **figures}
+
+        yield Row(path.stem, path.stem, scope.few, measure, fingerprint)
+
+
+def enlarged_text(records: Records) -> str:
+    drawn = (record for record in records.values() if "refused" not in record)
+    rows = ((r["model"], r["calls"], r["count"], share(r), distance(r)) for r in drawn)
+    refused = "".join(f"\n\n{r['model']}: “{r['refused']}”" for r in records.values() if "refused" in r)
+    return f"""The same models at twice the trained size, with the calls of their defaults and without spatial guidance,
+scaled down for the judge.
+
+{table(("model", "calls", "pictures", "recognised", "Fréchet distance"), rows)}{refused}"""
+
+
+FAMILIES_ENLARGED = Section("families-enlarged", "Families at twice their size", enlarged_rows, enlarged_text)

@@ -112,25 +112,29 @@ INPAINTING = Section(
 # --- extrapolation ---------------------------------------------------------------------------------------------------
 
 
+def judged_extrapolation(
+    bench: Bench, count: int, title: str, factor: int, guidance: Guidance, from_picture: bool = False
+) -> dict:
+    """The judge's figures on pictures of `factor` times the trained size, of a class alone or of a drawn picture."""
+
+    def made() -> Iterator[tuple[Tensor, Tensor]]:
+        model, boundary = bench.model, bench.model.defaults.boundary
+        for pictures in bench.batches(count, title, bench.batch // (2 * factor**2)):
+            labels, ids = classes_of(pictures), None
+            if from_picture:
+                scenes = bench.scenes(pictures)
+                labels, ids = scenes.labels, model.tokenizer.encode(scenes.pixels)
+            options = bench.options(pictures, guidance=guidance)
+            large = extrapolate(model.transformer, labels, options, factor, ids=ids, boundary=boundary)
+            yield bench.decode(large.ids), labels
+
+    return bench.judged(made())
+
+
 def extrapolation_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
     """Pictures of several times the trained size, from a class alone or from a picture, scaled down for the judge."""
     spatial = EXTRAPOLATION_GUIDANCE
     plain = replace(spatial, spatial=None)
-
-    def measure(factor: int, count: int, title: str, guidance: Guidance, from_picture: bool) -> dict:
-        def made() -> Iterator[tuple[Tensor, Tensor]]:
-            model, boundary = bench.model, bench.model.defaults.boundary
-            for pictures in bench.batches(count, title, bench.batch // (2 * factor**2)):
-                labels, ids = classes_of(pictures), None
-                if from_picture:
-                    scenes = bench.scenes(pictures)
-                    labels, ids = scenes.labels, model.tokenizer.encode(scenes.pixels)
-                options = bench.options(pictures, guidance=guidance)
-                large = extrapolate(model.transformer, labels, options, factor, ids=ids, boundary=boundary)
-                yield bench.decode(large.ids), labels
-
-        return bench.judged(made())
-
     cases = (
         ("x2-plain", "×2, without spatial guidance", 2, scope.few, plain, False),
         ("x2", "×2, with spatial guidance", 2, scope.few, spatial, False),
@@ -143,7 +147,9 @@ def extrapolation_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
             key,
             title,
             count,
-            lambda factor=factor, count=count, title=title, setting=setting: measure(factor, count, title, *setting),
+            lambda factor=factor, count=count, title=title, setting=setting: judged_extrapolation(
+                bench, count, title, factor, *setting
+            ),
         )
 
 

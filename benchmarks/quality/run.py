@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from matplotlib import pyplot as plt
 from quality.bench import Bench, Row, Scope, every_order
-from quality.comparison import FAMILIES, SCHEDULES
+from quality.comparison import FAMILIES, FAMILIES_ENLARGED, SCHEDULES
 from quality.conditions import CONDITIONS, REGION_COST
 from quality.cost import COST, PRECISIONS, TOKENIZER
 from quality.editing import CONFIDENCE, EXTRAPOLATION, INPAINTING, REFINING
@@ -46,6 +46,7 @@ SECTIONS = (
     ORDERS,
     SCHEDULES,
     FAMILIES,
+    FAMILIES_ENLARGED,
     CONTEXT,
     BEGINNINGS,
     TOKENIZER,

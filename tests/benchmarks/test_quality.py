@@ -11,7 +11,7 @@ from quality import cost
 from quality import judge as judge_module
 from quality import run as quality
 from quality.bench import Bench, Row, Scope
-from quality.comparison import FAMILIES, SCHEDULES, compared_orders, pooled
+from quality.comparison import FAMILIES, FAMILIES_ENLARGED, SCHEDULES, compared_orders, pooled
 from quality.conditions import blended, in_stripes, judged_halves, of_nothing, stripes, within_rows
 from quality.cost import COST, timed
 from quality.editing import exchanged, separation
@@ -24,12 +24,14 @@ from quality.report import better, by_calls, page
 from quality.seams import border_columns, ratio_to_same_columns, redrawn_across, seam_ratios
 
 from randar_core.checkpoints.bundle import save_bundle
-from randar_core.checkpoints.model import load_model
+from randar_core.checkpoints.model import load_model, load_tokenizer
 from randar_core.checkpoints.releases import Defaults
 from randar_core.decoding.orders import ORDERS
+from randar_core.models.lpd import LPD, LPDConfig
 from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.models.randar import RandAR, RandARConfig
 from randar_core.procedural.landscape.pictures import CLASSES, DRAWING, picture
+from randar_core.training.transformer import initialise
 
 
 def test_what_both_intervals_allow_for_is_no_difference():
@@ -320,6 +322,17 @@ def test_families_are_compared_by_files_and_calls(tmp_path):
     assert len({row.fingerprint for row in rows}) == 2
     record = rows[-1].measure()
     assert {"model": "tiny", "calls": 8}.items() <= record.items() and len(record["inpainted"]) == 3
+
+
+def test_families_are_compared_at_twice_their_size_and_one_that_is_refused_says_why(tmp_path):
+    paths = [tiny_bundle(tmp_path / "able.safetensors", 0), tmp_path / "unable.safetensors"]
+    lpd = LPD(LPDConfig(width=16, layers=1, heads=2, codebook_size=16, classes=len(CLASSES), grid=8))
+    initialise(lpd, 0)
+    save_bundle(paths[1], lpd, load_tokenizer(paths[0]), CLASSES, Defaults(guidance=2.0, steps=8), "tiny")
+    rows = list(FAMILIES_ENLARGED.rows(bench_of(paths[0]), Scope(1, models=tuple(paths))))
+    able, unable = ({"title": row.title, "count": row.count, **row.measure()} for row in rows)
+    assert len(able["share"]) == 3 and "LPD can't" in unable["refused"]
+    assert unable["refused"] in FAMILIES_ENLARGED.text({"able": able, "unable": unable})
 
 
 def test_orders_are_compared_by_schedules_and_calls(tmp_path):
