@@ -17,16 +17,20 @@ from randar_core.models.patches import PatchConfig, PatchTokenizer
 from randar_core.models.tokenizer import Tokenizer
 from randar_core.tasks.features import features
 
+WHOLE = "rar-b"
+
 
 @lru_cache(maxsize=3)
 def model_of(name: str, dtype: torch.dtype) -> TokenModel:
     """Two layers: what more of them add is the cache, which is stated exactly. To draw the weights takes long.
 
-    In 16 bits a quarter of the width and of the codes: many CPUs have no products of 16 bits and emulate them slowly.
+    Of all but one a half of the width and of the codes, in 16 bits a quarter: many CPUs have no products of 16 bits and
+    emulate them slowly. `benchmarks/speed memory` measures whole ones.
     """
     config = find_release(name).config
-    narrower = ("width", "heads", "mlp_width", "codebook_size") if dtype == torch.bfloat16 else ()
-    changes = {field: getattr(config, field) // 4 for field in narrower if hasattr(config, field)}
+    part = 4 if dtype == torch.bfloat16 else 1 if name == WHOLE else 2
+    narrower = ("width", "heads", "mlp_width", "codebook_size")
+    changes = {field: getattr(config, field) // part for field in narrower if hasattr(config, field)}
     return random_model(name, dtype=dtype, layers=2, **changes)
 
 
