@@ -6,6 +6,7 @@ cores. A worker of pytest-xdist runs only those of its own tests: it collects al
 own.
 """
 
+import faulthandler
 import gc
 import importlib.util
 import json
@@ -65,9 +66,14 @@ def run_script(script: str) -> dict[str, dict]:
 
 
 def in_own_process(function: Callable, *arguments):
-    """What `function`, of a module that lies directly in tests/, returns in a process of its own."""
-    with ProcessPoolExecutor(1, process_context()) as process:
+    """What `function`, of a module that lies directly in tests/, returns in a process of its own, within 300 s."""
+    with ProcessPoolExecutor(1, process_context(), in_time) as process:
         return process.submit(function, *arguments).result()
+
+
+def in_time() -> None:
+    """A process that takes longer than 300 s from now ends with a traceback."""
+    faulthandler.dump_traceback_later(300, exit=True)
 
 
 @cache

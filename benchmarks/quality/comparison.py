@@ -5,13 +5,12 @@ What they range over is chosen on the command line: `--orders`, `--schedules`, `
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from quality import plots
-from quality.bench import EXTRAPOLATION_GUIDANCE, Bench, Row, Scope
+from quality.bench import Bench, Row, Scope
 from quality.cost import seconds_alone
 from quality.editing import judged_extrapolation, judged_inpainting
 from quality.intervals import Interval, difference, wilson
@@ -95,7 +94,13 @@ SCHEDULES = Section("schedules", "Orders and call sizes", schedules_rows, schedu
 
 
 def opened(bench: Bench, scope: Scope) -> Iterator[tuple[Path, Callable[[], Bench], str]]:
-    """Of every file in `scope.models` its path, what opens it and its hash."""
+    """Of every file in `scope.models` its path, what opens it and its hash.
+
+    ValueError for two files of one name, which names their rows.
+    """
+    names = [path.stem for path in scope.models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Several of the models are called '{twice[0]}': give their files other names.")
     for path in scope.models:
 
         @cache
@@ -178,28 +183,29 @@ FAMILIES = Section(
 
 
 def enlarged_rows(bench: Bench, scope: Scope) -> Iterator[Row]:
-    """Pictures of twice the trained size by each of the models, without spatial guidance; a refusal in its words."""
-    plain = replace(EXTRAPOLATION_GUIDANCE, spatial=None)
+    """Pictures of twice the trained size by each of the models, with its own guidance; a refusal in its words."""
     for path, tested, fingerprint in opened(bench, scope):
 
         def measure(tested=tested) -> dict:
             other = tested()
+            defaults = other.model.defaults
             try:
-                other.model.transformer.enlarged(2, other.model.defaults.boundary)
+                other.model.transformer.enlarged(2, defaults.boundary)
             except ValueError as error:
                 return {"model": other.model.name, "refused": str(error)}
-            figures = judged_extrapolation(other, scope.few, f"{other.model.name}, ×2", 2, plain)
-            return {"model": other.model.name, "calls": other.model.defaults.steps, **figures}
+            guidance = other.model.guidance()
+            figures = judged_extrapolation(other, scope.few, f"{other.model.name}, ×2", 2, guidance)
+            return {"model": other.model.name, "calls": defaults.steps, **figures}
 
         yield Row(path.stem, path.stem, scope.few, measure, fingerprint)
 
 
 def enlarged_text(records: Records) -> str:
     drawn = (record for record in records.values() if "refused" not in record)
-    rows = ((r["model"], r["calls"], r["count"], share(r), distance(r)) for r in drawn)
+    rows = ((r["model"], f"{r['calls']} + {r['calls']}", r["count"], share(r), distance(r)) for r in drawn)
     refused = "".join(f"\n\n{r['model']}: “{r['refused']}”" for r in records.values() if "refused" in r)
-    return f"""The same models at twice the trained size, with the calls of their defaults and without spatial guidance,
-scaled down for the judge.
+    return f"""Pictures of twice the trained size by models of several families, each with its own default guidance and number
+of calls, once for the small picture and once for the rest; scaled down for the judge.
 
 {table(("model", "calls", "pictures", "recognised", "Fréchet distance"), rows)}{refused}"""
 

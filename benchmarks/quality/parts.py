@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from randar_core.procedural.landscape import painters
 from randar_core.procedural.landscape.moods import Colour
 from randar_core.procedural.landscape.painter import WHOLE, Painter
 from randar_core.procedural.landscape.pictures import CLASSES, paint
@@ -23,7 +24,7 @@ KNOWN_BY = {
 }
 """The part that tells each class from the others."""
 
-THINGS = tuple(CLASSES.index(name) for name in CLASSES[CLASSES.index("house") :])
+THINGS = tuple(CLASSES.index(name) for name in painters.THINGS)
 """The classes of things that stand in a scene, by their ids. The others are scenes."""
 
 THING_PARTS = frozenset(KNOWN_BY[CLASSES[label]] for label in THINGS)

@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--orders", nargs="+", choices=every_order(), default=Scope.orders, help="of 'schedules'")
     parser.add_argument("--schedules", nargs="+", choices=CALL_SIZES, default=Scope.schedules, help="of 'schedules'")
     parser.add_argument("--calls", nargs="+", type=int, default=Scope.calls, help="of 'schedules'")
-    parser.add_argument("--models", nargs="+", type=Path, default=(), help="files that 'families' compares")
+    parser.add_argument("--models", nargs="+", type=Path, default=(), help="files that families are compared by")
     parser.add_argument("--family-calls", nargs="+", type=int, default=Scope.family_calls, help="of 'families'")
     parser.add_argument(
         "--out", type=Path, help="folder (default: benchmarks/results; out/quality for another model and --quick)"

@@ -199,23 +199,23 @@ def check_size(size: int, factor: int) -> None:
         raise ValueError(f"--size {size} isn't a multiple of {factor}, the pixels along a side of a token.")
 
 
+OF_ONE_SET = {"turn": SHAPES, "extent": SHAPES, "one-way": SHAPES, "views": PROCEDURAL, "foreign-scenes": PROCEDURAL}
+"""The options of pictures that one drawn set alone has."""
+
+
 def pictures_of(arguments: argparse.Namespace) -> PictureSet:
     """The pictures that the options name."""
     count = arguments.count or PROCEDURAL_PICTURES
-    for name in ("views", "foreign"):
-        if getattr(arguments, name) is not None and arguments.pictures != PROCEDURAL:
-            raise ValueError(f"--{name} is for '{PROCEDURAL}', not for '{arguments.pictures}'. Leave it out.")
+    for name, drawn in OF_ONE_SET.items():
+        if getattr(arguments, name.replace("-", "_")) is not None and arguments.pictures != drawn:
+            raise ValueError(f"--{name} is for '{drawn}', not for '{arguments.pictures}'. Leave it out.")
     if arguments.pictures == SHAPES:
         turn = FREE.turn if arguments.turn is None else min(arguments.turn, FREE.turn)
         half = FREE.half if arguments.extent is None else tuple(extent / 2 for extent in arguments.extent)
         return PictureSet.of(Pictures(arguments.seed, count, arguments.size, Bounds(turn, half, not arguments.one_way)))
-    for name in ("turn", "extent", "one-way"):
-        if getattr(arguments, name.replace("-", "_")) is not None:
-            raise ValueError(f"--{name} is for '{SHAPES}', not for '{arguments.pictures}'. Leave it out.")
     if arguments.pictures == PROCEDURAL:
-        return PictureSet.of(
-            Landscapes(arguments.seed, count, arguments.size, arguments.views or 0.0, arguments.foreign or 0.0)
-        )
+        shares = {"views": arguments.views or 0.0, "foreign_scenes": arguments.foreign_scenes or 0.0}
+        return PictureSet.of(Landscapes(arguments.seed, count, arguments.size, **shares))
     if arguments.count is not None:
         raise ValueError(f"--count is for '{PROCEDURAL}' and '{SHAPES}'; a folder is taken as it is. Leave it out.")
     # Every picture is read here: once for all processes, which must not differ in what they saw.

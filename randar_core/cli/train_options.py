@@ -151,15 +151,15 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         "--views",
         type=options.share,
         metavar="SHARE",
-        help=f"share of the pictures of '{PROCEDURAL}' that show another part of their scene, beside it, above it, "
-        "below it or at twice its size: a model learns what outpainted pictures hold (default: 0)",
+        help=f"share of the pictures of '{PROCEDURAL}' that show what lies beside, above or below their scene, or a "
+        "part of it at twice its size; for outpainting (default: 0)",
     )
     group.add_argument(
-        "--foreign",
+        "--foreign-scenes",
         type=options.share,
         metavar="SHARE",
-        help=f"share of the things of '{PROCEDURAL}' that stand in the scene of another class, a castle at the sea: a "
-        "model learns what edits of the class ask for (default: 0)",
+        help=f"share of the things of '{PROCEDURAL}', such as houses, that stand in a scene of another class; for "
+        "edits of the class (default: 0)",
     )
     group.add_argument(
         "--turn",

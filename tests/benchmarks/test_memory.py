@@ -24,8 +24,8 @@ WHOLE = "rar-b"
 def model_of(name: str, dtype: torch.dtype) -> TokenModel:
     """Two layers: what more of them add is the cache, which is stated exactly. To draw the weights takes long.
 
-    Of all but one a half of the width and of the codes, in 16 bits a quarter: many CPUs have no products of 16 bits and
-    emulate them slowly. `benchmarks/speed memory` measures whole ones.
+    In 16 bits a model has a quarter of its width and of its codes: many CPUs have no products of 16 bits and emulate
+    them slowly. In float32 it has half of them, and one is whole. `benchmarks/speed memory` measures whole ones.
     """
     config = find_release(name).config
     part = 4 if dtype == torch.bfloat16 else 1 if name == WHOLE else 2

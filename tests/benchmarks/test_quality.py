@@ -324,6 +324,13 @@ def test_families_are_compared_by_files_and_calls(tmp_path):
     assert {"model": "tiny", "calls": 8}.items() <= record.items() and len(record["inpainted"]) == 3
 
 
+def test_two_models_of_one_name_are_refused(tmp_path):
+    paths = (tmp_path / "a" / "model.safetensors", tmp_path / "b" / "model.safetensors")
+    for section in (FAMILIES, FAMILIES_ENLARGED):
+        with pytest.raises(ValueError, match="Several of the models are called 'model'"):
+            list(section.rows(None, Scope(1, models=paths)))
+
+
 def test_families_are_compared_at_twice_their_size_and_one_that_is_refused_says_why(tmp_path):
     paths = [tiny_bundle(tmp_path / "able.safetensors", 0), tmp_path / "unable.safetensors"]
     lpd = LPD(LPDConfig(width=16, layers=1, heads=2, codebook_size=16, classes=len(CLASSES), grid=8))
@@ -332,7 +339,8 @@ def test_families_are_compared_at_twice_their_size_and_one_that_is_refused_says_
     rows = list(FAMILIES_ENLARGED.rows(bench_of(paths[0]), Scope(1, models=tuple(paths))))
     able, unable = ({"title": row.title, "count": row.count, **row.measure()} for row in rows)
     assert len(able["share"]) == 3 and "LPD can't" in unable["refused"]
-    assert unable["refused"] in FAMILIES_ENLARGED.text({"able": able, "unable": unable})
+    said = FAMILIES_ENLARGED.text({"able": able, "unable": unable})
+    assert unable["refused"] in said and "| 8 + 8 |" in said
 
 
 def test_orders_are_compared_by_schedules_and_calls(tmp_path):

@@ -13,6 +13,7 @@ from tiny_trainings import SHORT, SMALL, losses
 from randar_core.checkpoints.model import load_model
 from randar_core.cli import train as command
 from randar_core.io.run_lock import RunLock
+from randar_core.procedural.landscape.pictures import Landscapes
 from randar_core.procedural.render import Pictures
 from randar_core.procedural.scene import PORTRAIT
 from randar_core.training import run_state
@@ -21,7 +22,7 @@ from randar_core.training.folder import open_folder
 from randar_core.training.optimizers import OPTIMIZERS
 from randar_core.training.transformer import TRAINABLE
 
-NOT_GIVEN = dict.fromkeys(("count", "turn", "extent", "one_way", "views", "foreign"))
+NOT_GIVEN = dict.fromkeys(("count", "turn", "extent", "one_way", "views", "foreign_scenes"))
 """What the options of drawn sets are without them."""
 
 
@@ -122,9 +123,20 @@ def test_options_that_would_be_ignored_are_refused(pictures, tmp_path):
     for option in (("--turn", 15), ("--extent", 0.3, 0.4), ("--one-way",)):
         with pytest.raises(ValueError, match=f"{option[0]} is for 'procedural-shapes'"):
             randar("train-tokenizer", pictures, "--out", tmp_path, "--size", 16, *option)
-    for drawn, option in itertools.product((pictures, "procedural-shapes"), ("--views", "--foreign")):
+    for drawn, option in itertools.product((pictures, "procedural-shapes"), ("--views", "--foreign-scenes")):
         with pytest.raises(ValueError, match=f"{option} is for 'procedural'"):
             randar("train-tokenizer", drawn, "--out", tmp_path, "--size", 16, option, 0.5)
+
+
+def test_a_training_on_varied_landscapes_resumes_on_the_same_alone(tmp_path):
+    words = ["train-tokenizer", "procedural", "--out", tmp_path, "--size", 16, "--count", 8, "--steps", 2]
+    words += ["--batch", 2, *SMALL, "--warmup", 1, "--device", "cpu", "--views", 0.5]
+    randar(*words, "--foreign-scenes", 0.25)
+    facts = Landscapes(0, 8, 16, views=0.5, foreign_scenes=0.25).facts()
+    assert run_state.load(tmp_path / "checkpoint.pt").setting["pictures"] == facts
+    randar(*words, "--foreign-scenes", 0.25, "--resume")
+    with pytest.raises(ValueError, match="foreign_scenes: 0.25 then, not set now"):
+        randar(*words, "--resume")
 
 
 def test_a_training_on_bounded_pictures_resumes_on_the_same_alone(tmp_path):

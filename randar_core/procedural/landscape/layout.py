@@ -9,7 +9,7 @@ from .moods import MOODS, Mood
 
 @dataclass(frozen=True)
 class Layout:
-    """Lengths and places are in sides of the picture, y down; shares are in 0…1."""
+    """Lengths and places are in sides of the scene, y down; shares are in 0…1."""
 
     mood: Mood
     horizon: float
@@ -37,10 +37,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the layers of a relief, a wood or a skyline. Lengths are in sides of the picture."""
+    """One of the layers of a relief, a wood or a skyline. Lengths are in sides of the scene."""
 
     base: float
-    """Height of its foot, measured downwards from the top of the picture."""
+    """Height of its foot, measured downwards from the top of the scene."""
     spacing: float
     """From one summit, tree or tower to the next, on average."""
     height: float

@@ -20,7 +20,7 @@ class Mood:
 
     name: str
     top: str
-    """Of the sky at the top of the picture."""
+    """Of the sky at the top of the scene."""
     middle: str
     horizon: str
     sun: str

@@ -1,5 +1,6 @@
 """A canvas that layers and shapes are painted on, from the sky to the foreground."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -91,9 +92,24 @@ class Painter:
         """[W]: a line at one height, as `below` takes it."""
         return np.full(self.size, height, dtype=np.float32)
 
-    def across(self) -> tuple[float, float]:
-        """From where to where rows of things go: through the scene and through the view."""
-        return min(0.0, self.view.left), max(1.0, self.view.right)
+    def beside(self, spacing: float) -> tuple[int, int]:
+        """How many more things at this spacing the view needs to the left of the scene and to the right of it."""
+        left, right = max(0.0, -self.view.left), max(0.0, self.view.right - 1.0)
+        return math.ceil(left / spacing), math.ceil(right / spacing)
+
+    def row(self, random: np.random.Generator, spacing: float, count: int, fields: int) -> dict[int, list[float]]:
+        """Uniform numbers, `fields` of them, for each thing of a row, by its number from left to right.
+
+        The `count` things of the scene are numbered from 0. Those that the view shows beside it have numbers below and
+        above, and take nothing from `random`: the scene is the same in every view.
+        """
+        drawn = dict(enumerate(random.random((count, fields)).tolist()))
+        more = self.beside(spacing)
+        if any(more):
+            left, right = (each.random((n, fields)).tolist() for each, n in zip(random.spawn(2), more, strict=True))
+            drawn |= {-1 - number: numbers for number, numbers in enumerate(left)}
+            drawn |= {count + number: numbers for number, numbers in enumerate(right)}
+        return dict(sorted(drawn.items()))
 
     def paint(self, coverage: Field, colour: Colour, rows: slice = WHOLE, columns: slice = WHOLE) -> None:
         under = self.pixels[rows, columns]

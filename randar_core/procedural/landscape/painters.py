@@ -123,9 +123,6 @@ CLASSES: dict[str, Callable[[Painter, Layout, Random], None]] = {
     "castle": castle,
 }
 
-GROUNDS = {"sea": "rock", "mountains": "grass", "desert": "sand", "forest": "fir", "city": "leaf", "aurora": "snow"}
-"""Of each scene, what things of other classes stand on there."""
-
 THINGS = {
     "house": put_house,
     "lighthouse": put_lighthouse,
@@ -134,16 +131,16 @@ THINGS = {
     "hot-air balloon": put_balloons,
     "castle": put_castle,
 }
+"""What puts a thing into a scene. The other classes are scenes."""
+
+GROUNDS = {"sea": "rock", "mountains": "grass", "desert": "sand", "forest": "fir", "city": "leaf", "aurora": "snow"}
+"""The material under things of other classes, by scene."""
+
+OTHER_SCENES = {name: tuple(GROUNDS) for name in THINGS} | {"sailing boat": ("sea", "city")}  # where there is water
+"""The scenes that a thing may stand in apart from its own."""
 
 
-def other_scenes(name: str) -> tuple[str, ...]:
-    """The scenes that the thing `name` may stand in apart from its own; none for a scene."""
-    if name not in THINGS:
-        return ()
-    return ("sea", "city") if name == "sailing boat" else tuple(GROUNDS)
-
-
-def paint_in(place: str, name: str, painter: Painter, scene: Layout, random: Random) -> None:
-    """The thing `name` in the scene `place`."""
-    CLASSES[place](painter, scene, random)
-    THINGS[name](painter, scene, random, GROUNDS[place])
+def paint_in_other_scene(scene_class: str, name: str, painter: Painter, scene: Layout, random: Random) -> None:
+    """The thing `name` in a scene of the class `scene_class`, one of `OTHER_SCENES`."""
+    CLASSES[scene_class](painter, scene, random)
+    THINGS[name](painter, scene, random, GROUNDS[scene_class])

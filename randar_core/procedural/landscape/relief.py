@@ -31,16 +31,14 @@ def paint_peaks(painter: Painter, scene: Layout, random: np.random.Generator, la
     """Mountains with a lit and a shaded face each, and with snow on the upper share `snow`."""
     painter.part = "peaks"
     spacing, base, haze = layer.spacing, layer.base, layer.haze
-    left, right = painter.across()
-    start = left - spacing * (1 + random.random())
+    start = -spacing * (1 + random.random())
     base = snap(base, CELL / 2)
-    count = int((right - left + 0.4) / spacing) + 4
-    drawn = random.random((count, 5)).tolist()
+    drawn = painter.row(random, spacing, int(1.4 / spacing) + 4, 5)
     light, shade = lit(scene.mood, "rock", haze), shaded(scene.mood, "rock", haze)
     white, grey = lit(scene.mood, "snow", haze * 0.5), shaded(scene.mood, "snow", haze * 0.6)
     mist = rgb(scene.mood.haze)
     # The lower ones stand in front.
-    for number in sorted(range(count), key=lambda number: -drawn[number][1]):
+    for number in sorted(drawn, key=lambda number: -drawn[number][1]):
         shift, tall, steep, bend, cap = drawn[number]
         centre = snap(start + spacing * (number + 0.5 * shift))
         tall = snap(layer.height * (0.6 + 0.4 * tall), CELL / 2)
@@ -70,10 +68,8 @@ def paint_dunes(painter: Painter, scene: Layout, random: np.random.Generator, la
     light, shade = lit(scene.mood, "sand", layer.haze), shaded(scene.mood, "sand", layer.haze)
     light = lerp(light, shade, 0.3 * near)
     painter.below(painter.level(base), light)
-    left, right = painter.across()
-    start = left - spacing * (0.5 + random.random())
-    for number in range(int((right - left + 0.8) / spacing) + 2):
-        shift, tall, bend = random.random(3).tolist()
+    start = -spacing * (0.5 + random.random())
+    for number, (shift, tall, bend) in painter.row(random, spacing, int(1.8 / spacing) + 2, 3).items():
         centre = snap(start + spacing * (number + 0.4 * shift))
         tall, bend = snap(layer.height * (0.6 + 0.4 * tall), CELL / 2), one_of(bend, 2)
         reach = 1.6 * spacing

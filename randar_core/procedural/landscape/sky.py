@@ -11,7 +11,7 @@ MIDDLE, LOW = 5 * CELL, 9 * CELL
 """Heights at which the sky has its middle and its lowest colour, wherever the horizon is."""
 
 GLOW = 0.85
-"""How far a sun or a moon brightens the sky, in sides of the picture."""
+"""How far a sun or a moon brightens the sky, in sides of the scene."""
 
 
 def paint_sky(painter: Painter, scene: Layout) -> None:

@@ -1,6 +1,7 @@
 """The things of the classes, each put where it stands in a scene that is painted already.
 
-In a scene of another class things stand on a mound of the `ground` that suits it, a material.
+`ground` is the material under a thing in a scene of another class. House and trees stand on a mound of it, lighthouse
+and castle have their own of it, boats and balloons need none. In their own scenes it is None.
 """
 
 import math
@@ -18,7 +19,7 @@ Random = np.random.Generator
 
 
 def middle_of(scene: Layout, half: float) -> float:
-    """Where the main thing stands, which is `half` wide to either side and whole in the picture."""
+    """Where the main thing stands, which is `half` wide to either side and whole in the scene."""
     first, last = math.ceil((half + 0.02) / CELL), math.floor((0.98 - half) / CELL)
     return CELL * (first + int(scene.place * (last - first + 1)))
 
@@ -26,7 +27,7 @@ def middle_of(scene: Layout, half: float) -> float:
 def spread(scene: Layout, random: Random, half: float) -> list[tuple[float, float]]:
     """Middles and sizes of things that are `half` wide to either side at size 1: the main one comes last.
 
-    Up to two others are smaller, as things farther away are; the picture's edge may cut them.
+    Up to two others are smaller, as things farther away are; the scene's edge may cut them.
     """
     found = [(middle_of(scene, half), 1.0)]
     for _ in range(int(scene.others * 3)):

@@ -32,10 +32,8 @@ def paint_row_of_firs(painter: Painter, scene: Layout, random: np.random.Generat
     """Firs from edge to edge, and the ground below them."""
     painter.part = "firs"
     base, spacing, haze = snap(layer.base, CELL / 2), layer.spacing, layer.haze
-    left, right = painter.across()
-    start = left - spacing * (1 + random.random())
-    for number in range(int((right - left + 0.3) / spacing) + 3):
-        shift, tall = random.random(2).tolist()
+    start = -spacing * (1 + random.random())
+    for number, (shift, tall) in painter.row(random, spacing, int(1.3 / spacing) + 3, 2).items():
         x = snap(start + spacing * (number + 0.5 * shift))
         paint_fir(painter, scene, x, base + 0.02, layer.height * (0.7 + 0.3 * one_of(tall, 3)), haze)
     colour = lerp(lit(scene.mood, "fir", haze), shaded(scene.mood, "fir", haze), 0.6)
