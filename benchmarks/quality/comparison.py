@@ -204,8 +204,8 @@ def enlarged_text(records: Records) -> str:
     drawn = (record for record in records.values() if "refused" not in record)
     rows = ((r["model"], f"{r['calls']} + {r['calls']}", r["count"], share(r), distance(r)) for r in drawn)
     refused = "".join(f"\n\n{r['model']}: “{r['refused']}”" for r in records.values() if "refused" in r)
-    return f"""Pictures of twice the trained size by models of several families, each with its own default guidance and number
-of calls, once for the small picture and once for the rest; scaled down for the judge.
+    return f"""Pictures of twice the trained size by models of several families, each with its own default guidance and
+number of calls, once for the small picture and once for the rest; scaled down for the judge.
 
 {table(("model", "calls", "pictures", "recognised", "Fréchet distance"), rows)}{refused}"""
 
