@@ -58,8 +58,8 @@ def variation(seed: int, index: int, views: float, foreign_scenes: float) -> tup
     """What a set does to its picture `index`: the view, and the class of the scene where that isn't the thing's own.
 
     views: share of the pictures that show something else than the whole scene. Two thirds of them lie beside, above or
-        below it, where outpainting goes, and one in twelve of these shows nothing of its class; one third shows a part
-        at twice its size, as enlarged pictures do.
+        below it, where outpainting goes; one third shows a part at twice its size, as enlarged pictures do. About one
+        view in twelve shows nothing of its class.
     foreign_scenes: share of the things that stand in scenes of other classes. A model that saw every thing in one scene
         alone doesn't put it into another one.
     """
